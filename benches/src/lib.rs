@@ -1,0 +1,1 @@
+//! Holds nothing: the benches live in `benches/`.

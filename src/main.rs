@@ -1,0 +1,2 @@
+//! The `quorate` command: arguments in, library call, result out.
+fn main() {}
