@@ -1,1 +1,10 @@
-//! cluster
+//! The reference peer: one node of a Dynamo-style replicated key-value store.
+//!
+//! Modules are declared in the order in which a newcomer should read them: the pure ones
+//! first, then what drives them. A node knows nothing of load, faults or checks; everything
+//! it gets from outside comes through [`quorate_env::Env`].
+//!
+//! The design is that of DeCandia et al., "Dynamo: Amazon's Highly Available Key-value
+//! Store" (SOSP 2007); modules name the section they follow.
+
+pub mod config; // what a store promises, and how one node is set up

@@ -1,0 +1,501 @@
+//! The store definition: replicas, quorums, conflicts, disk promise. Fixed when a store is made.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{ConfigError, format_duration, parse_bytes, parse_duration, refuse_unknown_keys};
+
+/// Names of the built-in profiles that this version can serve.
+pub const PROFILES: [&str; 4] = ["always-write", "dynamo", "quorum", "lww"];
+
+/// Whether a write may land on a fallback when an owner is away (Dynamo, section 4.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QuorumKind {
+    /// The first healthy nodes of the preference list count.
+    Sloppy,
+    /// Only the owners of the key count.
+    Strict,
+}
+
+/// What a client may observe about order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// Replicas converge; quorums decide how soon a read sees a write.
+    Eventual,
+    /// Every operation takes effect at one instant between call and return.
+    Linearizable,
+}
+
+/// What becomes of concurrent writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conflict {
+    /// All are kept and returned together (Dynamo, section 4.4).
+    Siblings,
+    /// The highest stamp of a hybrid logical clock stays; the others are lost.
+    LastWriteWins,
+    /// There are none: a linearizable store has one value a key.
+    Single,
+}
+
+/// What an acknowledgement promises about disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Synced on every counted replica before it answers: survives a power cut.
+    Commit,
+    /// Given to the operating system before the answer (survives `kill -9`), synced this often.
+    Interval(Duration),
+    /// Held in memory.
+    Memory,
+}
+
+/// Where records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineKind {
+    /// An append-only log with its index in memory, the shape of Riak's Bitcask.
+    Log,
+    /// Nothing on disk.
+    Memory,
+    /// The `sled` crate. It cannot promise `commit`: its flush does not reach the disk.
+    Sled,
+}
+
+/// How partitions are dealt to nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// Equal partitions, each node's quota by its capacity (after Dynamo's strategy 3, section 6.2).
+    Quota,
+}
+
+/// Whether and how often replicas compare what they hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AntiEntropy {
+    /// Never.
+    Off,
+    /// A round with every peer in about this time.
+    Every(Duration),
+}
+
+/// The period behind `anti_entropy = "on"`.
+const ANTI_ENTROPY_DEFAULT: Duration = Duration::from_secs(10);
+
+/// What a store promises; fixed when it is made. Defaults are those of the `dynamo` profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreDefinition {
+    /// Name of the store. Default `default`.
+    pub name: String,
+    /// N: copies of every key. Default 3.
+    pub replicas: u8,
+    /// R: votes a get waits for. With R + W > N a strict get meets the latest acknowledged
+    /// put; a sloppy one may not. Default 2.
+    pub read_quorum: u8,
+    /// W: distinct nodes that must have stored a put before it is acknowledged. Default 2.
+    pub write_quorum: u8,
+    /// Whether fallbacks count. Default `sloppy`.
+    pub quorum: QuorumKind,
+    /// Default `eventual`.
+    pub consistency: Consistency,
+    /// Default `siblings`.
+    pub conflict: Conflict,
+    /// Default `commit`.
+    #[serde(with = "durability_text")]
+    pub durability: Durability,
+    /// Default `log`.
+    pub engine: EngineKind,
+    /// Default `none`, the only one this version knows.
+    pub compression: String,
+    /// Q: equal partitions of the ring, 1 to 65,536. Default 256.
+    pub partitions: u32,
+    /// Default `quota`.
+    pub placement: Placement,
+    /// Whether a get writes what it merged back to replicas that lacked it. Default true.
+    pub read_repair: bool,
+    /// Whether a fallback delivers what it keeps for an owner. Default true.
+    pub hinted_handoff: bool,
+    /// Default `on` (every 10 s).
+    #[serde(with = "anti_entropy_text")]
+    pub anti_entropy: AntiEntropy,
+    /// Siblings of one key from which a blind put is refused with 409. Default 64.
+    pub sibling_limit: u32,
+    /// Actors kept in one key's context; 0 keeps all, the only setting that never makes a
+    /// false sibling. Default 0.
+    pub actor_limit: u32,
+    /// Longest key in bytes. Default 1024.
+    pub key_bytes_max: u64,
+    /// Longest value in bytes. Default 1 MiB.
+    pub value_bytes_max: u64,
+}
+
+impl Default for StoreDefinition {
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            replicas: 3,
+            read_quorum: 2,
+            write_quorum: 2,
+            quorum: QuorumKind::Sloppy,
+            consistency: Consistency::Eventual,
+            conflict: Conflict::Siblings,
+            durability: Durability::Commit,
+            engine: EngineKind::Log,
+            compression: "none".into(),
+            partitions: 256,
+            placement: Placement::Quota,
+            read_repair: true,
+            hinted_handoff: true,
+            anti_entropy: AntiEntropy::Every(ANTI_ENTROPY_DEFAULT),
+            sibling_limit: 64,
+            actor_limit: 0,
+            key_bytes_max: 1024,
+            value_bytes_max: 1 << 20,
+        }
+    }
+}
+
+const KEYS: [&str; 19] = [
+    "name",
+    "replicas",
+    "read_quorum",
+    "write_quorum",
+    "quorum",
+    "consistency",
+    "conflict",
+    "durability",
+    "engine",
+    "compression",
+    "partitions",
+    "placement",
+    "read_repair",
+    "hinted_handoff",
+    "anti_entropy",
+    "sibling_limit",
+    "actor_limit",
+    "key_bytes_max",
+    "value_bytes_max",
+];
+
+impl StoreDefinition {
+    /// A built-in profile by name; it carries that name.
+    ///
+    /// # Errors
+    /// [`ConfigError::BadValue`] for a name that is not among [`PROFILES`].
+    pub fn profile(name: &str) -> Result<Self, ConfigError> {
+        let base = Self { name: name.to_owned(), ..Self::default() };
+        match name {
+            "dynamo" => Ok(base),
+            "always-write" => Ok(Self { read_quorum: 1, write_quorum: 1, ..base }),
+            "quorum" => Ok(Self { quorum: QuorumKind::Strict, ..base }),
+            "lww" => Ok(Self { conflict: Conflict::LastWriteWins, ..base }),
+            _ => {
+                let near = super::nearest(name, &PROFILES).map(|n| format!("did you mean `{n}`? "));
+                let why = format!("no such profile; {}known: {}", near.unwrap_or_default(), PROFILES.join(", "));
+                Err(ConfigError::BadValue { field: "profile", value: format!("\"{name}\""), why })
+            }
+        }
+    }
+
+    /// Reads a `[store]` table. A `profile` key names what the other keys change.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; the definition is validated as a whole.
+    pub fn from_table(table: &toml::Table) -> Result<Self, ConfigError> {
+        let mut known = vec!["profile"];
+        known.extend(KEYS);
+        refuse_unknown_keys(table, "[store]", &known)?;
+        let mut table = table.clone();
+        let base = match table.remove("profile") {
+            Some(toml::Value::String(name)) => Self::profile(&name)?,
+            Some(other) => {
+                return Err(ConfigError::BadValue {
+                    field: "profile",
+                    value: other.to_string(),
+                    why: "a profile is given by its name in quotes".into(),
+                });
+            }
+            None => Self::default(),
+        };
+        let mut merged = toml::Table::try_from(&base).map_err(|e| ConfigError::Syntax(e.to_string()))?;
+        for (key, value) in table {
+            let value = match (key.as_str(), &value) {
+                ("key_bytes_max" | "value_bytes_max", toml::Value::String(text)) => {
+                    let bytes = parse_bytes(text).map_err(|why| ConfigError::BadValue {
+                        field: if key == "key_bytes_max" { "key_bytes_max" } else { "value_bytes_max" },
+                        value: format!("\"{text}\""),
+                        why,
+                    })?;
+                    toml::Value::Integer(i64::try_from(bytes).unwrap_or(i64::MAX))
+                }
+                ("anti_entropy", toml::Value::Boolean(on)) => {
+                    toml::Value::String(if *on { "on" } else { "off" }.to_owned())
+                }
+                ("read_repair" | "hinted_handoff", toml::Value::String(text)) if text == "on" || text == "off" => {
+                    toml::Value::Boolean(text == "on")
+                }
+                _ => value,
+            };
+            merged.insert(key, value);
+        }
+        let definition: Self =
+            merged.try_into().map_err(|e: toml::de::Error| ConfigError::Syntax(format!("[store]: {}", e.message())))?;
+        definition.validate()?;
+        Ok(definition)
+    }
+
+    /// Checks the definition as a whole.
+    ///
+    /// # Errors
+    /// The first value that cannot be, or the first two that clash, both named.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let bad = |field, value: &dyn fmt::Display, why: &str| {
+            Err(ConfigError::BadValue { field, value: value.to_string(), why: why.to_owned() })
+        };
+        let clash =
+            |first: String, second: String, why: &str| Err(ConfigError::Clash { first, second, why: why.to_owned() });
+        if self.name.is_empty() || self.name.len() > 64 {
+            return bad("name", &format!("\"{}\"", self.name), "a store's name has 1 to 64 bytes");
+        }
+        if self.replicas == 0 {
+            return bad("replicas", &self.replicas, "a key needs at least one copy");
+        }
+        for (field, value) in [("read_quorum", self.read_quorum), ("write_quorum", self.write_quorum)] {
+            if value == 0 {
+                return bad(field, &value, "at least one node must answer");
+            }
+            if value > self.replicas {
+                return clash(
+                    format!("{field} = {value}"),
+                    format!("replicas = {}", self.replicas),
+                    "a quorum cannot be larger than the number of copies; lower the one or raise the other",
+                );
+            }
+        }
+        if self.partitions == 0 || self.partitions > 65_536 {
+            return bad("partitions", &self.partitions, "choose 1 to 65536");
+        }
+        if self.consistency == Consistency::Linearizable || self.conflict == Conflict::Single {
+            return clash(
+                format!("consistency = {:?}", self.consistency).to_lowercase(),
+                format!("conflict = {:?}", self.conflict).to_lowercase(),
+                "this version serves eventual stores with siblings or last-write-wins only",
+            );
+        }
+        if self.durability == Durability::Commit && self.engine != EngineKind::Log {
+            return clash(
+                "durability = \"commit\"".into(),
+                format!("engine = \"{:?}\"", self.engine).to_lowercase(),
+                "only `log` syncs before it acknowledges: memory keeps nothing, and sled's flush does not reach the disk; choose engine = \"log\" or another durability",
+            );
+        }
+        if matches!(self.durability, Durability::Interval(_)) && self.engine == EngineKind::Memory {
+            return clash(
+                format!("durability = \"{}\"", self.durability),
+                "engine = \"memory\"".into(),
+                "the memory engine writes nothing to sync; choose durability = \"memory\"",
+            );
+        }
+        if let Durability::Interval(every) = self.durability
+            && every.is_zero()
+        {
+            return bad("durability", &self.durability, "an interval of 0 is `commit`; say so");
+        }
+        if let AntiEntropy::Every(period) = self.anti_entropy
+            && period < Duration::from_millis(10)
+        {
+            return bad("anti_entropy", &self.anti_entropy, "a round takes at least 10ms");
+        }
+        if self.compression != "none" {
+            return bad("compression", &format!("\"{}\"", self.compression), "this version knows only \"none\"");
+        }
+        if self.sibling_limit == 0 {
+            return bad("sibling_limit", &self.sibling_limit, "a key must be able to hold one value");
+        }
+        if self.actor_limit != 0 {
+            return bad("actor_limit", &self.actor_limit, "this version keeps every actor; leave it at 0");
+        }
+        if self.key_bytes_max == 0 || self.key_bytes_max > 8192 {
+            return bad("key_bytes_max", &self.key_bytes_max, "choose 1 to 8192: keys travel in the request line");
+        }
+        if self.value_bytes_max == 0 || self.value_bytes_max > 64 << 20 {
+            return bad("value_bytes_max", &self.value_bytes_max, "choose 1 byte to 64 MiB: a value is held in memory");
+        }
+        Ok(())
+    }
+
+    /// Identifies the definition: equal exactly when every field is.
+    ///
+    /// # Panics
+    /// Never: a definition always has a JSON form.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 16] {
+        let json = serde_json::to_vec(self).expect("a definition has a JSON form");
+        let hash = Sha256::digest(&json);
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hash[..16]);
+        digest
+    }
+
+    /// Names of the fields in which `self` and `other` differ.
+    #[must_use]
+    pub fn differing_fields(&self, other: &Self) -> Vec<String> {
+        let (Ok(serde_json::Value::Object(a)), Ok(serde_json::Value::Object(b))) =
+            (serde_json::to_value(self), serde_json::to_value(other))
+        else {
+            return Vec::new();
+        };
+        a.iter().filter(|(key, value)| b.get(*key) != Some(value)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// N as a count.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        usize::from(self.replicas)
+    }
+
+    /// R as a count.
+    #[must_use]
+    pub fn r(&self) -> usize {
+        usize::from(self.read_quorum)
+    }
+
+    /// W as a count.
+    #[must_use]
+    pub fn w(&self) -> usize {
+        usize::from(self.write_quorum)
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Commit => f.write_str("commit"),
+            Self::Interval(every) => write!(f, "interval:{}", format_duration(*every)),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}
+
+impl std::str::FromStr for Durability {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "commit" => Ok(Self::Commit),
+            None if text == "memory" => Ok(Self::Memory),
+            Some(("interval", every)) => parse_duration(every).map(Self::Interval),
+            _ => Err(format!("durability `{text}` is not known; choose commit, interval:100ms or memory")),
+        }
+    }
+}
+
+impl fmt::Display for AntiEntropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Every(period) => f.write_str(&format_duration(*period)),
+        }
+    }
+}
+
+impl std::str::FromStr for AntiEntropy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "on" => Ok(Self::Every(ANTI_ENTROPY_DEFAULT)),
+            _ => parse_duration(text).map(Self::Every).map_err(|why| format!("anti_entropy is on, off or a period: {why}")),
+        }
+    }
+}
+
+/// Serde by `Display` and `FromStr`.
+macro_rules! as_text {
+    ($module:ident, $type:ty) => {
+        mod $module {
+            use serde::{Deserialize, Deserializer, Serializer};
+
+            pub fn serialize<S: Serializer>(value: &$type, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(value)
+            }
+
+            pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<$type, D::Error> {
+                String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+as_text!(durability_text, super::Durability);
+as_text!(anti_entropy_text, super::AntiEntropy);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check_refused(toml: &str, expected: Expect) {
+        let error = StoreDefinition::from_table(&toml.parse().unwrap()).unwrap_err();
+        expected.assert_eq(&error.to_string());
+    }
+
+    #[test]
+    fn every_profile_is_valid_and_carries_its_name() {
+        for name in PROFILES {
+            let profile = StoreDefinition::profile(name).unwrap();
+            profile.validate().unwrap();
+            assert_eq!(profile.name, name);
+        }
+    }
+
+    #[test]
+    fn a_table_changes_its_profile() {
+        let toml = "profile = \"quorum\"\nanti_entropy = \"off\"\nvalue_bytes_max = \"64 KiB\"\ndurability = \"interval:100ms\"";
+        let store = StoreDefinition::from_table(&toml.parse().unwrap()).unwrap();
+        assert_eq!(store.quorum, QuorumKind::Strict);
+        assert_eq!(store.anti_entropy, AntiEntropy::Off);
+        assert_eq!(store.value_bytes_max, 65_536);
+        assert_eq!(store.durability, Durability::Interval(Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn clashes_name_both_values() {
+        check_refused(
+            "read_quorum = 4",
+            expect!["read_quorum = 4 clashes with replicas = 3: a quorum cannot be larger than the number of copies; lower the one or raise the other"],
+        );
+        check_refused(
+            "engine = \"sled\"",
+            expect![[r#"durability = "commit" clashes with engine = "sled": only `log` syncs before it acknowledges: memory keeps nothing, and sled's flush does not reach the disk; choose engine = "log" or another durability"#]],
+        );
+    }
+
+    #[test]
+    fn slips_of_the_pen_are_named() {
+        check_refused("read_qorum = 1", expect!["unknown setting `read_qorum` in [store]; did you mean `read_quorum`?"]);
+        check_refused(
+            "profile = \"dinamo\"",
+            expect![[r#"profile = "dinamo": no such profile; did you mean `dynamo`? known: always-write, dynamo, quorum, lww"#]],
+        );
+        check_refused(
+            "durability = \"sometimes\"",
+            expect!["not a valid configuration: [store]: durability `sometimes` is not known; choose commit, interval:100ms or memory"],
+        );
+    }
+
+    #[test]
+    fn the_digest_tells_definitions_apart() {
+        let a = StoreDefinition::default();
+        let b = StoreDefinition { read_quorum: 1, ..a.clone() };
+        assert_eq!(a.digest(), StoreDefinition::default().digest());
+        assert_ne!(a.digest(), b.digest());
+        assert_eq!(a.differing_fields(&b), ["read_quorum"]);
+    }
+}

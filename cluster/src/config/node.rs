@@ -1,0 +1,321 @@
+//! One node's configuration file: who it is, who the others are, and its store.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{ConfigError, StoreDefinition, refuse_unknown_keys};
+
+/// A node's name: 1 to 16 bytes of `a-z`, `0-9` and `-`. Copied, compared and sent as is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId([u8; 16]);
+
+impl NodeId {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let end = self.0.iter().position(|b| *b == 0).unwrap_or(16);
+        std::str::from_utf8(&self.0[..end]).unwrap_or_default()
+    }
+
+    /// The name padded with zeros.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+        if text.is_empty() || text.len() > 16 || !text.as_bytes().iter().all(allowed) {
+            return Err(format!("node id `{text}`: use 1 to 16 of a-z, 0-9 and `-`"));
+        }
+        let mut id = [0; 16];
+        id[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(Self(id))
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for NodeId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// `[node]`: this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSection {
+    /// Its name, unique in the cluster.
+    pub id: NodeId,
+    /// `host:port` of the HTTPS API.
+    pub listen: String,
+    /// `host:port` that peers connect to.
+    pub peer_listen: String,
+    /// Where its records live.
+    pub data_dir: String,
+    /// Its share of the data relative to the others. Default 1.
+    #[serde(default = "one")]
+    pub capacity: u32,
+    /// The place whose failure takes it down with others. Default empty.
+    #[serde(default)]
+    pub zone: String,
+    /// Peer addresses to ask for the members. Not used while `[[member]]` lists them.
+    #[serde(default)]
+    pub seeds: Vec<String>,
+    /// A file of at least 16 random bytes, the same on every node: the key that context tokens are
+    /// authenticated with. Without it the key is derived from the store definition, which catches
+    /// mistakes but not forgery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_key_file: Option<String>,
+}
+
+/// `[[member]]`: every node of the cluster, this one included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its name.
+    pub id: NodeId,
+    /// `host:port` that peers connect to.
+    pub peer: String,
+    /// `host:port` of its API.
+    pub api: String,
+    /// Its share of the data relative to the others. Default 1.
+    #[serde(default = "one")]
+    pub capacity: u32,
+    /// The place whose failure takes it down with others. Default empty.
+    #[serde(default)]
+    pub zone: String,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// `[tls]`: files in PEM. Without the section a development CA is made on first start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSection {
+    /// The node's certificate chain.
+    pub cert: String,
+    /// Its private key.
+    pub key: String,
+    /// The authority that signed it, for clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+/// How long a node waits for what. Not part of the promise; the same on every node of a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// A request's deadline at its coordinator.
+    pub request: Duration,
+    /// How long an owner may stay silent before its copy is handed to a fallback.
+    pub hand_over: Duration,
+    /// How long a connect may take.
+    pub connect: Duration,
+    /// How often a suspected peer is tried again.
+    pub probe: Duration,
+    /// How often hints are offered to their owners.
+    pub hint_delivery: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            request: Duration::from_secs(3),
+            hand_over: Duration::from_millis(300),
+            connect: Duration::from_millis(500),
+            probe: Duration::from_millis(500),
+            hint_delivery: Duration::from_millis(500),
+        }
+    }
+}
+
+/// One node's whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This node.
+    pub node: NodeSection,
+    /// Its certificates, if given.
+    pub tls: Option<TlsSection>,
+    /// What the store promises.
+    pub store: StoreDefinition,
+    /// All nodes, sorted by id.
+    pub members: Vec<Member>,
+    /// How long it waits.
+    pub timing: Timing,
+}
+
+impl Config {
+    /// Reads a configuration file's text.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, naming section and key.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
+        refuse_unknown_keys(&table, "the configuration file", &["node", "tls", "store", "member"])?;
+        let node = table.remove("node").ok_or_else(|| ConfigError::Syntax("there is no [node] section".into()))?;
+        if let toml::Value::Table(node) = &node {
+            refuse_unknown_keys(
+                node,
+                "[node]",
+                &["id", "listen", "peer_listen", "data_dir", "capacity", "zone", "seeds", "token_key_file"],
+            )?;
+        }
+        let node: NodeSection = section(node, "[node]")?;
+        let tls = table.remove("tls").map(|tls| section(tls, "[tls]")).transpose()?;
+        let store = match table.remove("store") {
+            Some(toml::Value::Table(store)) => StoreDefinition::from_table(&store)?,
+            Some(_) => return Err(ConfigError::Syntax("[store] must be a table".into())),
+            None => StoreDefinition::default(),
+        };
+        let members = match table.remove("member") {
+            Some(members) => section(members, "[[member]]")?,
+            None => vec![Member {
+                id: node.id,
+                peer: node.peer_listen.clone(),
+                api: node.listen.clone(),
+                capacity: node.capacity,
+                zone: node.zone.clone(),
+            }],
+        };
+        Self::new(node, tls, store, members)
+    }
+
+    /// Puts the parts together and checks them against each other.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn new(
+        node: NodeSection,
+        tls: Option<TlsSection>,
+        store: StoreDefinition,
+        mut members: Vec<Member>,
+    ) -> Result<Self, ConfigError> {
+        store.validate()?;
+        members.sort_by_key(|m| m.id);
+        if let Some(pair) = members.windows(2).find(|pair| pair[0].id == pair[1].id) {
+            return Err(ConfigError::BadValue {
+                field: "member.id",
+                value: pair[0].id.to_string(),
+                why: "given twice; every node needs a name of its own".into(),
+            });
+        }
+        if let Some(member) = members.iter().find(|m| m.capacity == 0) {
+            return Err(ConfigError::BadValue {
+                field: "capacity",
+                value: "0".into(),
+                why: format!("node {} would hold nothing; give it at least 1", member.id),
+            });
+        }
+        let Some(own) = members.iter().find(|m| m.id == node.id) else {
+            return Err(ConfigError::Clash {
+                first: format!("node.id = {}", node.id),
+                second: "[[member]]".into(),
+                why: "this node is not among the members; list it too".into(),
+            });
+        };
+        if own.capacity != node.capacity || own.zone != node.zone {
+            return Err(ConfigError::Clash {
+                first: format!("[node] capacity = {}, zone = \"{}\"", node.capacity, node.zone),
+                second: format!("[[member]] capacity = {}, zone = \"{}\"", own.capacity, own.zone),
+                why: format!("node {} describes itself in two ways; make them the same", node.id),
+            });
+        }
+        if members.len() < store.n() {
+            return Err(ConfigError::Clash {
+                first: format!("replicas = {}", store.replicas),
+                second: format!("{} member(s)", members.len()),
+                why: "no node holds two copies of a key; add nodes or lower replicas".into(),
+            });
+        }
+        Ok(Self { node, tls, store, members, timing: Timing::default() })
+    }
+
+    /// Writes the configuration file that [`Config::from_toml`] reads.
+    ///
+    /// # Panics
+    /// Never: every part has a TOML form.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        #[derive(Serialize)]
+        struct File<'a> {
+            node: &'a NodeSection,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            tls: &'a Option<TlsSection>,
+            store: &'a StoreDefinition,
+            member: &'a [Member],
+        }
+        let file = File { node: &self.node, tls: &self.tls, store: &self.store, member: &self.members };
+        toml::to_string(&file).expect("every part of a configuration has a TOML form")
+    }
+}
+
+fn section<T: serde::de::DeserializeOwned>(value: toml::Value, name: &str) -> Result<T, ConfigError> {
+    value.try_into().map_err(|e: toml::de::Error| ConfigError::Syntax(format!("{name}: {}", e.message())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    const FILE: &str = r#"
+[node]
+id = "n1"
+listen = "127.0.0.1:4001"
+peer_listen = "127.0.0.1:5001"
+data_dir = "data/n1"
+[store]
+profile = "dynamo"
+replicas = 2
+[[member]]
+id = "n2"
+peer = "127.0.0.1:5002"
+api = "127.0.0.1:4002"
+[[member]]
+id = "n1"
+peer = "127.0.0.1:5001"
+api = "127.0.0.1:4001"
+"#;
+
+    #[test]
+    fn a_file_reads_back_as_written() {
+        let config = Config::from_toml(FILE).unwrap();
+        assert_eq!(config.members[0].id.as_str(), "n1");
+        assert_eq!(Config::from_toml(&config.to_toml()).unwrap(), config);
+    }
+
+    #[test]
+    fn errors_name_what_clashes() {
+        let refused = |from: &str, to: &str| Config::from_toml(&FILE.replace(from, to)).unwrap_err().to_string();
+        assert!(refused("replicas = 2", "replicas = 3").contains("2 member(s)"));
+        assert!(refused("data_dir", "data_dri").contains("did you mean `data_dir`"));
+        assert!(refused("id = \"n2\"", "id = \"n1\"").contains("given twice"));
+        assert!(refused("id = \"n2\"", "id = \"N 2\"").contains("a-z"));
+    }
+}
