@@ -5,10 +5,16 @@
 //! [`SimulatedDisk`] keeps both states in memory and, told that the power was cut, forgets
 //! what was not synced.
 
+mod simulated;
+mod system;
+
 use std::io;
 use std::sync::Arc;
 
 use crate::BoxFuture;
+
+pub use simulated::{DiskCounters, SimulatedDisk};
+pub use system::SystemDisk;
 
 /// A directory. Names are plain file names without separators.
 pub trait Disk: Send + Sync + 'static {
@@ -22,7 +28,8 @@ pub trait Disk: Send + Sync + 'static {
     /// file is either the old or the new one.
     fn write_atomic<'a>(&'a self, name: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, io::Result<()>>;
 
-    /// Removes a file.
+    /// Removes a file. It may come back after a power cut, until the next
+    /// [`Disk::write_atomic`] returns.
     fn remove(&self, name: &str) -> io::Result<()>;
 
     /// Opens a file for appending and reading, creating it if there is none. A created file
@@ -51,6 +58,9 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Cuts the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
 
-    /// Makes all that was appended before this call survive a power cut.
+    /// Makes all that was appended before this call survive a power cut. After an error
+    /// nothing since the last success is known to be durable, now or ever: the kernel may have
+    /// dropped the pages, so a later sync that succeeds proves nothing. This handle therefore
+    /// refuses appends and syncs from then on.
     fn sync(&self) -> BoxFuture<'_, io::Result<()>>;
 }
