@@ -20,8 +20,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use clock::{Clock, SystemClock};
-pub use disk::{Disk, DiskFile};
+pub use disk::{Disk, DiskCounters, DiskFile, SimulatedDisk, SystemDisk};
 pub use net::{BoxStream, Leg, Listener, Network, TokioNetwork};
+pub use pacer::{Pacer, RealPacer, TimerPacer};
 pub use random::{Random, RandomStream};
 
 /// A boxed future: the price of keeping these traits object-safe is one allocation per call,
