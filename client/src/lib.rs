@@ -1,1 +1,29 @@
-//! client
+//! A store's client: gets, puts and deletes over [`quorate_env::Network`].
+//!
+//! Used by the load generator, the command line and the simulator alike, so it draws no
+//! hidden time or randomness: only `tokio::time` and the network it is given. It speaks just
+//! enough HTTP/1.1 for the store (`Content-Length` always, kept-alive connections), because
+//! a general client costs a quarter more CPU and retries behind the caller's back.
+//!
+//! Every failure says whether the operation may have happened ([`ClientError::effect`]), and
+//! nothing is sent twice unless it certainly did not.
+//!
+//! Not here: what a context token holds, which replicas own a key, how a history is judged.
+
+pub mod client;
+pub mod error;
+pub mod http;
+pub mod options;
+pub mod reply;
+pub mod tls;
+pub mod url;
+
+mod pool;
+
+pub use client::Client;
+pub use error::{ClientError, Effect, SetupError};
+pub use http::{MalformedReply, Method, Request, Response};
+pub use options::{ClientOptions, NodeChoice, ReadOptions, Retry, WriteOptions};
+pub use reply::{GetReply, GetStatus, PutReply, Value};
+pub use tls::TlsTrust;
+pub use url::NodeUrl;

@@ -1,0 +1,175 @@
+//! One connection, one request at a time.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use quorate_env::BoxStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+
+use super::response::HeadFacts;
+use super::{MalformedReply, Request, Response};
+
+/// Buffers keep at most this many bytes between requests, so that one large value does not
+/// pin memory on every connection for ever.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// How much of a reply is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest head, in bytes.
+    pub head_bytes_max: usize,
+    /// Largest body, in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// Why an exchange ended without a reply. The connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The request cannot be put into HTTP.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The stream ended or failed.
+    #[error("{0}")]
+    Lost(#[from] io::Error),
+    /// The reply is not acceptable.
+    #[error("{0}")]
+    Malformed(#[from] MalformedReply),
+}
+
+/// A connected stream with its buffers.
+pub struct Connection {
+    stream: BoxStream,
+    encrypted: bool,
+    output: Vec<u8>,
+    input: BytesMut,
+    reusable: bool,
+}
+
+impl Connection {
+    /// A connection over `stream`. `encrypted` says that the stream keeps bytes of its own,
+    /// so that a failed write may still have sent some.
+    #[must_use]
+    pub fn new(stream: BoxStream, encrypted: bool) -> Self {
+        Self { stream, encrypted, output: Vec::new(), input: BytesMut::new(), reusable: true }
+    }
+
+    /// Sends `request` and waits for the whole reply. `sent` becomes true before the first
+    /// byte can have left, and stays readable when this future is dropped at a deadline.
+    /// After an error, or when dropped, the connection is no longer [reusable](Self::is_reusable).
+    ///
+    /// # Errors
+    /// If the stream fails or ends, or the reply is not HTTP within `limits`.
+    pub async fn exchange(
+        &mut self,
+        host: &str,
+        request: &Request<'_>,
+        limits: Limits,
+        sent: &mut bool,
+    ) -> Result<Response, ExchangeError> {
+        self.reusable = false;
+        self.output.clear();
+        request.write_to(host, &mut self.output).map_err(ExchangeError::BadRequest)?;
+        let (response, keep_alive) = match self.write_output(sent).await {
+            Ok(()) => self.read_response(limits).await?,
+            // A server may refuse a large body while it is still arriving, and close. What it
+            // said before that is better news than the broken pipe.
+            Err(broken) if *sent => {
+                let (response, _) = self.read_response(limits).await.map_err(|_| broken)?;
+                (response, false)
+            }
+            Err(broken) => return Err(broken.into()),
+        };
+        if !self.input.is_empty() {
+            return Err(MalformedReply::TrailingBytes.into());
+        }
+        if self.output.capacity() > KEPT_BYTES_MAX {
+            self.output = Vec::new();
+        }
+        self.reusable = keep_alive;
+        Ok(response)
+    }
+
+    /// Whether another request may follow, as far as the last reply said.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        self.reusable
+    }
+
+    /// Whether the other side has neither closed an idle connection nor sent anything on it.
+    /// Asked before reuse: a request written into a closed connection would be a write of
+    /// unknown effect for nothing.
+    pub async fn is_quiet(&mut self) -> bool {
+        let mut byte = [0_u8; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        poll_fn(|context| {
+            Poll::Ready(Pin::new(&mut self.stream).poll_read(context, &mut buffer).is_pending())
+        })
+        .await
+    }
+
+    async fn write_output(&mut self, sent: &mut bool) -> io::Result<()> {
+        *sent |= self.encrypted;
+        let mut rest = self.output.as_slice();
+        while !rest.is_empty() {
+            let written = self.stream.write(rest).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            *sent = true;
+            rest = &rest[written..];
+        }
+        self.stream.flush().await
+    }
+
+    async fn read_response(&mut self, limits: Limits) -> Result<(Response, bool), ExchangeError> {
+        loop {
+            let facts = self.read_head(limits.head_bytes_max).await?;
+            let body_bytes = usize::try_from(facts.body_bytes)
+                .ok()
+                .filter(|&bytes| bytes <= limits.body_bytes_max)
+                .ok_or(MalformedReply::BodyTooLarge {
+                    bytes: facts.body_bytes,
+                    max: limits.body_bytes_max,
+                })?;
+            let whole = facts.head_bytes + body_bytes;
+            while self.input.len() < whole {
+                self.input.reserve(whole - self.input.len());
+                self.read_some().await?;
+            }
+            let head = self.input.split_to(facts.head_bytes).freeze();
+            let body = self.input.split_to(body_bytes).freeze();
+            // 100 Continue and its like precede the reply (RFC 9110, section 15.2).
+            if facts.status >= 200 {
+                return Ok((Response::new(facts.status, head, body), facts.keep_alive));
+            }
+        }
+    }
+
+    async fn read_head(&mut self, head_bytes_max: usize) -> Result<HeadFacts, ExchangeError> {
+        loop {
+            if !self.input.is_empty() {
+                // Parsed from its start again with each piece: heads come in one piece nearly always.
+                let facts = HeadFacts::read(&self.input)?;
+                if facts.map_or(self.input.len(), |f| f.head_bytes) > head_bytes_max {
+                    return Err(MalformedReply::HeadTooLarge { max: head_bytes_max }.into());
+                }
+                if let Some(facts) = facts {
+                    return Ok(facts);
+                }
+            }
+            self.input.reserve(4096);
+            self.read_some().await?;
+        }
+    }
+
+    async fn read_some(&mut self) -> io::Result<()> {
+        if self.stream.read_buf(&mut self.input).await? == 0 {
+            let at = if self.input.is_empty() { "before the reply" } else { "within the reply" };
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("closed {at}")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! How a client behaves, as a whole and per operation.
+
+use std::time::Duration;
+
+/// Settings of a whole client.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Which node takes an operation that does not name one.
+    pub node_choice: NodeChoice,
+    /// How long one operation may take in all: connecting, sending, waiting, retrying.
+    pub deadline: Duration,
+    /// Whether operations that certainly did not happen are sent again.
+    pub retry: Retry,
+    /// Idle connections kept per node. More may be open at once; those above are closed after use.
+    pub idle_connections_max: usize,
+    /// An idle connection older than this is closed instead of used. Keep it below the
+    /// server's own limit, or requests meet connections that are just being closed.
+    pub idle_age_max: Duration,
+    /// Largest reply head accepted, in bytes.
+    pub head_bytes_max: usize,
+    /// Largest reply body accepted, in bytes: several siblings of the largest value, in base64.
+    pub body_bytes_max: usize,
+}
+
+impl Default for ClientOptions {
+    /// Round robin, 5 s, no retries, 128 idle connections for 20 s, 16 KiB heads, 64 MiB bodies.
+    fn default() -> Self {
+        Self {
+            node_choice: NodeChoice::RoundRobin,
+            deadline: Duration::from_secs(5),
+            retry: Retry::Never,
+            idle_connections_max: 128,
+            idle_age_max: Duration::from_secs(20),
+            head_bytes_max: 16 * 1024,
+            body_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Which node takes an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeChoice {
+    /// Always the node with this 0-based index.
+    Fixed(usize),
+    /// Each operation the next one, in the order given.
+    RoundRobin,
+}
+
+/// Whether an operation is sent again. Only ever after [`Effect::Never`](crate::Effect::Never):
+/// a failed write may have happened, and sending it again could bring back what was since
+/// overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Report the first failure. Load generators and histories want this.
+    Never,
+    /// Up to so many more attempts within the deadline, each at the next node unless the
+    /// node was named or is fixed.
+    IfNeverHappened {
+        /// Attempts after the first.
+        attempts: u32,
+        /// Pause before each; what the store asks for in `Retry-After` counts if it is longer.
+        pause: Duration,
+    },
+}
+
+/// Settings of one read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadOptions {
+    /// The node to ask, 0-based; none leaves it to [`ClientOptions::node_choice`].
+    pub node: Option<usize>,
+}
+
+/// Settings of one write.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WriteOptions<'a> {
+    /// The node to ask, 0-based; none leaves it to [`ClientOptions::node_choice`].
+    pub node: Option<usize>,
+    /// `Content-Type` stored with the value; none is `application/octet-stream`.
+    pub content_type: Option<&'a str>,
+    /// Write only if the current version has this `ETag` (linearizable stores).
+    pub if_match: Option<&'a str>,
+    /// Write only if there is no value (linearizable stores).
+    pub if_none_match: bool,
+}

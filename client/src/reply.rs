@@ -1,0 +1,151 @@
+//! What the store answers, typed.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::http::{MalformedReply, Response};
+
+/// The header that carries context tokens both ways.
+pub(crate) const CONTEXT_HEADER: &str = "X-Quorate-Context";
+
+/// One stored value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// The `Content-Type` it was stored with, empty if the store gave none.
+    pub content_type: String,
+}
+
+/// How many values a get found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GetStatus {
+    /// One (200).
+    Found,
+    /// Several concurrent ones (300).
+    Siblings,
+    /// None (404).
+    NotFound,
+}
+
+/// The answer to a get.
+#[derive(Clone, Debug)]
+pub struct GetReply {
+    /// How many values there are.
+    pub status: GetStatus,
+    /// The values: none, one, or the siblings in the store's order.
+    pub values: Vec<Value>,
+    /// The context token: sent with a write, it replaces exactly what was read.
+    pub context: String,
+    /// The version, where the store has one.
+    pub etag: Option<String>,
+    /// The node that answered, 0-based.
+    pub node: usize,
+}
+
+/// The answer to a put or a delete.
+#[derive(Clone, Debug)]
+pub struct PutReply {
+    /// A token that covers what the write's own token covered, and the new version.
+    pub context: String,
+    /// The version, where the store has one.
+    pub etag: Option<String>,
+    /// The node that answered, 0-based.
+    pub node: usize,
+}
+
+/// What the store says of an error.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct ErrorBody {
+    #[serde(default)]
+    pub(crate) error: String,
+    #[serde(default)]
+    pub(crate) message: String,
+    pub(crate) maybe_applied: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct SiblingsBody {
+    values: Vec<SiblingBody>,
+}
+
+#[derive(Deserialize)]
+struct SiblingBody {
+    value: String,
+    #[serde(default)]
+    content_type: String,
+}
+
+impl GetReply {
+    /// Reads a 200, 300 or 404. A 404 counts as an answer only with its context: without one
+    /// it is some other server's.
+    pub(crate) fn read(response: &Response, node: usize, local: bool) -> Result<Self, MalformedReply> {
+        let (status, values) = match response.status {
+            200 => {
+                let content_type = response.header("Content-Type").unwrap_or_default().to_owned();
+                (GetStatus::Found, vec![Value { bytes: response.body.clone(), content_type }])
+            }
+            300 => (GetStatus::Siblings, siblings(&response.body)?),
+            404 => (GetStatus::NotFound, Vec::new()),
+            status => return Err(MalformedReply::UnexpectedStatus { status }),
+        };
+        let context = response.header(CONTEXT_HEADER).map(str::to_owned);
+        // One node's own copy is no basis for a write, so a store need not give a token with it.
+        let context =
+            if local { context.unwrap_or_default() } else { context.ok_or(MalformedReply::NoContext)? };
+        Ok(Self { status, values, context, etag: response.header("ETag").map(str::to_owned), node })
+    }
+}
+
+impl PutReply {
+    /// Reads a 204.
+    pub(crate) fn read(response: &Response, node: usize) -> Result<Self, MalformedReply> {
+        if response.status != 204 {
+            return Err(MalformedReply::UnexpectedStatus { status: response.status });
+        }
+        let context = response.header(CONTEXT_HEADER).ok_or(MalformedReply::NoContext)?.to_owned();
+        Ok(Self { context, etag: response.header("ETag").map(str::to_owned), node })
+    }
+}
+
+fn siblings(body: &[u8]) -> Result<Vec<Value>, MalformedReply> {
+    let body: SiblingsBody = serde_json::from_slice(body)?;
+    body.values
+        .into_iter()
+        .map(|s| Ok(Value { bytes: STANDARD.decode(&s.value)?.into(), content_type: s.content_type }))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    fn response(status: u16, fields: &'static str, body: &'static str) -> Response {
+        let head = Bytes::from(format!("HTTP/1.1 {status} X\r\n{fields}\r\n"));
+        Response::new(status, head, Bytes::from_static(body.as_bytes()))
+    }
+
+    #[test]
+    fn siblings_come_in_order_with_their_types() {
+        let body = r#"{"values":[{"value":"djE=","content_type":"text/plain"},{"value":"djI="}],"more":1}"#;
+        let reply = GetReply::read(&response(300, "X-Quorate-Context: t\r\n", body), 2, false).unwrap();
+        assert_eq!((reply.status, reply.context.as_str(), reply.node), (GetStatus::Siblings, "t", 2));
+        assert_eq!(reply.values[0], Value { bytes: "v1".into(), content_type: "text/plain".into() });
+        assert_eq!(reply.values[1].bytes, "v2");
+    }
+
+    #[test]
+    fn answers_outside_the_contract_are_malformed() {
+        let get =
+            |status, fields, body| GetReply::read(&response(status, fields, body), 0, false).unwrap_err();
+        assert!(matches!(get(404, "", ""), MalformedReply::NoContext));
+        assert!(matches!(get(206, "", ""), MalformedReply::UnexpectedStatus { status: 206 }));
+        assert!(matches!(get(300, "", "--multipart"), MalformedReply::BadJson(_)));
+        assert!(matches!(get(300, "", r#"{"values":[{"value":"%%"}]}"#), MalformedReply::BadBase64(_)));
+        let put = PutReply::read(&response(200, "", ""), 0).unwrap_err();
+        assert!(matches!(put, MalformedReply::UnexpectedStatus { status: 200 }));
+    }
+}

@@ -1,0 +1,98 @@
+//! The client over TLS on loopback: the right CA works, others are refused with a reason.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::sync::Arc;
+
+use quorate_client::{Client, ClientError, ClientOptions, Effect, ReadOptions, TlsTrust};
+use quorate_env::{Network, SystemClock, TokioNetwork};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
+
+struct Ca {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+fn ca() -> Ca {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&key).unwrap().pem();
+    Ca { pem, issuer: Issuer::new(params, key) }
+}
+
+/// A server with a certificate for `name`, which answers every request alike.
+async fn serve(ca: &Ca, name: &str) -> u16 {
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &ca.issuer).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let mut listener = TokioNetwork.bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_address().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut request = [0; 4096];
+                while stream.read(&mut request).await.is_ok_and(|n| n > 0) {
+                    let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Quorate-Context: c\r\n\r\nv1";
+                    stream.write_all(reply).await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+            });
+        }
+    });
+    port
+}
+
+fn client(port: u16, ca: &Ca) -> Client {
+    let trust = TlsTrust::from_ca_pem(ca.pem.as_bytes(), "ca.pem", Arc::new(SystemClock::new())).unwrap();
+    let url = format!("https://127.0.0.1:{port}").parse().unwrap();
+    Client::new(Arc::new(TokioNetwork), vec![url], Some(trust), ClientOptions::default()).unwrap()
+}
+
+#[tokio::test]
+async fn gets_over_tls_and_keeps_the_connection() {
+    let ca = ca();
+    let client = client(serve(&ca, "127.0.0.1").await, &ca);
+    for _ in 0..3 {
+        assert_eq!(client.get("k", ReadOptions::default()).await.unwrap().values[0].bytes, "v1");
+    }
+}
+
+async fn refusal(port: u16, trusted: &Ca) -> ClientError {
+    client(port, trusted).get("k", ReadOptions::default()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn wrong_ca_wrong_name_and_no_tls_are_refused_with_a_reason() {
+    let (right, wrong) = (ca(), ca());
+    let other_ca = refusal(serve(&right, "127.0.0.1").await, &wrong).await;
+    assert!(other_ca.to_string().contains("not issued by the given CA"), "{other_ca}");
+    assert_eq!(other_ca.effect(), Effect::Never);
+
+    let other_name = refusal(serve(&right, "store.example").await, &right).await;
+    assert!(other_name.to_string().contains("not for `127.0.0.1`"), "{other_name}");
+
+    let mut listener = TokioNetwork.bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_address().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    let plain = refusal(port, &right).await;
+    assert!(matches!(plain, ClientError::Handshake { .. }), "{plain}");
+}
