@@ -8,3 +8,7 @@
 //! Store" (SOSP 2007); modules name the section they follow.
 
 pub mod config; // what a store promises, and how one node is set up
+pub mod membership; // who is in the cluster
+pub mod quorum;
+pub mod ring; // who owns a key
+pub mod version; // which write saw which // how N replicas answer as one

@@ -196,7 +196,8 @@ impl StoreDefinition {
             "lww" => Ok(Self { conflict: Conflict::LastWriteWins, ..base }),
             _ => {
                 let near = super::nearest(name, &PROFILES).map(|n| format!("did you mean `{n}`? "));
-                let why = format!("no such profile; {}known: {}", near.unwrap_or_default(), PROFILES.join(", "));
+                let why =
+                    format!("no such profile; {}known: {}", near.unwrap_or_default(), PROFILES.join(", "));
                 Err(ConfigError::BadValue { field: "profile", value: format!("\"{name}\""), why })
             }
         }
@@ -236,15 +237,18 @@ impl StoreDefinition {
                 ("anti_entropy", toml::Value::Boolean(on)) => {
                     toml::Value::String(if *on { "on" } else { "off" }.to_owned())
                 }
-                ("read_repair" | "hinted_handoff", toml::Value::String(text)) if text == "on" || text == "off" => {
+                ("read_repair" | "hinted_handoff", toml::Value::String(text))
+                    if text == "on" || text == "off" =>
+                {
                     toml::Value::Boolean(text == "on")
                 }
                 _ => value,
             };
             merged.insert(key, value);
         }
-        let definition: Self =
-            merged.try_into().map_err(|e: toml::de::Error| ConfigError::Syntax(format!("[store]: {}", e.message())))?;
+        let definition: Self = merged
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError::Syntax(format!("[store]: {}", e.message())))?;
         definition.validate()?;
         Ok(definition)
     }
@@ -257,8 +261,9 @@ impl StoreDefinition {
         let bad = |field, value: &dyn fmt::Display, why: &str| {
             Err(ConfigError::BadValue { field, value: value.to_string(), why: why.to_owned() })
         };
-        let clash =
-            |first: String, second: String, why: &str| Err(ConfigError::Clash { first, second, why: why.to_owned() });
+        let clash = |first: String, second: String, why: &str| {
+            Err(ConfigError::Clash { first, second, why: why.to_owned() })
+        };
         if self.name.is_empty() || self.name.len() > 64 {
             return bad("name", &format!("\"{}\"", self.name), "a store's name has 1 to 64 bytes");
         }
@@ -312,7 +317,11 @@ impl StoreDefinition {
             return bad("anti_entropy", &self.anti_entropy, "a round takes at least 10ms");
         }
         if self.compression != "none" {
-            return bad("compression", &format!("\"{}\"", self.compression), "this version knows only \"none\"");
+            return bad(
+                "compression",
+                &format!("\"{}\"", self.compression),
+                "this version knows only \"none\"",
+            );
         }
         if self.sibling_limit == 0 {
             return bad("sibling_limit", &self.sibling_limit, "a key must be able to hold one value");
@@ -321,10 +330,18 @@ impl StoreDefinition {
             return bad("actor_limit", &self.actor_limit, "this version keeps every actor; leave it at 0");
         }
         if self.key_bytes_max == 0 || self.key_bytes_max > 8192 {
-            return bad("key_bytes_max", &self.key_bytes_max, "choose 1 to 8192: keys travel in the request line");
+            return bad(
+                "key_bytes_max",
+                &self.key_bytes_max,
+                "choose 1 to 8192: keys travel in the request line",
+            );
         }
         if self.value_bytes_max == 0 || self.value_bytes_max > 64 << 20 {
-            return bad("value_bytes_max", &self.value_bytes_max, "choose 1 byte to 64 MiB: a value is held in memory");
+            return bad(
+                "value_bytes_max",
+                &self.value_bytes_max,
+                "choose 1 byte to 64 MiB: a value is held in memory",
+            );
         }
         Ok(())
     }
@@ -411,7 +428,9 @@ impl std::str::FromStr for AntiEntropy {
         match text {
             "off" => Ok(Self::Off),
             "on" => Ok(Self::Every(ANTI_ENTROPY_DEFAULT)),
-            _ => parse_duration(text).map(Self::Every).map_err(|why| format!("anti_entropy is on, off or a period: {why}")),
+            _ => parse_duration(text)
+                .map(Self::Every)
+                .map_err(|why| format!("anti_entropy is on, off or a period: {why}")),
         }
     }
 }
@@ -469,24 +488,35 @@ mod tests {
     fn clashes_name_both_values() {
         check_refused(
             "read_quorum = 4",
-            expect!["read_quorum = 4 clashes with replicas = 3: a quorum cannot be larger than the number of copies; lower the one or raise the other"],
+            expect![
+                "read_quorum = 4 clashes with replicas = 3: a quorum cannot be larger than the number of copies; lower the one or raise the other"
+            ],
         );
         check_refused(
             "engine = \"sled\"",
-            expect![[r#"durability = "commit" clashes with engine = "sled": only `log` syncs before it acknowledges: memory keeps nothing, and sled's flush does not reach the disk; choose engine = "log" or another durability"#]],
+            expect![[
+                r#"durability = "commit" clashes with engine = "sled": only `log` syncs before it acknowledges: memory keeps nothing, and sled's flush does not reach the disk; choose engine = "log" or another durability"#
+            ]],
         );
     }
 
     #[test]
     fn slips_of_the_pen_are_named() {
-        check_refused("read_qorum = 1", expect!["unknown setting `read_qorum` in [store]; did you mean `read_quorum`?"]);
+        check_refused(
+            "read_qorum = 1",
+            expect!["unknown setting `read_qorum` in [store]; did you mean `read_quorum`?"],
+        );
         check_refused(
             "profile = \"dinamo\"",
-            expect![[r#"profile = "dinamo": no such profile; did you mean `dynamo`? known: always-write, dynamo, quorum, lww"#]],
+            expect![[
+                r#"profile = "dinamo": no such profile; did you mean `dynamo`? known: always-write, dynamo, quorum, lww"#
+            ]],
         );
         check_refused(
             "durability = \"sometimes\"",
-            expect!["not a valid configuration: [store]: durability `sometimes` is not known; choose commit, interval:100ms or memory"],
+            expect![
+                "not a valid configuration: [store]: durability `sometimes` is not known; choose commit, interval:100ms or memory"
+            ],
         );
     }
 

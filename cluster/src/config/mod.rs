@@ -11,7 +11,8 @@ mod node;
 mod units;
 
 pub use definition::{
-    AntiEntropy, Conflict, Consistency, Durability, EngineKind, PROFILES, Placement, QuorumKind, StoreDefinition,
+    AntiEntropy, Conflict, Consistency, Durability, EngineKind, PROFILES, Placement, QuorumKind,
+    StoreDefinition,
 };
 pub use node::{Config, Member, NodeId, NodeSection, Timing, TlsSection};
 pub use units::{format_bytes, format_duration, nearest, parse_bytes, parse_duration};

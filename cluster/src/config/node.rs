@@ -176,9 +176,11 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, naming section and key.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
+        let mut table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
         refuse_unknown_keys(&table, "the configuration file", &["node", "tls", "store", "member"])?;
-        let node = table.remove("node").ok_or_else(|| ConfigError::Syntax("there is no [node] section".into()))?;
+        let node =
+            table.remove("node").ok_or_else(|| ConfigError::Syntax("there is no [node] section".into()))?;
         if let toml::Value::Table(node) = &node {
             refuse_unknown_keys(
                 node,
@@ -312,7 +314,8 @@ api = "127.0.0.1:4001"
 
     #[test]
     fn errors_name_what_clashes() {
-        let refused = |from: &str, to: &str| Config::from_toml(&FILE.replace(from, to)).unwrap_err().to_string();
+        let refused =
+            |from: &str, to: &str| Config::from_toml(&FILE.replace(from, to)).unwrap_err().to_string();
         assert!(refused("replicas = 2", "replicas = 3").contains("2 member(s)"));
         assert!(refused("data_dir", "data_dri").contains("did you mean `data_dir`"));
         assert!(refused("id = \"n2\"", "id = \"n1\"").contains("given twice"));

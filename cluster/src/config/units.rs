@@ -14,9 +14,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
-        _ => return Err(format!("`{text}` is not a duration; write a number and a unit, such as 100ms, 10s or 2m")),
+        _ => {
+            return Err(format!(
+                "`{text}` is not a duration; write a number and a unit, such as 100ms, 10s or 2m"
+            ));
+        }
     };
-    let seconds = number.ok_or_else(|| format!("`{text}` has no number before the unit `{unit}`"))? * unit_seconds;
+    let seconds =
+        number.ok_or_else(|| format!("`{text}` has no number before the unit `{unit}`"))? * unit_seconds;
     Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is out of range for a duration"))
 }
 

@@ -1,0 +1,199 @@
+//! A causal history: exactly the set of writes (dots) that somebody has seen of one key.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::NodeId;
+
+/// Who mints dots: one node during one run, in one epoch of a key.
+///
+/// The incarnation is fresh on every start, so a restored old disk cannot make a dot again.
+/// A node that no longer knows its last counter for a key takes a new epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Actor {
+    /// The node.
+    pub node: NodeId,
+    /// One of its runs.
+    pub incarnation: u64,
+    /// A new one whenever the counter for the key was forgotten within the run.
+    pub epoch: u32,
+}
+
+/// One write: the `counter`-th that `actor` made to a key, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Dot {
+    /// Who minted it.
+    pub actor: Actor,
+    /// From 1.
+    pub counter: u64,
+}
+
+impl fmt::Display for Dot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Actor { node, incarnation, epoch } = self.actor;
+        write!(f, "{node}.{incarnation:016x}.{epoch}.{}", self.counter)
+    }
+}
+
+/// The dots of one actor: all up to `prefix`, and those listed beyond it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    prefix: u64,
+    /// Ascending, each greater than `prefix + 1`.
+    beyond: Vec<u64>,
+}
+
+impl Seen {
+    fn contains(&self, counter: u64) -> bool {
+        counter <= self.prefix || self.beyond.binary_search(&counter).is_ok()
+    }
+
+    fn insert(&mut self, counter: u64) {
+        if counter <= self.prefix {
+            return;
+        }
+        if let Err(at) = self.beyond.binary_search(&counter) {
+            self.beyond.insert(at, counter);
+        }
+        self.absorb();
+    }
+
+    fn union(&mut self, other: &Self) {
+        self.prefix = self.prefix.max(other.prefix);
+        self.beyond.extend_from_slice(&other.beyond);
+        self.beyond.sort_unstable();
+        self.beyond.dedup();
+        self.absorb();
+    }
+
+    /// Moves the prefix over the dots that touch it.
+    fn absorb(&mut self) {
+        let mut taken = 0;
+        for counter in &self.beyond {
+            if *counter > self.prefix + 1 {
+                break;
+            }
+            self.prefix = self.prefix.max(*counter);
+            taken += 1;
+        }
+        self.beyond.drain(..taken);
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        let holes_filled = other.prefix <= self.prefix
+            || (self.prefix + 1..=other.prefix).all(|counter| self.beyond.binary_search(&counter).is_ok());
+        holes_filled && other.beyond.iter().all(|counter| self.contains(*counter))
+    }
+}
+
+/// A set of dots. Equal sets are equal values and have equal encodings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// Ascending by actor.
+    actors: Vec<(Actor, Seen)>,
+}
+
+impl Context {
+    /// The set without dots: of one who has seen nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether no dot is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.actors.is_empty()
+    }
+
+    /// How many actors it names: what it costs to keep and to send.
+    #[must_use]
+    pub fn actors(&self) -> usize {
+        self.actors.len()
+    }
+
+    /// Whether `dot` is in it.
+    #[must_use]
+    pub fn contains(&self, dot: &Dot) -> bool {
+        self.find(&dot.actor).is_ok_and(|at| self.actors[at].1.contains(dot.counter))
+    }
+
+    /// Adds `dot`.
+    pub fn insert(&mut self, dot: Dot) {
+        match self.find(&dot.actor) {
+            Ok(at) => self.actors[at].1.insert(dot.counter),
+            Err(at) => {
+                let mut seen = Seen::default();
+                seen.insert(dot.counter);
+                self.actors.insert(at, (dot.actor, seen));
+            }
+        }
+    }
+
+    /// Adds every dot of `other`.
+    pub fn union(&mut self, other: &Self) {
+        for (actor, seen) in &other.actors {
+            match self.find(actor) {
+                Ok(at) => self.actors[at].1.union(seen),
+                Err(at) => self.actors.insert(at, (*actor, seen.clone())),
+            }
+        }
+    }
+
+    /// Whether every dot of `other` is in it.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other
+            .actors
+            .iter()
+            .all(|(actor, seen)| self.find(actor).is_ok_and(|at| self.actors[at].1.covers(seen)))
+    }
+
+    fn find(&self, actor: &Actor) -> Result<usize, usize> {
+        self.actors.binary_search_by(|(a, _)| a.cmp(actor))
+    }
+}
+
+impl FromIterator<Dot> for Context {
+    fn from_iter<I: IntoIterator<Item = Dot>>(dots: I) -> Self {
+        let mut context = Self::new();
+        for dot in dots {
+            context.insert(dot);
+        }
+        context
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn dots() -> impl Strategy<Value = Vec<Dot>> {
+        let dot = (0_u8..3, 0_u64..2, 1_u64..8).prop_map(|(node, incarnation, counter)| Dot {
+            actor: Actor { node: format!("n{node}").parse().unwrap(), incarnation, epoch: 0 },
+            counter,
+        });
+        prop::collection::vec(dot, 0..20)
+    }
+
+    proptest! {
+        #[test]
+        fn a_context_is_exactly_a_set_of_dots(a in dots(), b in dots()) {
+            let (set_a, set_b): (BTreeSet<Dot>, BTreeSet<Dot>) = (a.iter().copied().collect(), b.iter().copied().collect());
+            let (context_a, context_b): (Context, Context) = (a.into_iter().collect(), b.iter().copied().collect());
+            for dot in set_a.union(&set_b) {
+                prop_assert_eq!(context_a.contains(dot), set_a.contains(dot));
+            }
+            prop_assert_eq!(context_a.covers(&context_b), set_a.is_superset(&set_b));
+            prop_assert_eq!(context_a == context_b, set_a == set_b);
+            let mut union = context_a.clone();
+            union.union(&context_b);
+            prop_assert_eq!(union, set_a.union(&set_b).copied().collect::<Context>());
+        }
+    }
+}
