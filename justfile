@@ -1,0 +1,37 @@
+# Every recipe is one command that also works without just; arguments are passed through.
+
+# List the recipes.
+default:
+    @just --list
+
+# Measure: a three-node cluster on this machine under load (`just bench --profile quorum --duration 60s`).
+bench *args:
+    cargo run --release --bin quorate -- bench {{args}}
+
+# Run all tests (`just test -p quorate-cluster ring`).
+test *args:
+    cargo test --workspace {{args}}
+
+# Shake: simulated clusters under faults (`just chaos minority-partition --seeds 1..100`).
+chaos *args:
+    cargo run --release --bin quorate -- chaos run {{args}}
+
+# Microbenchmarks (`just criterion version_join`).
+criterion *args:
+    cargo bench -p quorate-benches {{args}}
+
+# Check everything that must hold before a push. Writes nothing but the target directory.
+verify *args:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test --workspace {{args}}
+    if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; else echo "cargo deny is not installed: skipped"; fi
+
+# Put right what can be put right by itself.
+fix *args:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged {{args}}
+
+# What a continuous integration server runs: verify, simulation, determinism, a short bench.
+ci:
+    .ci/run
