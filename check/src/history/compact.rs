@@ -156,6 +156,47 @@ impl History {
         self.processes[self.entries[operation].process as usize]
     }
 
+    /// What a successful get returned, empty for "not found"; none for every other operation.
+    #[must_use]
+    pub fn returned(&self, operation: usize) -> Option<Vec<&Value>> {
+        let entry = &self.entries[operation];
+        entry.is_ok(Function::Get).then(|| self.span(entry.values).iter().map(|&id| self.value(id)).collect())
+    }
+
+    /// What an operation wrote: the new value of a cas, the id of a delete.
+    #[must_use]
+    pub fn written(&self, operation: usize) -> Option<&Value> {
+        self.named(self.entries[operation].value)
+    }
+
+    /// The node that was asked.
+    #[must_use]
+    pub fn via(&self, operation: usize) -> Option<&Value> {
+        self.named(self.entries[operation].via)
+    }
+
+    /// The node whose own copy was read.
+    #[must_use]
+    pub fn node(&self, operation: usize) -> Option<&Value> {
+        self.named(self.entries[operation].node)
+    }
+
+    /// The store's own version of what was read or written.
+    #[must_use]
+    pub fn version(&self, operation: usize) -> Option<&Value> {
+        self.named(self.entries[operation].version)
+    }
+
+    /// The session of an operation, if sessions are not processes.
+    #[must_use]
+    pub fn session(&self, operation: usize) -> Option<&Value> {
+        self.named(self.entries[operation].session)
+    }
+
+    fn named(&self, id: Id) -> Option<&Value> {
+        (id != NONE).then(|| self.value(id))
+    }
+
     /// The operations on one key, by number, in order of invocation.
     pub(crate) fn of_key(&self, key: usize) -> &[u32] {
         let start = if key == 0 { 0 } else { self.key_ends[key - 1] };

@@ -263,8 +263,8 @@ impl<'de> Visitor<'de> for OperationVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Operation, A::Error> {
         let (mut process, mut f, mut key, mut value) = (None, None, None, None);
-        let (mut values, mut context): (Option<Option<Vec<Value>>>, Option<Option<Vec<Value>>>) =
-            (None, None);
+        let mut values: Option<Option<Vec<Value>>> = None;
+        let mut context: Option<Option<Vec<Value>>> = None;
         let (mut invoke_ns, mut return_ns, mut outcome) = (None, None, None);
         let (mut version, mut via, mut node, mut session) = (None, None, None, None);
         let (mut gave_up_ns, mut is_final) = (None, None);

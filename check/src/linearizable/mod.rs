@@ -1,0 +1,150 @@
+//! Linearizability (Herlihy and Wing 1990) of registers, key by key.
+//!
+//! A history is linearizable if and only if it is so on each key alone. Where each value is written
+//! once, [`zones`] decide in O(n log n). Repeated values, and "not found" where keys are deleted (all
+//! deletes write the same "not found"), need the [`search`], which may run out of budget and then says
+//! so. In front of the search the zones judge what remains without the ambiguous gets: taking gets away
+//! never makes a history worse, so what they refuse is refused for good.
+//!
+//! Order is real time with closed intervals: equal stamps are concurrent, except within one process.
+//! Not here: how far from linearizable ([`crate::staleness`]).
+
+pub(crate) mod chains;
+pub(crate) mod clusters;
+pub(crate) mod prefix;
+pub(crate) mod search;
+pub(crate) mod stamps;
+pub(crate) mod zones;
+
+#[cfg(test)]
+mod tests;
+
+use crate::history::{Function, History, Id, NONE, Outcome};
+use clusters::{Clusters, Scratch};
+
+/// "Not found", as a state beside the values of the history: no value has this number.
+pub(crate) const NOT_FOUND: Id = NONE - 1;
+
+/// What a register does, as the checkers of this module see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Saw this state.
+    Read(Id),
+    /// Wrote this state.
+    Write(Id),
+    /// Saw the first and wrote the second.
+    Cas(Id, Id),
+}
+
+/// One operation on one key. `ret` is `i64::MAX` if it may take effect at any later time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Op {
+    pub(crate) number: u32,
+    pub(crate) process: u32,
+    pub(crate) call: i64,
+    pub(crate) ret: i64,
+    pub(crate) step: Step,
+}
+
+impl Op {
+    /// Whether its answer came: it must be placed.
+    pub(crate) fn returned(&self) -> bool {
+        self.ret != i64::MAX
+    }
+}
+
+/// What was found out about one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Finding {
+    Linearizable,
+    /// These operations cannot be ordered.
+    Not {
+        witness: Vec<u32>,
+        first_impossible: u32,
+        says: String,
+    },
+    /// Undecided, and why.
+    Unknown(String),
+}
+
+/// The finding and the method that led to it.
+pub(crate) struct Judged {
+    pub(crate) finding: Finding,
+    pub(crate) algorithm: &'static str,
+}
+
+/// Limits for the search; zones need none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    /// Configurations to remember, about 64 bytes each.
+    pub(crate) configurations: usize,
+    /// When to give up; none makes the verdict independent of the machine.
+    pub(crate) deadline: Option<std::time::Instant>,
+}
+
+/// The operations of one key that say something about its register. Gets without an answer and writes
+/// that certainly did not happen say nothing; gets of phantoms (`is_phantom`) are reported apart.
+pub(crate) fn operations(history: &History, key: usize, is_phantom: impl Fn(u32) -> bool) -> Vec<Op> {
+    let null = history.find_value(&crate::history::Value::Null);
+    let of_key = history.of_key(key);
+    let writes_null = null.is_some()
+        && of_key.iter().any(|&number| {
+            let entry = history.entry(number);
+            matches!(entry.f, Function::Put | Function::Cas) && Some(entry.value) == null
+        });
+    let mut ops = Vec::with_capacity(of_key.len());
+    for &number in of_key {
+        let entry = history.entry(number);
+        let step = match (entry.f, entry.outcome) {
+            (_, Outcome::Fail) | (Function::Get, Outcome::Info) => continue,
+            // A raw copy of one node is no answer of the store.
+            (Function::Get, Outcome::Ok) if entry.node != NONE || is_phantom(number) => continue,
+            (Function::Get, Outcome::Ok) => {
+                Step::Read(history.values_of(number).first().copied().unwrap_or(NOT_FOUND))
+            }
+            (Function::Put, _) => Step::Write(entry.value),
+            (Function::Delete, _) => Step::Write(NOT_FOUND),
+            // Where nobody writes null, a cas from null can only mean "create it".
+            (Function::Cas, _) if Some(entry.from) == null && !writes_null => {
+                Step::Cas(NOT_FOUND, entry.value)
+            }
+            (Function::Cas, _) => Step::Cas(entry.from, entry.value),
+            (Function::Append | Function::Add | Function::Acquire | Function::Release | Function::Txn, _) => {
+                continue;
+            }
+        };
+        ops.push(Op { number, process: entry.process, call: entry.invoke, ret: entry.ret, step });
+    }
+    ops
+}
+
+/// Judges one key, given its operations in order of invocation.
+pub(crate) fn judge(
+    history: &History,
+    ops: &mut [Op],
+    initial: Id,
+    scratch: &mut Scratch,
+    budget: &Budget,
+) -> Judged {
+    let exact = stamps::separate_ties(ops, scratch);
+    let clusters = Clusters::build(ops, initial, scratch);
+    let decidable = clusters.ambiguous.is_none() && exact;
+    if !clusters.repeated && !clusters.has_cas {
+        if zones::find_conflict(&clusters.list).is_some() {
+            // With gets left out, an earlier one of them may be impossible too. The verdict stands all
+            // the same, and the operation named is impossible in any case.
+            return Judged { finding: prefix::by_sweep(history, ops, &clusters), algorithm: "zones" };
+        }
+        if decidable {
+            return Judged { finding: Finding::Linearizable, algorithm: "zones" };
+        }
+    }
+    if !clusters.repeated && clusters.has_cas && decidable {
+        let finding = match chains::find_conflict(ops, &clusters) {
+            Some(_) => prefix::by_bisection(history, ops, initial, scratch),
+            None => Finding::Linearizable,
+        };
+        return Judged { finding, algorithm: "zones with cas chains" };
+    }
+    Judged { finding: search::search(history, ops, initial, budget), algorithm: "search" }
+}

@@ -1,0 +1,37 @@
+//! Resurrected values: there in the end although a write that had read them was acknowledged.
+//!
+//! Before the end this is mere staleness. If the superseding value is there beside it, the pair is a
+//! false sibling and reported as that.
+
+use super::KeyHistory;
+use super::finals::Finals;
+use crate::history::{Function, Outcome};
+use crate::report::{Findings, Kind};
+use crate::say;
+
+/// Finds resurrected values, each once, with the first write that superseded it.
+pub(crate) fn check(key: &KeyHistory<'_>, finals: &Finals, findings: &mut Findings) {
+    let (history, causality) = (key.history, &key.causality);
+    let values = finals.values.as_deref().unwrap_or_default();
+    for index in values.iter().filter_map(|&value| causality.write_of(value)) {
+        let superseding = (0_u32..).zip(&causality.writes).find(|(newer, write)| {
+            let entry = history.entry(write.op);
+            entry.outcome == Outcome::Ok
+                && (entry.f == Function::Delete || !values.contains(&entry.value))
+                && causality.covers(causality.past(*newer), index)
+        });
+        if let Some((_, newer)) = superseding {
+            let older = causality.writes[index as usize].op;
+            findings.add(Kind::Resurrected, || {
+                let says = format!(
+                    "{} is back in the end, although {} had read it and was acknowledged",
+                    say::value(history, history.entry(older).value),
+                    say::operation(history, newer.op)
+                );
+                let mut operations = vec![older, newer.op];
+                operations.extend(&finals.reads);
+                key.violation(Kind::Resurrected, &operations, says)
+            });
+        }
+    }
+}
