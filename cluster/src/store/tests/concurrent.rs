@@ -1,0 +1,98 @@
+//! Many writers at once: one sync for many, and nobody hangs when a writer goes away.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use quorate_env::SystemDisk;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn writers_that_come_together_share_syncs() {
+    let disk = SimulatedDisk::new();
+    let engine = LogEngine::open(disk.mount(), LogOptions::default()).await.unwrap();
+    disk.set_sync_latency(Duration::from_millis(1));
+    let before = engine.stats().syncs;
+    let writes = (0..100).map(|at| engine.apply(vec![put(format!("k{at}"), "v")], Promise::Synced));
+    for result in join_all(writes).await {
+        result.unwrap();
+    }
+    // One for the first, which found nobody else, and one for all the others.
+    assert_eq!(engine.stats().syncs - before, 2);
+    disk.power_cut(&mut random(1));
+    assert_eq!(contents(&open_log(&disk).await.unwrap()).len(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_dropped_in_the_middle_of_its_sync_leaves_nobody_waiting() {
+    let disk = SimulatedDisk::new();
+    let engine = Arc::new(LogEngine::open(disk.mount(), LogOptions::default()).await.unwrap());
+    disk.set_sync_latency(Duration::from_millis(5));
+    let mut leader = engine.apply(vec![put("leader", "v")], Promise::Synced);
+    assert!((&mut leader).now_or_never().is_none());
+    let waiting: Vec<_> = (0..3)
+        .map(|at| {
+            let engine = Arc::clone(&engine);
+            tokio::spawn(async move { engine.apply(vec![put(format!("k{at}"), "v")], Promise::Synced).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    drop(leader);
+    let all = tokio::time::timeout(Duration::from_secs(1), join_all(waiting)).await;
+    assert!(all.expect("nobody hangs").into_iter().all(|result| result.unwrap().is_ok()));
+    disk.power_cut(&mut random(1));
+    assert_eq!(
+        contents(&open_log(&disk).await.unwrap()).len(),
+        4,
+        "a later sync covers the dropped write too"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn weaker_promises_wait_for_no_sync() {
+    let disk = SimulatedDisk::new();
+    let engine = open_log(&disk).await.unwrap();
+    disk.set_sync_latency(Duration::from_secs(3600));
+    for promise in [Promise::Memory, Promise::OsBuffered] {
+        let applied = engine.apply(vec![put(format!("{promise:?}"), "v")], promise);
+        assert!(applied.now_or_never().expect("no waiting").is_ok());
+    }
+    disk.kill();
+    disk.set_sync_latency(Duration::ZERO);
+    assert_eq!(contents(&open_log(&disk).await.unwrap()).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn threads_write_read_and_compact_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = LogOptions { segment_bytes: 16 << 10, dead_bytes_min: 4 << 10 };
+    let open = async || {
+        let disk = Arc::new(SystemDisk::open(directory.path()).unwrap());
+        Arc::new(LogEngine::open(disk, options).await.unwrap())
+    };
+    let engine = open().await;
+    let writers: Vec<_> = (0..8_u64)
+        .map(|name| {
+            let engine = Arc::clone(&engine);
+            tokio::spawn(async move {
+                for count in 0..60_u64 {
+                    let (key, value) = (format!("{name}-{}", count % 5), format!("{count:0>300}"));
+                    engine.apply(vec![put(&key, &value)], Promise::Synced).await.unwrap();
+                    assert_eq!(engine.get(key.as_bytes()).unwrap().unwrap(), value.as_bytes());
+                    if count % 10 == 0 {
+                        engine.compact_step().await.unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let before = contents(&*engine);
+    assert_eq!(before.len(), 40);
+    assert_eq!(engine.stats().appends, 480);
+    drop(engine);
+    assert_eq!(contents(&*open().await), before);
+}
