@@ -1,0 +1,143 @@
+//! Tables for terminals.
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+
+use crate::data::{Campaign, OperationRow, QUANTILES, Verdict};
+
+/// The latency table: a row an operation, response first, service beside it.
+#[must_use]
+pub fn operations_table(rows: &[OperationRow], colours: bool) -> String {
+    let mut table = plain_table(colours);
+    let mut head = vec!["".to_owned()];
+    head.extend(["count", "ok", "fail", "info", "ok/s"].map(str::to_owned));
+    head.extend(QUANTILES.map(|(name, _)| name.to_owned()));
+    head.extend(["svc p50".to_owned(), "svc p99".to_owned()]);
+    table.set_header(head.iter().map(|name| bold(name, colours)));
+    for row in rows {
+        let ms = |value: Option<f64>| Cell::new(value.map_or_else(|| "-".into(), milliseconds));
+        let alarming = |count: u64| {
+            let cell = Cell::new(count);
+            if colours && count > 0 { cell.fg(Color::Yellow) } else { cell }
+        };
+        let mut cells = vec![
+            bold(&row.name, colours),
+            Cell::new(row.count),
+            Cell::new(row.ok),
+            alarming(row.fail),
+            alarming(row.info),
+            Cell::new(format!("{:.1}", row.rate)),
+        ];
+        cells.extend(row.response_ms.map(ms));
+        cells.push(ms(row.service_ms[0]));
+        cells.push(ms(row.service_ms[2]));
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// The kept runs of a campaign and their verdicts.
+#[must_use]
+pub fn campaign_table(campaign: &Campaign, colours: bool) -> String {
+    let mut table = plain_table(colours);
+    table.set_header(["run", "verdict"].map(|name| bold(name, colours)));
+    for run in &campaign.runs {
+        let words: Vec<&str> = run.verdicts.iter().map(|(_, verdict)| verdict.as_str()).collect();
+        table.add_row(vec![Cell::new(run.path.display()), judged(&words.join(" "), colours)]);
+    }
+    table.to_string()
+}
+
+/// What the checkers found, a line each, with the first violations.
+#[must_use]
+pub fn verdict_lines(verdicts: &[(String, Verdict)]) -> Vec<String> {
+    const SHOWN: usize = 5;
+    let mut lines = Vec::new();
+    for (name, verdict) in verdicts {
+        let name = if name.is_empty() { "checked" } else { name.as_str() };
+        let model = verdict.model.as_deref().map(|model| format!(" ({model})")).unwrap_or_default();
+        lines.push(format!("{name}: {}{model}, {} operations", verdict.verdict, verdict.operations));
+        lines.extend(verdict.error.iter().map(|error| format!("  {error}")));
+        for (kind, count) in &verdict.violation_counts {
+            lines.push(format!("  {count} {kind}"));
+        }
+        for violation in verdict.violations.iter().take(SHOWN) {
+            lines.push(format!("  {}: {}", violation.kind, violation.says));
+        }
+        if verdict.violations.len() > SHOWN {
+            lines.push(format!("  and {} more in verdict.json", verdict.violations.len() - SHOWN));
+        }
+    }
+    lines
+}
+
+/// Milliseconds with three significant digits, as long as that helps.
+#[must_use]
+pub fn milliseconds(value: f64) -> String {
+    match value {
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v if v >= 1.0 => format!("{v:.2}"),
+        v => format!("{v:.3}"),
+    }
+}
+
+fn plain_table(colours: bool) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if colours {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table
+}
+
+fn bold(text: &str, colours: bool) -> Cell {
+    let cell = Cell::new(text);
+    if colours { cell.add_attribute(Attribute::Bold) } else { cell }
+}
+
+fn judged(word: &str, colours: bool) -> Cell {
+    let cell = Cell::new(word);
+    if !colours {
+        return cell;
+    }
+    cell.fg(match word {
+        "valid" => Color::Green,
+        "invalid" | "error" => Color::Red,
+        _ => Color::Yellow,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> OperationRow {
+        OperationRow {
+            name: "put".into(),
+            count: 1_000,
+            ok: 990,
+            fail: 0,
+            info: 10,
+            rate: 33.333,
+            response_ms: [Some(0.5), Some(1.25), Some(12.34), Some(123.4), None],
+            service_ms: [Some(0.4), None, Some(1.0), None, None],
+        }
+    }
+
+    #[test]
+    fn a_table_without_colours_is_plain_text() {
+        let table = operations_table(&[row()], false);
+        assert!(!table.contains('\u{1b}'), "{table}");
+        let cells: Vec<&str> = table.lines().last().unwrap_or_default().split_whitespace().collect();
+        assert_eq!(
+            cells,
+            ["put", "1000", "990", "0", "10", "33.3", "0.500", "1.25", "12.3", "123", "-", "0.400", "1.00"]
+        );
+        assert!(operations_table(&[row()], true).contains('\u{1b}'));
+    }
+}
