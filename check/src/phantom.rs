@@ -37,9 +37,7 @@ pub(crate) fn check(
                 for &value in history.values_of(number) {
                     let writer = scratch[value as usize];
                     let fine = Some(value) == initial
-                        || writer != NONE
-                            && history.entry(writer).f != Function::Delete
-                            && history.entry(writer).invoke <= entry.ret;
+                        || writer != NONE && could_have_written(history, of_key, writer, number);
                     if !fine {
                         gets.push(number);
                         findings.add(Kind::Phantom, || {
@@ -74,6 +72,22 @@ pub(crate) fn check(
     gets.sort_unstable();
     gets.dedup();
     gets
+}
+
+/// Whether the first writer of a value, or by equal stamps of one process a later one, was called before
+/// the get was over.
+fn could_have_written(history: &History, of_key: &[u32], first: u32, get: u32) -> bool {
+    if history.entry(first).f == Function::Delete {
+        return false;
+    }
+    !history.precedes(get, first)
+        || history.entry(first).invoke == history.entry(get).ret
+            && of_key.iter().any(|&other| {
+                let entry = history.entry(other);
+                entry.may_have_written()
+                    && entry.value == history.entry(first).value
+                    && !history.precedes(get, other)
+            })
 }
 
 fn violation(history: &History, key: usize, number: u32, writer: u32, says: String) -> Violation {

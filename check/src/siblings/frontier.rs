@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::causality::{Causality, Cover, join, reach};
+use super::causality::{Causality, Cover, Write, join, reach};
 use crate::history::{History, Outcome};
 
 /// Demands and burials so far, by chain.
@@ -54,6 +54,13 @@ impl Frontier {
             })
             .count();
         met < self.open.len()
+    }
+
+    /// Whether a get with this cover need not show a write any further: it shows it, or a delete buried
+    /// it.
+    pub(crate) fn settles(&self, cover: &Cover, write: &Write) -> bool {
+        let buried = self.buried.get(&write.chain).copied().unwrap_or(0);
+        reach(cover, write.chain).max(buried) >= write.position
     }
 
     /// The chains where the cover lacks something: chain, how far it reaches (deletes included), the

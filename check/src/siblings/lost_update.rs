@@ -57,22 +57,31 @@ pub(crate) fn check(key: &KeyHistory<'_>, accounted: Option<&Cover>, findings: &
         let shown = causality.cover(history.values_of(get));
         let mut cover = shown.clone();
         deletes.apply(causality, &mut frontier, (entry.invoke, entry.ret), &mut cover);
-        if !frontier.lacks(&cover) {
-            continue;
-        }
+        let rival_of = |index: u32| {
+            let group = group_of.get(&index)?;
+            group.iter().copied().find(|&other| other != index && causality.covers(&shown, other))
+        };
         let mut lost = Vec::new();
-        for (chain, reached, demanded, _) in frontier.gaps(&cover) {
-            for &position in watched.get(&chain).into_iter().flat_map(|set| set.range(reached + 1..=demanded))
-            {
-                let index = causality.chain(chain)[position as usize - 1];
-                let op = causality.writes[index as usize].op;
-                let rival = group_of[&index]
-                    .iter()
-                    .copied()
-                    .find(|&other| other != index && causality.covers(&shown, other));
-                if let Some(rival) = rival.filter(|_| history.precedes(op, get)) {
-                    lost.push((index, rival));
+        if frontier.lacks(&cover) {
+            for (chain, reached, demanded, _) in frontier.gaps(&cover) {
+                let missing = watched.get(&chain).map(|set| set.range(reached + 1..=demanded));
+                for &position in missing.into_iter().flatten() {
+                    let index = causality.chain(chain)[position as usize - 1];
+                    let over = history.precedes(causality.writes[index as usize].op, get);
+                    lost.extend(rival_of(index).filter(|_| over).map(|rival| (index, rival)));
                 }
+            }
+        }
+        // The same process's put that ended at the very stamp at which this get began.
+        for &(_, op) in puts[next..].iter().take_while(|(ret, _)| *ret == entry.invoke) {
+            let Some(index) = causality.write_of_op(op).filter(|_| history.precedes(op, get)) else {
+                continue;
+            };
+            let write = &causality.writes[index as usize];
+            let unreported = watched.get(&write.chain).is_some_and(|set| set.contains(&write.position))
+                && lost.iter().all(|&(other, _)| other != index);
+            if unreported && !frontier.settles(&cover, write) {
+                lost.extend(rival_of(index).map(|rival| (index, rival)));
             }
         }
         for (index, rival) in lost {

@@ -40,7 +40,7 @@ pub(crate) fn check(key: &KeyHistory<'_>, findings: &mut Findings) {
                 .values_of(earlier)
                 .iter()
                 .filter_map(|&value| causality.write_of(value))
-                .find(|&index| !causality.covers(&cover, index))
+                .find(|&index| !frontier.settles(&cover, &causality.writes[index as usize]))
                 .map(|index| (index, earlier));
         }
         if let Some((index, earlier)) = missed {

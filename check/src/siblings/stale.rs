@@ -59,9 +59,11 @@ pub(crate) fn check(key: &KeyHistory<'_>, findings: &mut Findings) -> (u64, u64)
         let missed = if frontier.lacks(&cover) {
             frontier.gaps(&cover).next().map(|(_, _, _, because)| because)
         } else {
-            own(&puts, next_put)
-                .into_iter()
-                .find(|&op| causality.write_of_op(op).is_some_and(|index| !causality.covers(&cover, index)))
+            own(&puts, next_put).into_iter().find(|&op| {
+                causality
+                    .write_of_op(op)
+                    .is_some_and(|index| !frontier.settles(&cover, &causality.writes[index as usize]))
+            })
         };
         if let Some(put) = missed {
             stale += 1;
