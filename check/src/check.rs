@@ -150,7 +150,6 @@ fn check_register(history: &History, options: &Options, model: Model, mut report
         let is_phantom = |number: u32| phantoms.binary_search(&number).is_ok();
         let mut ops = linearizable::operations(history, key, is_phantom);
         gets += ops.iter().filter(|op| matches!(op.step, linearizable::Step::Read(_))).count() as u64;
-        let original = ops.clone();
         let judged = linearizable::judge(history, &mut ops, initial, &mut scratch, &budget);
         algorithms.insert(judged.algorithm);
         match judged.finding {
@@ -171,6 +170,8 @@ fn check_register(history: &History, options: &Options, model: Model, mut report
                 if first.as_ref().is_none_or(|(other, _)| returned(first_impossible) < returned(*other)) {
                     first = Some((first_impossible, witness));
                 }
+                // Once more, with the stamps as they were recorded: judging draws ties apart.
+                let original = linearizable::operations(history, key, is_phantom);
                 let clusters = Clusters::build(&original, initial, &mut scratch);
                 if clusters.repeated || clusters.has_cas {
                     (delta_ns, versions_behind) = (None, None);
