@@ -8,7 +8,15 @@
 //! Store" (SOSP 2007); modules name the section they follow.
 
 pub mod config; // what a store promises, and how one node is set up
-pub mod membership; // who is in the cluster
-pub mod quorum;
 pub mod ring; // who owns a key
-pub mod version; // which write saw which // how N replicas answer as one
+pub mod version; // which write saw which
+pub mod membership; // who is in the cluster
+pub mod quorum; // how N replicas answer as one
+pub mod store; // the records of one node, on disk or in memory
+pub mod replica; // what one node does with its own copies
+pub mod rpc; // messages between peers
+pub mod coordinator; // drives the quorums over the peers
+pub mod transfer; // brings copies to where they belong
+pub mod metrics; // what a node counts
+pub mod api; // HTTPS for clients
+pub mod node; // wires it all; starts and stops

@@ -13,6 +13,6 @@ mod siblings;
 mod stamp;
 
 pub use context::{Actor, Context, Dot};
-pub use record::{Payload, Record};
+pub use record::{KindMismatch, Payload, Record, Undecodable};
 pub use siblings::{Sibling, SiblingSet};
 pub use stamp::{HybridClock, SKEW_MAX, SkewError, Stamp, Stamped};

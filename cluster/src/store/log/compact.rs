@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 
 use super::index::Kind;
 use super::manifest::{Manifest, list_segments, segment_name};
-use super::record::{Header, Place, Record, decode};
+use super::record::{Place, Record, decode};
 use super::replay::read_segment;
 use super::writer::Pending;
 use super::{LogEngine, Records};
 use crate::store::StoreError;
 
-/// Bytes copied while other writers wait.
+/// Bytes copied while other writers wait, as one batch.
 const CHUNK_BYTES: usize = 256 << 10;
 
 type Located<'a> = (Place, Record<'a>);
@@ -27,7 +27,7 @@ impl LogEngine {
     pub(super) async fn compact_one(&self) -> Result<bool, StoreError> {
         let mut manifest = self.manifest.lock().await;
         match self.choose() {
-            Some(segment) => self.give_up(segment, &mut manifest).await.map(|()| true),
+            Some(segment) => self.give_up(segment, CHUNK_BYTES, &mut manifest).await.map(|()| true),
             None => Ok(false),
         }
     }
@@ -38,13 +38,22 @@ impl LogEngine {
         let mut manifest = self.manifest.lock().await;
         for segment in suspects {
             if self.records().files.contains_key(segment) {
-                self.give_up(*segment, &mut manifest).await?;
+                // In one batch: parts of what is in doubt may vanish while it is written anew.
+                self.give_up(*segment, usize::MAX, &mut manifest).await?;
             }
         }
         Ok(())
     }
 
-    async fn give_up(&self, segment: u64, manifest: &mut Manifest) -> Result<(), StoreError> {
+    async fn give_up(
+        &self,
+        segment: u64,
+        chunk_bytes: usize,
+        manifest: &mut Manifest,
+    ) -> Result<(), StoreError> {
+        // A copy must not become durable before the rest of its batch: the batch comes first.
+        let position = self.writer().position();
+        self.make_durable(position).await?;
         let file = Arc::clone(&self.records().files[&segment]);
         let name = segment_name(segment);
         let bytes = read_segment(&*file, &name)?;
@@ -54,21 +63,21 @@ impl LogEngine {
             self.unreadable_regions.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         };
-        let mut copies: BTreeMap<&[u8], u32> = BTreeMap::new();
-        for (_, record) in &records {
-            *copies.entry(record.key).or_default() += 1;
+        let mut values: BTreeMap<&[u8], u32> = BTreeMap::new();
+        for (_, record) in records.iter().filter(|(_, record)| !record.header.tombstone) {
+            *values.entry(record.key).or_default() += 1;
         }
         let mut rest = records.as_slice();
         while !rest.is_empty() {
             let mut bytes = 0;
             let in_chunk = rest.iter().take_while(|(_, record)| {
-                let fits = bytes < CHUNK_BYTES;
+                let fits = bytes < chunk_bytes;
                 bytes += record.len();
                 fits
             });
             let (chunk, later) = rest.split_at(in_chunk.count());
             rest = later;
-            self.copy(chunk, &copies)?;
+            self.copy(chunk, &values)?;
             tokio::task::yield_now().await;
         }
         let position = self.writer().position();
@@ -96,23 +105,25 @@ impl LogEngine {
     }
 
     /// Copies those records of a chunk that are still the newest of their keys.
-    fn copy(&self, chunk: &[Located<'_>], copies: &BTreeMap<&[u8], u32>) -> Result<(), StoreError> {
+    fn copy(&self, chunk: &[Located<'_>], values: &BTreeMap<&[u8], u32>) -> Result<(), StoreError> {
         let mut writer = self.writer();
         self.roll(&mut writer)?;
-        let pending: Vec<Pending<'_>> = {
+        let mut pending: Vec<Pending<'_>> = {
             let mut records = self.records_mut();
-            let pending = chunk.iter().filter_map(|located| still_needed(&mut records, located, copies));
+            let pending = chunk.iter().filter_map(|located| still_needed(&mut records, located, values));
             pending.collect()
         };
-        if pending.is_empty() {
-            return Ok(());
+        let Some(last) = pending.len().checked_sub(1) else { return Ok(()) };
+        for (at, record) in pending.iter_mut().enumerate() {
+            record.header.batch_index = u32::try_from(at).expect("a segment has fewer records");
+            record.header.batch_end = at == last;
         }
         self.append_and_index(&mut writer, &pending)
     }
 
     fn forget(&self, segment: u64, located: &[Located<'_>]) {
         let mut records = self.records_mut();
-        for (place, record) in located {
+        for (place, record) in located.iter().filter(|(_, record)| !record.header.tombstone) {
             records.index.forget(record.key, *place);
         }
         for (place, record) in located {
@@ -142,7 +153,7 @@ fn locate(segment: u64, bytes: &[u8]) -> Option<Vec<Located<'_>>> {
 fn still_needed<'a>(
     records: &mut Records,
     (place, record): &Located<'a>,
-    copies: &BTreeMap<&[u8], u32>,
+    values: &BTreeMap<&[u8], u32>,
 ) -> Option<Pending<'a>> {
     if record.is_damaged() {
         records.index.mark_damaged(record.key, *place);
@@ -150,7 +161,11 @@ fn still_needed<'a>(
     let entry = records.index.get(record.key).filter(|entry| entry.place == *place)?;
     // All that this tombstone hides goes with the segment, and so may the tombstone.
     let is_spent =
-        entry.kind == Kind::Tombstone && entry.older < copies.get(record.key).copied().unwrap_or(0);
-    let header = Header { batch_end: true, batch_index: 0, ..record.header };
-    (!is_spent).then_some(Pending { header, key: record.key, value: record.value, kind: entry.kind })
+        entry.kind == Kind::Tombstone && entry.older == values.get(record.key).copied().unwrap_or(0);
+    (!is_spent).then_some(Pending {
+        header: record.header,
+        key: record.key,
+        value: record.value,
+        kind: entry.kind,
+    })
 }

@@ -1,7 +1,8 @@
 //! Where the newest record of every key lies, and how much of each segment is still needed.
 //!
-//! A tombstone is remembered only while an older record of its key lies in some segment: with
+//! A tombstone is remembered only while an older value of its key lies in some segment: with
 //! the last of those it can go. Dropping it earlier would bring the key back at the next start.
+//! Only values are counted, since a tombstone that went leaves older ones of no consequence.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ pub(super) struct Entry {
     pub(super) value_len: u32,
     pub(super) value_crc: u32,
     pub(super) kind: Kind,
-    /// Older records of this key in all segments.
+    /// Older values of this key in all segments, copies included.
     pub(super) older: u32,
 }
 
@@ -90,12 +91,13 @@ impl Index {
         self.usage_mut(new.place.segment).total += len;
         let old = self.entries.get(key).copied();
         if let Some(old) = old {
-            new.older = old.older + 1;
+            new.older = old.older + u32::from(old.kind != Kind::Tombstone);
             // The good one of two copies of one record is the record.
             let is_worse_copy =
                 new.sequence == old.sequence && new.kind == Kind::Damaged && old.kind == Kind::Value;
             if new.sequence < old.sequence || is_worse_copy {
-                self.entries.entry(key.into()).and_modify(|entry| entry.older += 1);
+                let is_value = u32::from(new.kind != Kind::Tombstone);
+                self.entries.entry(key.into()).and_modify(|entry| entry.older += is_value);
                 return;
             }
             self.count_out(key, &old);
@@ -123,11 +125,12 @@ impl Index {
         }
     }
 
-    /// Takes note that the segment with this record is gone.
+    /// Takes note that the segment with this value is gone.
     pub(super) fn forget(&mut self, key: &[u8], place: Place) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         if entry.place != place {
-            entry.older = entry.older.saturating_sub(1);
+            entry.older =
+                entry.older.checked_sub(1).expect("every older value was counted when it was found");
         }
     }
 

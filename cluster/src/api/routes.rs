@@ -1,0 +1,102 @@
+//! Paths to handlers, and the answers that need no quorum.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
+
+use super::answer::{Answer, body, error, json, method_not_allowed};
+use super::{Api, kv};
+
+impl Api {
+    /// Answers one request, whatever it is.
+    pub(super) async fn route(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path().to_owned();
+        let answer = if let Some(key) = path.strip_prefix("/kv/") {
+            kv::handle(&self, key, request).await
+        } else {
+            match (request.method(), path.as_str()) {
+                (&Method::GET, "/healthz") => body(StatusCode::OK, "text/plain", "ok\n"),
+                (&Method::GET, "/readyz") => self.ready(),
+                (&Method::GET, "/metrics") => self.metrics(),
+                (&Method::GET, "/cluster") => self.cluster(),
+                (_, "/healthz" | "/readyz" | "/metrics" | "/cluster") => method_not_allowed("GET"),
+                _ => error(
+                    StatusCode::NOT_FOUND,
+                    "no_such_path",
+                    "there is nothing at this path; keys are at /kv/{key}, the view at /cluster",
+                ),
+            }
+        };
+        if answer.status().is_server_error() || answer.status() == StatusCode::CONFLICT {
+            self.coordinator.metrics.errors.add(1);
+        }
+        answer
+    }
+
+    /// Ready: this node can meet both quorums with the peers it believes to be there.
+    fn ready(&self) -> Answer {
+        let coordinator = &self.coordinator;
+        let nodes = coordinator.view.members().len();
+        let suspected = coordinator.peers.suspected().len();
+        let needed = coordinator.store.r().max(coordinator.store.w());
+        if nodes - suspected >= needed {
+            body(StatusCode::OK, "text/plain", "ready\n")
+        } else {
+            let message = format!("{suspected} of {nodes} nodes do not answer; {needed} must");
+            error(StatusCode::SERVICE_UNAVAILABLE, "not_ready", &message)
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        let coordinator = &self.coordinator;
+        let text = coordinator.metrics.render(&coordinator.local.replica, &coordinator.peers);
+        body(StatusCode::OK, "text/plain; version=0.0.4", text)
+    }
+
+    /// The view: who is a member, what each owns, and the store's definition.
+    fn cluster(&self) -> Answer {
+        let coordinator = &self.coordinator;
+        let placement = coordinator.view.placement();
+        let mut owned: BTreeMap<_, u32> = BTreeMap::new();
+        let mut owners = Vec::with_capacity(placement.partitions() as usize);
+        for partition in 0..placement.partitions() {
+            let row: Vec<_> = placement.owners(partition).collect();
+            for owner in &row {
+                *owned.entry(*owner).or_default() += 1;
+            }
+            owners.push(row);
+        }
+        let copies = f64::from(placement.partitions()) * coordinator.store.n() as f64;
+        let members: Vec<_> = coordinator
+            .view
+            .members()
+            .iter()
+            .map(|member| {
+                let partitions = owned.get(&member.id).copied().unwrap_or(0);
+                json!({
+                    "id": member.id,
+                    "api": member.api,
+                    "peer": member.peer,
+                    "capacity": member.capacity,
+                    "zone": member.zone,
+                    "partitions": partitions,
+                    "ownership_percent": (f64::from(partitions) / copies * 1e4).round() / 1e2,
+                    "suspected": coordinator.peers.is_suspected(member.id),
+                })
+            })
+            .collect();
+        json(
+            StatusCode::OK,
+            &json!({
+                "node": coordinator.me,
+                "view": format!("{:016x}", coordinator.view.version()),
+                "store": coordinator.store,
+                "members": members,
+                "owners": owners,
+            }),
+        )
+    }
+}

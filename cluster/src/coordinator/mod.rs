@@ -1,0 +1,154 @@
+//! How N replicas answer as one: drives the quorum machines over the peers.
+//!
+//! Any node coordinates any request (Dynamo, section 5, with the request forwarded copy by copy
+//! rather than whole). The node that takes a put from the client mints its dot, once; every
+//! hand-over and hint carries that dot. A put goes on after the client has its answer until
+//! every owner's copy is stored somewhere; a get goes on to repair the owners it found stale.
+//!
+//! Not here: deciding (`quorum`), storing (`replica`), HTTP (`api`).
+
+mod error;
+mod mint;
+mod read;
+mod stamps;
+mod token;
+mod write;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use quorate_env::Env;
+use tokio::time::{Instant, sleep};
+
+use crate::config::{NodeId, StoreDefinition, Timing};
+use crate::membership::View;
+use crate::metrics::Metrics;
+use crate::replica::ReplicaService;
+use crate::ring::PreferenceList;
+use crate::rpc::{CallError, Peers, Request, Response, Service};
+
+pub use error::RequestError;
+pub use mint::Mint;
+pub use read::{Read, Votes};
+pub use stamps::StampSource;
+pub use token::{Causality, TokenError, Tokens};
+pub use write::Written;
+
+/// Requests of clients that a node has in hand at most.
+const REQUESTS_MAX: usize = 8192;
+/// Nodes of a preference list that are considered at least.
+const PREFERENCE_NODES_MIN: usize = 16;
+
+/// What a coordinator works with.
+pub struct Coordinator {
+    /// This node.
+    pub me: NodeId,
+    /// What the store promises.
+    pub store: StoreDefinition,
+    /// How long to wait.
+    pub timing: Timing,
+    /// Who owns what.
+    pub view: Arc<View>,
+    /// This node's own copies.
+    pub local: Arc<ReplicaService>,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
+    /// Delays of scenario legs.
+    pub env: Env,
+    /// Dots.
+    pub mint: Mutex<Mint>,
+    /// Stamps.
+    pub stamps: StampSource,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Requests in hand.
+    pub in_hand: AtomicUsize,
+}
+
+/// What became of asking one node.
+enum Answer {
+    /// It answered, or certainly or possibly never will.
+    Final(NodeId, Result<Response, CallError>),
+    /// It has been silent for the hand-over time; the rest of the wait is inside.
+    Silent(NodeId, Asking),
+}
+
+type Asking = Pin<Box<dyn Future<Output = Result<Response, CallError>> + Send>>;
+type Answers = FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>;
+
+impl Coordinator {
+    /// The nodes to ask for a partition, in order.
+    fn preference_list(&self, partition: u32) -> PreferenceList {
+        self.view.placement().preference_list(partition, PREFERENCE_NODES_MIN.max(4 * self.store.n()))
+    }
+
+    fn check_key(&self, key: &[u8]) -> Result<(), RequestError> {
+        if key.is_empty() || key.len() as u64 > self.store.key_bytes_max {
+            return Err(RequestError::BadKey { bytes: key.len(), max: self.store.key_bytes_max });
+        }
+        Ok(())
+    }
+
+    /// Counts a request in until the guard is dropped.
+    fn take_in_hand(self: &Arc<Self>) -> Result<InHand, RequestError> {
+        let before = self.in_hand.fetch_add(1, Ordering::AcqRel);
+        let guard = InHand(Arc::clone(self));
+        if before >= REQUESTS_MAX { Err(RequestError::Overloaded { requests: before }) } else { Ok(guard) }
+    }
+
+    /// Asks `to`, which may be this node, and notices when it is silent for long.
+    fn ask(self: &Arc<Self>, to: NodeId, request: Request, deadline: Instant, answers: &Answers) {
+        let coordinator = Arc::clone(self);
+        answers.push(Box::pin(async move {
+            let hand_over = coordinator.timing.hand_over;
+            let wait = deadline.saturating_duration_since(Instant::now());
+            let mut asking: Asking = Box::pin(coordinator.perform(to, request, wait));
+            tokio::select! {
+                biased;
+                result = &mut asking => Answer::Final(to, result),
+                () = sleep(hand_over) => Answer::Silent(to, asking),
+            }
+        }));
+    }
+
+    /// Goes on waiting for a node that has been silent.
+    fn wait_on(from: NodeId, asking: Asking, answers: &Answers) {
+        answers.push(Box::pin(async move { Answer::Final(from, asking.await) }));
+    }
+
+    async fn perform(
+        self: Arc<Self>,
+        to: NodeId,
+        request: Request,
+        wait: Duration,
+    ) -> Result<Response, CallError> {
+        self.metrics.peer_requests.add(1);
+        if to != self.me {
+            return self.peers.call(to, request, wait).await;
+        }
+        // The coordinator's own copy travels the same legs (PBS, section 3), for a scenario that
+        // gives them; on a real network there is nothing to travel.
+        let legs = request.legs();
+        if let Some(delay) = legs.and_then(|(there, _)| self.env.net.message_delay(there)) {
+            sleep(delay).await;
+        }
+        let response = Arc::clone(&self.local).handle(self.me, request).await;
+        if let Some(delay) = legs.and_then(|(_, back)| self.env.net.message_delay(back)) {
+            sleep(delay).await;
+        }
+        Ok(response)
+    }
+}
+
+/// One request in hand.
+struct InHand(Arc<Coordinator>);
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.0.in_hand.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,175 @@
+//! Gets, and read repair after them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Answer, Answers, Causality, Coordinator, RequestError};
+use crate::config::{Conflict, QuorumKind};
+use crate::quorum::{GetEffect, GetQuorum, ReadReply};
+use crate::rpc::{Request, Response};
+use crate::version::{Payload, Record};
+
+/// How many votes a get waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Votes {
+    /// R.
+    Quorum,
+    /// All N owners, and nobody else: what a test asks at the end.
+    AllOwners,
+}
+
+/// What a get found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The values: none, one, or siblings.
+    pub payloads: Vec<Payload>,
+    /// Covers exactly what was found, deletes included.
+    pub seen: Causality,
+    /// The writes behind the values, as text; of a deleted key its delete if known.
+    pub versions: Vec<String>,
+}
+
+impl Read {
+    /// What a record says to a client.
+    #[must_use]
+    pub fn of(record: Option<&Record>, conflict: Conflict) -> Self {
+        let Some(record) = record else {
+            return Self { payloads: Vec::new(), seen: Causality::nothing(conflict), versions: Vec::new() };
+        };
+        let seen = match record {
+            Record::Siblings(set) => Causality::Seen(set.context().clone()),
+            Record::Latest(latest) => Causality::Above(Some(latest.stamp)),
+        };
+        Self { payloads: record.payloads().into_iter().cloned().collect(), seen, versions: record.versions() }
+    }
+}
+
+impl Coordinator {
+    /// Reads `key` from as many nodes as `votes` says.
+    ///
+    /// # Errors
+    /// See [`RequestError`]; too few votes are an error, never "not found".
+    pub async fn read(self: &Arc<Self>, key: Bytes, votes: Votes) -> Result<Read, RequestError> {
+        self.check_key(&key)?;
+        let in_hand = self.take_in_hand()?;
+        let (answer, answered) = oneshot::channel();
+        let coordinator = Arc::clone(self);
+        tokio::spawn(async move {
+            coordinator.drive_get(key, votes, answer).await;
+            drop(in_hand);
+        });
+        answered.await.unwrap_or(Err(RequestError::Stopping))
+    }
+
+    async fn drive_get(
+        self: Arc<Self>,
+        key: Bytes,
+        votes: Votes,
+        answer: oneshot::Sender<Result<Read, RequestError>>,
+    ) {
+        let deadline = Instant::now() + self.timing.request;
+        let partition = self.view.placement().partition_of(&key);
+        let list = self.preference_list(partition);
+        let (needed, sloppy) = match votes {
+            Votes::Quorum => (self.store.r(), self.store.quorum == QuorumKind::Sloppy),
+            Votes::AllOwners => (self.store.n(), false),
+        };
+        let (mut get, mut effects) = GetQuorum::start(&list, needed, sloppy, &self.peers.suspected());
+        let mut answers: Answers = FuturesUnordered::new();
+        let mut answer = Some(answer);
+        loop {
+            let mut done = false;
+            for effect in effects.drain(..) {
+                match effect {
+                    GetEffect::Send { to } => {
+                        self.ask(to, Request::Read { partition, key: key.clone() }, deadline, &answers);
+                    }
+                    GetEffect::Answer => {
+                        let read = Read::of(get.merged(), self.store.conflict);
+                        answer.take().map(|answer| answer.send(Ok(read)));
+                    }
+                    GetEffect::Fail => {
+                        let error = RequestError::QuorumNotMet {
+                            answered: get.votes(),
+                            needed,
+                            maybe_applied: false,
+                        };
+                        answer.take().map(|answer| answer.send(Err(error)));
+                    }
+                    GetEffect::Done => done = true,
+                }
+            }
+            if done {
+                break;
+            }
+            let next = tokio::select! {
+                biased;
+                next = answers.next() => next,
+                () = sleep_until(deadline) => None,
+            };
+            effects = match next {
+                Some(Answer::Final(from, Ok(response))) => match reply_of(response) {
+                    Some(reply) => get.replied(from, reply),
+                    None => get.failed(from),
+                },
+                Some(Answer::Final(from, Err(_))) => get.failed(from),
+                Some(Answer::Silent(from, asking)) => {
+                    self.peers.suspect(from);
+                    Self::wait_on(from, asking, &answers);
+                    get.silent(from)
+                }
+                None => break,
+            };
+        }
+        if let Some(answer) = answer {
+            let after = self.timing.request;
+            let _ = answer.send(Err(RequestError::Deadline {
+                answered: get.votes(),
+                needed,
+                after,
+                maybe_applied: false,
+            }));
+        }
+        if self.store.read_repair {
+            self.repair(&key, partition, &get).await;
+        }
+    }
+
+    /// Gives stale owners what the get found (Dynamo, section 5). Best effort: what fails is
+    /// left to anti-entropy.
+    async fn repair(self: &Arc<Self>, key: &Bytes, partition: u32, get: &GetQuorum) {
+        let stale = get.stale_owners();
+        let Some(merged) = get.merged().filter(|_| !stale.is_empty()) else { return };
+        let record = Bytes::from(merged.encode());
+        let wait = self.timing.request;
+        let mut repairs: FuturesUnordered<_> = stale
+            .into_iter()
+            .map(|owner| {
+                self.metrics.read_repairs.add(1);
+                let (key, record) = (key.clone(), record.clone());
+                let store = Request::Store { partition, key, record, hint_for: None, synced: false };
+                Arc::clone(self).perform(owner, store, wait)
+            })
+            .collect();
+        while repairs.next().await.is_some() {}
+    }
+}
+
+/// A peer's response as a vote; nothing if it is none.
+fn reply_of(response: Response) -> Option<ReadReply> {
+    match response {
+        Response::Found(bytes) => Some(Record::decode(&bytes).map_or(ReadReply::Damaged, ReadReply::Found)),
+        Response::NotFound { complete } => Some(ReadReply::NotFound { complete }),
+        Response::Damaged => Some(ReadReply::Damaged),
+        Response::Refused { .. }
+        | Response::Pong
+        | Response::Stored
+        | Response::PartitionDigests(_)
+        | Response::KeyDigests(_) => None,
+    }
+}

@@ -1,0 +1,223 @@
+//! Puts and deletes.
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Answer, Answers, Causality, Coordinator, RequestError, TokenError};
+use crate::config::{Conflict, NodeId, QuorumKind};
+use crate::quorum::{PutEffect, PutQuorum};
+use crate::ring::{Standing, position};
+use crate::rpc::{CallError, Request, Response};
+use crate::version::{Context, HybridClock, Payload, Record, SiblingSet, Stamped};
+
+/// What a client learns of its put or delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Covers exactly what was sent and the new write.
+    pub seen: Causality,
+    /// The new write, as text.
+    pub version: String,
+}
+
+/// One write on its way to its owners.
+struct Write {
+    key: Bytes,
+    partition: u32,
+    record: Bytes,
+    deadline: Instant,
+}
+
+impl Coordinator {
+    /// Writes `payload` under `key` for one who has seen `seen`; no payload is a delete.
+    ///
+    /// # Errors
+    /// See [`RequestError`]; what may have happened must be taken to have happened.
+    pub async fn write(
+        self: &Arc<Self>,
+        key: Bytes,
+        payload: Option<Payload>,
+        seen: Option<Causality>,
+    ) -> Result<Written, RequestError> {
+        self.check_key(&key)?;
+        if let Some(payload) = &payload
+            && payload.value.len() as u64 > self.store.value_bytes_max
+        {
+            let bytes = payload.value.len() as u64;
+            return Err(RequestError::ValueTooLarge { bytes, max: self.store.value_bytes_max });
+        }
+        let in_hand = self.take_in_hand()?;
+        let deadline = Instant::now() + self.timing.request;
+        let partition = self.view.placement().partition_of(&key);
+        let (record, written) = match self.store.conflict {
+            Conflict::Siblings | Conflict::Single => self.dotted(&key, partition, payload, seen).await?,
+            Conflict::LastWriteWins => self.stamped(payload, seen).await?,
+        };
+        let write = Write { key, partition, record: Bytes::from(record.encode()), deadline };
+        let (answer, answered) = oneshot::channel();
+        // A task of its own: the client may leave, but owners must still get their copies.
+        let coordinator = Arc::clone(self);
+        tokio::spawn(async move {
+            coordinator.drive_put(write, answer).await;
+            drop(in_hand);
+        });
+        answered.await.unwrap_or(Err(RequestError::Stopping))?;
+        Ok(written)
+    }
+
+    /// The record of a write that keeps concurrent values.
+    async fn dotted(
+        self: &Arc<Self>,
+        key: &Bytes,
+        partition: u32,
+        payload: Option<Payload>,
+        seen: Option<Causality>,
+    ) -> Result<(Record, Written), RequestError> {
+        let context = match seen {
+            None if payload.is_none() => return Err(RequestError::ContextRequired),
+            None => Context::new(),
+            Some(Causality::Seen(context)) => context,
+            Some(Causality::Above(_)) => return Err(TokenError::Foreign.into()),
+        };
+        if context.is_empty() && payload.is_some() {
+            self.check_sibling_limit(key, partition).await?;
+        }
+        let dot = self.mint.lock().unwrap_or_else(PoisonError::into_inner).next(position(key));
+        let set = match payload {
+            Some(payload) => SiblingSet::put(context.clone(), dot, payload),
+            None => SiblingSet::delete(context.clone(), dot),
+        };
+        let mut covers = context;
+        covers.insert(dot);
+        Ok((Record::Siblings(set), Written { seen: Causality::Seen(covers), version: dot.to_string() }))
+    }
+
+    /// The record of a write that wins over all with lower stamps.
+    async fn stamped(
+        &self,
+        payload: Option<Payload>,
+        seen: Option<Causality>,
+    ) -> Result<(Record, Written), RequestError> {
+        let above = match seen {
+            None => None,
+            Some(Causality::Above(stamp)) => stamp,
+            Some(Causality::Seen(_)) => return Err(TokenError::Foreign.into()),
+        };
+        if let Some(stamp) = above {
+            HybridClock::check_skew(self.env.clock.wall_ns(), stamp)?;
+        }
+        let stamp =
+            self.stamps.next(above).await.map_err(|_| RequestError::DiskFull { maybe_applied: false })?;
+        let written = Written { seen: Causality::Above(Some(stamp)), version: stamp.to_string() };
+        Ok((Record::Latest(Stamped { stamp, payload }), written))
+    }
+
+    /// Refuses one more blind put on a key that holds too many values. An owner is asked when
+    /// this node is none; if it does not answer soon, the put goes on: a limit on growth is no
+    /// reason to reject a write that it may not even concern.
+    async fn check_sibling_limit(self: &Arc<Self>, key: &Bytes, partition: u32) -> Result<(), RequestError> {
+        let list = self.preference_list(partition);
+        let of = match list.standing(self.me) {
+            Some(Standing::Primary) => Some(self.me),
+            _ => list.primaries.iter().copied().find(|owner| !self.peers.is_suspected(*owner)),
+        };
+        let Some(of) = of else { return Ok(()) };
+        let read = Request::Read { partition, key: key.clone() };
+        let answer = Arc::clone(self).perform(of, read, self.timing.hand_over).await;
+        let Ok(Response::Found(record)) = answer else { return Ok(()) };
+        let siblings = Record::decode(&record).map_or(0, |r| r.payloads().len());
+        if siblings >= self.store.sibling_limit as usize {
+            return Err(RequestError::SiblingLimit { siblings, limit: self.store.sibling_limit });
+        }
+        Ok(())
+    }
+
+    async fn drive_put(self: Arc<Self>, write: Write, answer: oneshot::Sender<Result<(), RequestError>>) {
+        let list = self.preference_list(write.partition);
+        let sloppy = self.store.quorum == QuorumKind::Sloppy;
+        let (mut put, mut effects) =
+            PutQuorum::start(&list, self.store.w(), sloppy, self.me, &self.peers.suspected());
+        let mut answers: Answers = FuturesUnordered::new();
+        let mut answer = Some(answer);
+        // Whether some node may hold the write that did not say so.
+        let mut unsure = false;
+        let mut disk_full = false;
+        loop {
+            let mut done = false;
+            for effect in effects.drain(..) {
+                match effect {
+                    PutEffect::Send { to, hint_for } => {
+                        if hint_for.is_some() {
+                            self.metrics.hand_overs.add(1);
+                        }
+                        let request = Request::Store {
+                            partition: write.partition,
+                            key: write.key.clone(),
+                            record: write.record.clone(),
+                            hint_for,
+                            synced: false,
+                        };
+                        self.ask(to, request, write.deadline, &answers);
+                    }
+                    PutEffect::Acknowledge => {
+                        answer.take().map(|answer| answer.send(Ok(())));
+                    }
+                    PutEffect::Fail => {
+                        let maybe_applied = unsure || put.acknowledged() > 0;
+                        let error = if disk_full && put.acknowledged() == 0 {
+                            RequestError::DiskFull { maybe_applied }
+                        } else {
+                            let (answered, needed) = (put.acknowledged(), self.store.w());
+                            RequestError::QuorumNotMet { answered, needed, maybe_applied }
+                        };
+                        answer.take().map(|answer| answer.send(Err(error)));
+                    }
+                    PutEffect::Done => done = true,
+                }
+            }
+            if done {
+                return;
+            }
+            let next = tokio::select! {
+                biased;
+                next = answers.next() => next,
+                () = sleep_until(write.deadline) => None,
+            };
+            effects = match next {
+                Some(Answer::Final(from, Ok(Response::Stored))) => put.stored(from),
+                Some(Answer::Final(from, refused)) => {
+                    disk_full |= matches!(&refused, Ok(Response::Refused { disk_full: true, .. }));
+                    unsure |= self.may_hold(from, &refused);
+                    put.failed(from)
+                }
+                Some(Answer::Silent(from, asking)) => {
+                    self.peers.suspect(from);
+                    Self::wait_on(from, asking, &answers);
+                    put.silent(from)
+                }
+                None => break,
+            };
+        }
+        if let Some(answer) = answer {
+            let (answered, needed) = (put.acknowledged(), self.store.w());
+            let after = self.timing.request;
+            let _ = answer.send(Err(RequestError::Deadline { answered, needed, after, maybe_applied: true }));
+        }
+    }
+
+    /// Whether a node that did not confirm a write may hold it all the same.
+    fn may_hold(&self, from: NodeId, answer: &Result<Response, CallError>) -> bool {
+        match answer {
+            Ok(Response::Refused { why, maybe_applied, .. }) => {
+                tracing::debug!(node = %from, why, "a copy was refused");
+                *maybe_applied
+            }
+            Err(CallError::NotSent) => false,
+            Ok(_) | Err(CallError::Lost | CallError::TimedOut) => true,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Counters of one node, written out in Prometheus' text format.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::replica::Replica;
+use crate::rpc::Peers;
+
+/// A count that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The count.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a node counts.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Gets that clients asked for.
+    pub gets: Counter,
+    /// Puts and deletes that clients asked for.
+    pub puts: Counter,
+    /// Requests of clients that were answered with an error.
+    pub errors: Counter,
+    /// Requests to replicas, this node's own included.
+    pub peer_requests: Counter,
+    /// Copies handed to a fallback because their owner did not answer.
+    pub hand_overs: Counter,
+    /// Owners repaired after a get.
+    pub read_repairs: Counter,
+    /// Hints delivered to their owners.
+    pub hints_delivered: Counter,
+    /// Rounds of anti-entropy that were begun.
+    pub anti_entropy_rounds: Counter,
+    /// Keys in which a round found a difference.
+    pub anti_entropy_differences: Counter,
+    /// Peer connections that were refused or broken off for what they sent.
+    pub peers_refused: Arc<AtomicU64>,
+    /// When the last round began that compared everything with every other owner and found no
+    /// difference, by this node's monotonic clock; 0 before the first.
+    pub anti_entropy_clean_ns: AtomicU64,
+}
+
+impl Metrics {
+    /// All of it as Prometheus reads it.
+    #[must_use]
+    pub fn render(&self, replica: &Replica, peers: &Peers) -> String {
+        let mut text = String::new();
+        let stats = replica.engine().stats();
+        let counters = [
+            ("gets_total", "Gets that clients asked for.", self.gets.get()),
+            ("puts_total", "Puts and deletes that clients asked for.", self.puts.get()),
+            ("errors_total", "Requests answered with an error.", self.errors.get()),
+            ("peer_requests_total", "Requests to replicas, own included.", self.peer_requests.get()),
+            ("hand_overs_total", "Copies handed to a fallback.", self.hand_overs.get()),
+            ("read_repairs_total", "Owners repaired after a get.", self.read_repairs.get()),
+            ("hints_delivered_total", "Hints delivered to their owners.", self.hints_delivered.get()),
+            ("anti_entropy_rounds_total", "Rounds of anti-entropy begun.", self.anti_entropy_rounds.get()),
+            (
+                "anti_entropy_differences_total",
+                "Keys found to differ by anti-entropy.",
+                self.anti_entropy_differences.get(),
+            ),
+            (
+                "peers_refused_total",
+                "Peer connections refused or broken off.",
+                self.peers_refused.load(Ordering::Relaxed),
+            ),
+            ("store_appends_total", "Batches appended by the engine.", stats.appends),
+            ("store_syncs_total", "Times the disk was synced.", stats.syncs),
+        ];
+        for (name, help, value) in counters {
+            family(&mut text, name, help, "counter");
+            sample(&mut text, name, "", value);
+        }
+        let gauges = [
+            ("hints_pending", "Hints that wait for their owners.", replica.hints_pending()),
+            (
+                "anti_entropy_clean_ns",
+                "Start of the last full round without differences, monotonic clock.",
+                self.anti_entropy_clean_ns.load(Ordering::Acquire),
+            ),
+            ("store_records", "Records of the engine.", stats.records),
+            ("store_live_bytes", "Bytes of keys and values.", stats.live_bytes),
+            ("store_log_bytes", "Bytes on disk.", stats.log_bytes),
+            ("store_damaged_records", "Records whose checksum does not fit.", stats.damaged_records),
+            ("replica_complete", "1 if an absent record here is a vote.", u64::from(replica.is_complete())),
+        ];
+        for (name, help, value) in gauges {
+            family(&mut text, name, help, "gauge");
+            sample(&mut text, name, "", value);
+        }
+        family(&mut text, "peer_suspected", "1 if the peer is thought not to answer.", "gauge");
+        for peer in peers.ids() {
+            sample(
+                &mut text,
+                "peer_suspected",
+                &format!("{{peer=\"{peer}\"}}"),
+                u64::from(peers.is_suspected(peer)),
+            );
+        }
+        text
+    }
+}
+
+fn family(text: &mut String, name: &str, help: &str, kind: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "# HELP quorate_{name} {help}\n# TYPE quorate_{name} {kind}");
+}
+
+fn sample(text: &mut String, name: &str, labels: &str, value: u64) {
+    let _ = writeln!(text, "quorate_{name}{labels} {value}");
+}

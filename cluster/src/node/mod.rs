@@ -1,0 +1,303 @@
+//! One node: opens its store, starts what serves and what repairs, and stops it all.
+
+mod identity;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+use quorate_env::{Env, Listener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::api::Api;
+use crate::config::{AntiEntropy as Period, Config, Durability};
+use crate::coordinator::{Coordinator, Mint, StampSource, Tokens};
+use crate::membership::View;
+use crate::metrics::Metrics;
+use crate::replica::{Replica, ReplicaService};
+use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Peers};
+use crate::store::{Engine, StoreError};
+use crate::transfer::{AntiEntropy, HintDelivery};
+
+pub use identity::{Identity, IdentityError, Start};
+
+/// Opens every conversation between peers.
+pub const MAGIC: &[u8; 8] = b"quorate\x01";
+
+/// The largest frame that peers exchange beyond the values in it.
+const FRAME_OVERHEAD_BYTES: u64 = 4 << 20;
+
+/// What a node is made of.
+pub struct NodeParts {
+    /// Who it is and what its store promises.
+    pub config: Config,
+    /// Its outside world. Its disk is the data directory.
+    pub env: Env,
+    /// Instead of the engine that the definition names, opened on the disk.
+    pub engine: Option<Arc<dyn Engine>>,
+    /// Certificate and key of the API; plain HTTP without.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// Why a node did not start. Nothing was served.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory is not this node's and store's.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The engine cannot be opened.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({what}): {source}; is another process using the port?")]
+    Listen {
+        /// The address.
+        address: String,
+        /// `listen` or `peer_listen`.
+        what: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The token key file cannot be read.
+    #[error("token_key_file {path}: {why}")]
+    TokenKey {
+        /// The file.
+        path: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+}
+
+/// A node that listens but does not serve until it is [`run`](Node::run).
+pub struct Node {
+    env: Env,
+    config: Config,
+    api: Arc<Api>,
+    api_listener: Box<dyn Listener>,
+    peer_listener: Box<dyn Listener>,
+    peer_server: Arc<PeerServer<ReplicaService>>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    api_address: String,
+    peer_address: String,
+    handle: NodeHandle,
+}
+
+/// Stops a node from outside.
+#[derive(Clone)]
+pub struct NodeHandle {
+    stop: Arc<watch::Sender<bool>>,
+}
+
+impl NodeHandle {
+    /// Stops the node: no new connections, requests in hand finish, the store is flushed.
+    pub fn shut_down(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl Node {
+    /// Opens the store, takes a fresh incarnation and binds both addresses.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(parts: NodeParts) -> Result<Self, StartError> {
+        let NodeParts { config, env, engine, tls } = parts;
+        let me = config.node.id;
+        let start = Identity::begin(&*env.disk, me, &config.store, env.random).await?;
+        let engine = match engine {
+            Some(engine) => engine,
+            None => {
+                let directory = PathBuf::from(&config.node.data_dir);
+                crate::store::open(config.store.engine, Arc::clone(&env.disk), Some(&directory)).await?
+            }
+        };
+        let secret = token_secret(&config)?;
+        let listen = |what, address: &str| {
+            let (env, address) = (env.clone(), address.to_owned());
+            async move {
+                env.net.bind(&address).await.map_err(|source| StartError::Listen { address, what, source })
+            }
+        };
+        let api_listener = listen("listen", &config.node.listen).await?;
+        let peer_listener = listen("peer_listen", &config.node.peer_listen).await?;
+        let address_of = |listener: &dyn Listener, given: &str| {
+            listener.local_address().unwrap_or_else(|_| given.to_owned())
+        };
+        let api_address = address_of(&*api_listener, &config.node.listen);
+        let peer_address = address_of(&*peer_listener, &config.node.peer_listen);
+
+        let view = Arc::new(View::new(config.members.clone(), config.store.partitions, config.store.n()));
+        let complete = is_complete(&config, &start, &*engine);
+        if !complete {
+            tracing::warn!(node = %me, "writes may be missing here after the last stop; absent records cast no vote until all other owners were merged");
+        }
+        let replica = Arc::new(Replica::new(engine, Arc::clone(&env.clock), &config.store, complete)?);
+        let metrics = Arc::new(Metrics::default());
+        let frame_bytes_max = frame_bytes_max(&config);
+        let hello = Hello {
+            magic: *MAGIC,
+            version: PROTOCOL_VERSION,
+            from: me,
+            to: me,
+            store: serde_json::to_string(&config.store).expect("a definition has a JSON form"),
+        };
+        let peers = Arc::new(Peers::new(&env, &view, me, &hello, config.timing, frame_bytes_max));
+        let local = Arc::new(ReplicaService { me, view: Arc::clone(&view), replica: Arc::clone(&replica) });
+        let refused: Arc<AtomicU64> = Arc::clone(&metrics.peers_refused);
+        let peer_server = Arc::new(PeerServer {
+            service: Arc::clone(&local),
+            env: env.clone(),
+            me,
+            store: config.store.clone(),
+            view: view.version(),
+            frame_bytes_max,
+            refused,
+        });
+        let incarnation = start.identity.incarnation;
+        let coordinator = Arc::new(Coordinator {
+            me,
+            store: config.store.clone(),
+            timing: config.timing,
+            view,
+            local,
+            peers,
+            env: env.clone(),
+            mint: Mutex::new(Mint::new(me, incarnation)),
+            stamps: StampSource::new(Arc::clone(&env.clock), Arc::clone(&env.disk), start.identity),
+            metrics,
+            in_hand: AtomicUsize::new(0),
+        });
+        let api = Arc::new(Api { coordinator, tokens: Tokens::new(&secret, config.store.digest()) });
+        let handle = NodeHandle { stop: Arc::new(watch::channel(false).0) };
+        Ok(Self {
+            env,
+            config,
+            api,
+            api_listener,
+            peer_listener,
+            peer_server,
+            tls,
+            api_address,
+            peer_address,
+            handle,
+        })
+    }
+
+    /// `host:port` of the API, with the real port.
+    #[must_use]
+    pub fn api_address(&self) -> &str {
+        &self.api_address
+    }
+
+    /// `host:port` for peers, with the real port.
+    #[must_use]
+    pub fn peer_address(&self) -> &str {
+        &self.peer_address
+    }
+
+    /// Stops the node from outside.
+    #[must_use]
+    pub fn handle(&self) -> NodeHandle {
+        self.handle.clone()
+    }
+
+    /// Serves until shut down, then flushes.
+    ///
+    /// # Errors
+    /// When the store cannot be flushed at the end.
+    pub async fn run(self) -> io::Result<()> {
+        let coordinator = Arc::clone(&self.api.coordinator);
+        let (me, store, timing) = (self.config.node.id, &self.config.store, self.config.timing);
+        let replica = Arc::clone(&coordinator.local.replica);
+        let engine = Arc::clone(replica.engine());
+        let mut background = JoinSet::new();
+        background.spawn(self.peer_server.run(self.peer_listener));
+        if store.hinted_handoff {
+            let delivery = HintDelivery {
+                replica: Arc::clone(&replica),
+                peers: Arc::clone(&coordinator.peers),
+                timing,
+                metrics: Arc::clone(&coordinator.metrics),
+            };
+            background.spawn(delivery.run());
+        }
+        if let Period::Every(period) = store.anti_entropy {
+            let anti_entropy = AntiEntropy {
+                me,
+                view: Arc::clone(&coordinator.view),
+                replica,
+                peers: Arc::clone(&coordinator.peers),
+                clock: Arc::clone(&self.env.clock),
+                random: self.env.random.stream("anti-entropy"),
+                period,
+                timing,
+                metrics: Arc::clone(&coordinator.metrics),
+            };
+            background.spawn(anti_entropy.run());
+        }
+        if let Durability::Interval(every) = store.durability {
+            background.spawn(sync_every(every, Arc::clone(&engine)));
+        }
+        background.spawn(compact(Arc::clone(&engine)));
+        let stopping = self.handle.stop.subscribe();
+        self.api.run(self.api_listener, self.tls, stopping).await;
+        background.shutdown().await;
+        engine.flush().await.map_err(io::Error::other)?;
+        Identity::mark_clean_stop(&*self.env.disk).await?;
+        tracing::info!(node = %me, "stopped");
+        Ok(())
+    }
+}
+
+/// Whether an absent record means that none was acknowledged here: not after a stop that may
+/// have cost the tail, nor with a log that cannot be read everywhere.
+fn is_complete(config: &Config, start: &Start, engine: &dyn Engine) -> bool {
+    let keeps_its_tail = config.store.durability == Durability::Commit || start.clean || start.first;
+    let in_memory_again = config.store.durability == Durability::Memory && !start.first;
+    keeps_its_tail && !in_memory_again && engine.stats().unreadable_regions == 0
+}
+
+fn frame_bytes_max(config: &Config) -> usize {
+    // One value for every sibling that may be there and some that arrive at the same time.
+    let siblings = u64::from(config.store.sibling_limit) + 64;
+    let bytes = siblings * (config.store.value_bytes_max + 4096) + FRAME_OVERHEAD_BYTES;
+    usize::try_from(bytes.min(u64::from(u32::MAX / 2))).unwrap_or(usize::MAX)
+}
+
+fn token_secret(config: &Config) -> Result<Vec<u8>, StartError> {
+    let Some(path) = &config.node.token_key_file else { return Ok(config.store.digest().to_vec()) };
+    let refuse = |why: String| StartError::TokenKey { path: path.clone(), why };
+    let secret = std::fs::read(path).map_err(|e| refuse(e.to_string()))?;
+    if secret.len() < 16 {
+        return Err(refuse("a key has at least 16 random bytes".into()));
+    }
+    Ok(secret)
+}
+
+async fn sync_every(every: std::time::Duration, engine: Arc<dyn Engine>) {
+    loop {
+        sleep(every).await;
+        if let Err(error) = engine.flush().await {
+            tracing::error!(%error, "the store cannot be synced");
+        }
+    }
+}
+
+/// Reclaims space, a bounded step at a time, yielding to requests in between.
+async fn compact(engine: Arc<dyn Engine>) {
+    loop {
+        match engine.compact_step().await {
+            Ok(true) => tokio::task::yield_now().await,
+            Ok(false) => sleep(std::time::Duration::from_secs(1)).await,
+            Err(error) => {
+                tracing::warn!(%error, "space cannot be reclaimed");
+                sleep(std::time::Duration::from_secs(5)).await;
+            }
+        }
+    }
+}

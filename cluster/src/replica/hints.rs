@@ -1,0 +1,132 @@
+//! Hints: copies kept for an owner that is away (Dynamo, section 4.6).
+//!
+//! Invariant: a hint goes only after its owner has acknowledged that very version durably. It
+//! lies in the engine like any copy, so it survives what the store promises to survive.
+
+use std::sync::atomic::Ordering;
+
+use super::{Change, Replica, ReplicaError, keys};
+use crate::config::NodeId;
+use crate::quorum::ReadReply;
+use crate::store::{Promise, StoreError};
+use crate::version::Record;
+
+/// How many hints are read at a time while counting.
+const PAGE: usize = 1024;
+
+/// A copy kept for somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// Where it lies: pass the last one of a page to [`Replica::hints_for`] for the next.
+    pub stored: Vec<u8>,
+    /// Where its key belongs.
+    pub partition: u32,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// What the owner has missed.
+    pub record: Record,
+}
+
+impl Replica {
+    /// Keeps `record` for `owner`; as [`Replica::store`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Replica::store`].
+    pub async fn store_hint(
+        &self,
+        owner: NodeId,
+        partition: u32,
+        key: &[u8],
+        record: &Record,
+        at_least: Promise,
+    ) -> Result<(), ReplicaError> {
+        let stored = keys::hint(owner, partition, key);
+        self.admit(record)?;
+        let promise = self.promise.max(at_least).min(self.engine.strongest());
+        self.write_locked(&stored, promise, |before| {
+            let merged = match &before {
+                Some(before) => before.clone().merge(record.clone())?,
+                None => {
+                    self.hints_pending.fetch_add(1, Ordering::AcqRel);
+                    record.clone()
+                }
+            };
+            if before.as_ref() == Some(&merged) { Ok(None) } else { Ok(Some(Change::Put(merged))) }
+        })
+        .await
+    }
+
+    /// What is kept here of `key` for any of `owners`. An empty answer is never a vote.
+    #[must_use]
+    pub fn read_hints(&self, owners: &[NodeId], partition: u32, key: &[u8]) -> ReadReply {
+        let mut found: Option<Record> = None;
+        for owner in owners {
+            let Ok(Some(record)) = self.load(&keys::hint(*owner, partition, key)) else { continue };
+            found = match found {
+                None => Some(record),
+                Some(so_far) => match so_far.clone().merge(record) {
+                    Ok(merged) => Some(merged),
+                    Err(_) => Some(so_far),
+                },
+            };
+        }
+        found.map_or(ReadReply::NotFound { complete: false }, ReadReply::Found)
+    }
+
+    /// Up to `limit` hints for `owner`, from behind `after`.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    pub fn hints_for(
+        &self,
+        owner: NodeId,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Hint>, StoreError> {
+        let page = self.engine.scan(&keys::hint_prefix(owner), after, limit)?;
+        let hint = |(stored, bytes): (Vec<u8>, bytes::Bytes)| {
+            let record = Record::decode(&bytes).ok()?;
+            let (partition, key) = keys::parts_of_hint(&stored)?;
+            Some(Hint { partition, key: key.to_vec(), record, stored: stored.clone() })
+        };
+        Ok(page.into_iter().filter_map(hint).collect())
+    }
+
+    /// Drops a delivered hint unless it has grown since; says whether it did.
+    ///
+    /// # Errors
+    /// When the engine fails; the hint is then delivered again, which harms nothing.
+    pub async fn drop_hint(&self, delivered: &Hint) -> Result<bool, ReplicaError> {
+        let mut dropped = false;
+        // That a hint is gone need not survive anything: at worst it is delivered twice.
+        self.write_locked(&delivered.stored, Promise::Memory, |before| {
+            if before.as_ref() == Some(&delivered.record) {
+                self.hints_pending.fetch_sub(1, Ordering::AcqRel);
+                dropped = true;
+                Ok(Some(Change::Delete))
+            } else {
+                Ok(None)
+            }
+        })
+        .await?;
+        Ok(dropped)
+    }
+
+    /// How many hints wait for their owners.
+    #[must_use]
+    pub fn hints_pending(&self) -> u64 {
+        u64::try_from(self.hints_pending.load(Ordering::Acquire)).unwrap_or(0)
+    }
+
+    pub(super) fn count_hints(&self) -> Result<(), StoreError> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.engine.scan(keys::HINTS, after.as_deref(), PAGE)?;
+            self.hints_pending.fetch_add(page.len() as i64, Ordering::AcqRel);
+            if page.len() < PAGE {
+                return Ok(());
+            }
+            after = page.into_iter().next_back().map(|(stored, _)| stored);
+        }
+    }
+}

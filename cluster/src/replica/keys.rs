@@ -1,0 +1,51 @@
+//! How copies and hints are laid out in the engine's one ordered key space.
+//!
+//! `d` partition key: an owner's copy. `h` owner partition key: a hint. Keys are stored under
+//! their partition so that a partition is one range.
+
+use crate::config::NodeId;
+
+/// Where an owner's copy lies.
+pub(super) fn data(partition: u32, key: &[u8]) -> Vec<u8> {
+    let mut stored = partition_prefix(partition);
+    stored.extend_from_slice(key);
+    stored
+}
+
+/// What all copies of a partition start with.
+pub(super) fn partition_prefix(partition: u32) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(64);
+    stored.push(b'd');
+    stored.extend_from_slice(&partition.to_be_bytes());
+    stored
+}
+
+/// The key of a copy.
+pub(super) fn key_of_data(stored: &[u8]) -> &[u8] {
+    stored.get(5..).unwrap_or_default()
+}
+
+/// What all hints start with.
+pub(super) const HINTS: &[u8] = b"h";
+
+/// What all hints for `owner` start with.
+pub(super) fn hint_prefix(owner: NodeId) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(80);
+    stored.extend_from_slice(HINTS);
+    stored.extend_from_slice(owner.as_bytes());
+    stored
+}
+
+/// Where a hint lies.
+pub(super) fn hint(owner: NodeId, partition: u32, key: &[u8]) -> Vec<u8> {
+    let mut stored = hint_prefix(owner);
+    stored.extend_from_slice(&partition.to_be_bytes());
+    stored.extend_from_slice(key);
+    stored
+}
+
+/// The partition and key of a hint.
+pub(super) fn parts_of_hint(stored: &[u8]) -> Option<(u32, &[u8])> {
+    let partition = stored.get(17..21)?.try_into().ok().map(u32::from_be_bytes)?;
+    Some((partition, stored.get(21..)?))
+}

@@ -1,0 +1,126 @@
+//! Answers a peer's request, or the coordinator's own, from this node's copies.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_env::BoxFuture;
+
+use super::{Replica, ReplicaError};
+use crate::config::NodeId;
+use crate::membership::View;
+use crate::quorum::ReadReply;
+use crate::rpc::{Request, Response, Service};
+use crate::store::{Promise, StoreError};
+use crate::version::Record;
+
+/// Most key digests in one answer.
+const DIGESTS_MAX: u32 = 4096;
+
+/// One node's copies as its peers see them.
+pub struct ReplicaService {
+    /// This node.
+    pub me: NodeId,
+    /// Who owns what.
+    pub view: Arc<View>,
+    /// The copies.
+    pub replica: Arc<Replica>,
+}
+
+impl Service for ReplicaService {
+    fn handle(self: Arc<Self>, from: NodeId, request: Request) -> BoxFuture<'static, Response> {
+        Box::pin(async move { self.answer(from, request).await })
+    }
+}
+
+impl ReplicaService {
+    async fn answer(&self, from: NodeId, request: Request) -> Response {
+        match request {
+            Request::Ping => Response::Pong,
+            Request::Read { partition, key } => match self.checked(partition, &key) {
+                Ok(()) => self.read(partition, &key).into(),
+                Err(refused) => refused,
+            },
+            Request::Store { partition, key, record, hint_for, synced } => {
+                let stored = self.store(partition, &key, &record, hint_for, synced).await;
+                stored.map_or_else(|refused| refused, |()| Response::Stored)
+            }
+            Request::PartitionDigests { partitions } => {
+                let mut digests = Vec::with_capacity(partitions.len());
+                for partition in partitions {
+                    match self.replica.partition_digest(partition).await {
+                        Ok(digest) => digests.push(digest),
+                        Err(error) => return refuse(&error.to_string(), false),
+                    }
+                }
+                Response::PartitionDigests(digests)
+            }
+            Request::KeyDigests { partition, after, limit } => {
+                let limit = limit.min(DIGESTS_MAX) as usize;
+                match self.replica.key_digests(partition, after.as_deref(), limit) {
+                    Ok(digests) => Response::KeyDigests(digests),
+                    Err(error) => refuse(&format!("{from} asked for digests: {error}"), false),
+                }
+            }
+        }
+    }
+
+    /// What this node has of a key: its copy as an owner, else what it keeps for the owners.
+    #[must_use]
+    pub fn read(&self, partition: u32, key: &[u8]) -> ReadReply {
+        let owners: Vec<NodeId> = self.view.placement().owners(partition).collect();
+        if owners.contains(&self.me) {
+            self.replica.read(partition, key)
+        } else {
+            self.replica.read_hints(&owners, partition, key)
+        }
+    }
+
+    async fn store(
+        &self,
+        partition: u32,
+        key: &[u8],
+        record: &Bytes,
+        hint_for: Option<NodeId>,
+        synced: bool,
+    ) -> Result<(), Response> {
+        self.checked(partition, key)?;
+        let record = Record::decode(record).map_err(|e| refuse(&e.to_string(), false))?;
+        let at_least = if synced { Promise::Synced } else { Promise::Memory };
+        let is_owner = self.view.placement().owners(partition).any(|owner| owner == self.me);
+        let stored = match hint_for {
+            Some(owner) if !is_owner => {
+                self.replica.store_hint(owner, partition, key, &record, at_least).await
+            }
+            // An owner keeps what it is given as its own copy, whoever else lacks it.
+            Some(_) | None if is_owner => self.replica.store(partition, key, &record, at_least).await,
+            Some(_) | None => return Err(refuse("this node does not own the key's partition", false)),
+        };
+        stored.map_err(|error| {
+            let maybe_applied = matches!(&error, ReplicaError::Store(e) if e.maybe_applied());
+            let disk_full = matches!(&error, ReplicaError::Store(StoreError::Full { .. }));
+            Response::Refused { why: error.to_string(), maybe_applied, disk_full }
+        })
+    }
+
+    fn checked(&self, partition: u32, key: &[u8]) -> Result<(), Response> {
+        if self.view.placement().partition_of(key) == partition {
+            Ok(())
+        } else {
+            Err(refuse("the key does not belong to that partition", false))
+        }
+    }
+}
+
+fn refuse(why: &str, maybe_applied: bool) -> Response {
+    Response::Refused { why: why.to_owned(), maybe_applied, disk_full: false }
+}
+
+impl From<ReadReply> for Response {
+    fn from(reply: ReadReply) -> Self {
+        match reply {
+            ReadReply::Found(record) => Self::Found(Bytes::from(record.encode())),
+            ReadReply::NotFound { complete } => Self::NotFound { complete },
+            ReadReply::Damaged => Self::Damaged,
+        }
+    }
+}

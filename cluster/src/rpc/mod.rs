@@ -1,0 +1,22 @@
+//! Framed messages between peers over one connection each way, many in flight.
+//!
+//! A connection opens with a hello that carries the store definition: peers of another store
+//! or protocol are refused by name. Every request carries the version of the view it was sent
+//! under and the time its sender will still wait. A connection that stays silent while answers
+//! are due is closed: a half-open one looks just like a slow one, and waiting for ever is worse.
+//! Whatever was pending on a closed connection has an unknown outcome.
+//!
+//! Not here: what a request means (`node` routes it), who should be asked (`coordinator`).
+
+mod frame;
+mod message;
+mod peers;
+mod server;
+
+pub use frame::FrameError;
+pub use message::{Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame};
+pub use peers::{CallError, Peers};
+pub use server::{PeerServer, Service};
+
+/// Raised whenever the messages change; peers that speak another version refuse each other.
+pub const PROTOCOL_VERSION: u32 = 1;

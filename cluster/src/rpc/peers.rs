@@ -1,0 +1,375 @@
+//! The calling side: one connection to every peer that is talked to, and what requests found
+//! out about who answers (Dynamo, section 4.8.3: failure detection is local and driven by
+//! requests).
+//!
+//! Failure detectors lie. A suspicion only changes who is asked first; it never decides that
+//! something did or did not happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use quorate_env::{BoxStream, Env, RandomStream};
+use rand::RngExt;
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::frame::{FrameReader, encode};
+use super::{FrameError, Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame};
+use crate::config::{NodeId, Timing};
+use crate::membership::View;
+
+/// Calls to one peer that may wait for their turn to be written.
+const QUEUE_MAX: usize = 4096;
+/// Calls to one peer that may wait for their answers.
+const PENDING_MAX: usize = 8192;
+/// A batch of frames is written once it is this long.
+const BATCH_BYTES: usize = 256 << 10;
+/// The shortest pause before connecting again.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+
+/// Why a call has no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Nothing was sent: the peer cannot be reached now, or too many calls wait.
+    #[error("not sent: the peer cannot be reached")]
+    NotSent,
+    /// The connection closed after the request may have been sent.
+    #[error("the connection was lost before an answer came")]
+    Lost,
+    /// No answer within the time given.
+    #[error("no answer in time")]
+    TimedOut,
+}
+
+struct Call {
+    request: Request,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Response, CallError>>,
+}
+
+struct Peer {
+    calls: mpsc::Sender<Call>,
+    suspected: Arc<AtomicBool>,
+}
+
+/// All peers of a node.
+pub struct Peers {
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+impl Peers {
+    /// Prepares connections to every other member; each is opened when first needed. Must be
+    /// called within a runtime; the connections end when `self` is dropped.
+    #[must_use]
+    pub fn new(
+        env: &Env,
+        view: &View,
+        me: NodeId,
+        hello: &Hello,
+        timing: Timing,
+        frame_bytes_max: usize,
+    ) -> Self {
+        let others = view.members().iter().filter(|m| m.id != me);
+        let peer = |member: &crate::config::Member| {
+            let (calls, queue) = mpsc::channel(QUEUE_MAX);
+            let suspected = Arc::new(AtomicBool::new(false));
+            let link = Link {
+                env: env.clone(),
+                address: member.peer.clone(),
+                hello: Hello { to: member.id, ..hello.clone() },
+                view: view.version(),
+                timing,
+                frame_bytes_max,
+                suspected: Arc::clone(&suspected),
+                random: env.random.stream(&format!("peer-{}", member.id)),
+            };
+            tokio::spawn(link.run(queue));
+            (member.id, Peer { calls, suspected })
+        };
+        Self { peers: others.map(peer).collect() }
+    }
+
+    /// Asks `to` and waits at most `wait`.
+    ///
+    /// # Errors
+    /// See [`CallError`]; only [`CallError::NotSent`] says that the peer did nothing.
+    pub async fn call(&self, to: NodeId, request: Request, wait: Duration) -> Result<Response, CallError> {
+        let Some(peer) = self.peers.get(&to) else { return Err(CallError::NotSent) };
+        let (reply, answer) = oneshot::channel();
+        let call = Call { request, deadline: Instant::now() + wait, reply };
+        if peer.calls.try_send(call).is_err() {
+            return Err(CallError::NotSent);
+        }
+        match timeout(wait, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(CallError::Lost),
+            Err(_) => {
+                self.suspect(to);
+                Err(CallError::TimedOut)
+            }
+        }
+    }
+
+    /// Notes that `node` did not answer when it should have. It is tried again every probe
+    /// period until something is heard from it.
+    pub fn suspect(&self, node: NodeId) {
+        if let Some(peer) = self.peers.get(&node) {
+            peer.suspected.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether `node` is thought not to answer.
+    #[must_use]
+    pub fn is_suspected(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|p| p.suspected.load(Ordering::Acquire))
+    }
+
+    /// All that are thought not to answer.
+    #[must_use]
+    pub fn suspected(&self) -> BTreeSet<NodeId> {
+        self.peers.iter().filter(|(_, p)| p.suspected.load(Ordering::Acquire)).map(|(id, _)| *id).collect()
+    }
+
+    /// Everybody else.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.keys().copied()
+    }
+}
+
+type Pending = Arc<Mutex<BTreeMap<u64, (Instant, oneshot::Sender<Result<Response, CallError>>)>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The task behind one peer.
+struct Link {
+    env: Env,
+    address: String,
+    hello: Hello,
+    view: u64,
+    timing: Timing,
+    frame_bytes_max: usize,
+    suspected: Arc<AtomicBool>,
+    random: RandomStream,
+}
+
+impl Link {
+    async fn run(mut self, mut queue: mpsc::Receiver<Call>) {
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let first = tokio::select! {
+                biased;
+                call = queue.recv() => match call {
+                    Some(call) => Some(call),
+                    None => return,
+                },
+                () = sleep(self.timing.probe), if self.suspected.load(Ordering::Acquire) => None,
+            };
+            match self.connect().await {
+                Ok((reader, writer)) => {
+                    self.suspected.store(false, Ordering::Release);
+                    backoff = BACKOFF_MIN;
+                    if !self.converse(first, &mut queue, reader, writer).await {
+                        return;
+                    }
+                    self.suspected.store(true, Ordering::Release);
+                }
+                Err(why) => {
+                    tracing::debug!(peer = %self.hello.to, %why, "cannot connect");
+                    self.suspected.store(true, Ordering::Release);
+                    if let Some(call) = first {
+                        let _ = call.reply.send(Err(CallError::NotSent));
+                    }
+                    let pause = backoff.mul_f64(self.random.random_range(0.5..1.5));
+                    backoff = (backoff * 2).min(self.timing.probe);
+                    if !refuse_for(pause, &mut queue).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(FrameReader<ReadHalf<BoxStream>>, WriteHalf<BoxStream>), String> {
+        let connect = async {
+            let stream = self.env.net.connect(&self.address).await.map_err(|e| e.to_string())?;
+            let (reader, mut writer) = tokio::io::split(stream);
+            let mut reader = FrameReader::new(reader, self.frame_bytes_max);
+            let mut buffer = BytesMut::new();
+            encode(&self.hello, &mut buffer);
+            writer.write_all(&buffer).await.map_err(|e| e.to_string())?;
+            match reader.next::<HelloReply>().await.map_err(|e| e.to_string())? {
+                Some(HelloReply::Welcome) => Ok((reader, writer)),
+                Some(HelloReply::Refused(why)) => {
+                    tracing::warn!(peer = %self.hello.to, why, "the peer refuses this node");
+                    Err(why)
+                }
+                None => Err("closed before the hello was answered".into()),
+            }
+        };
+        timeout(self.timing.connect, connect).await.unwrap_or_else(|_| Err("connecting took too long".into()))
+    }
+
+    /// Writes calls and pings until the connection fails. False when nobody can call any more.
+    async fn converse(
+        &mut self,
+        first: Option<Call>,
+        queue: &mut mpsc::Receiver<Call>,
+        reader: FrameReader<ReadHalf<BoxStream>>,
+        mut writer: WriteHalf<BoxStream>,
+    ) -> bool {
+        let pending: Pending = Arc::default();
+        let heard = Arc::new(AtomicU64::new(0));
+        let (closed, mut is_closed) = watch::channel(false);
+        let listener =
+            listen(reader, Arc::clone(&pending), Arc::clone(&heard), Arc::clone(&self.suspected), closed);
+        let listener = tokio::spawn(listener);
+        let mut stall = Stall::new(self.timing.request / 2, Instant::now());
+        let mut buffer = BytesMut::new();
+        let mut next_id = 0_u64;
+        let mut waiting = first;
+        let mut alive = true;
+        loop {
+            let mut ping = false;
+            if waiting.is_none() {
+                tokio::select! {
+                    biased;
+                    _ = is_closed.changed() => break,
+                    call = queue.recv() => match call {
+                        Some(call) => waiting = Some(call),
+                        None => { alive = false; break }
+                    },
+                    () = sleep(self.timing.probe) => ping = true,
+                }
+            }
+            let now = Instant::now();
+            if ping {
+                let (reply, _) = oneshot::channel();
+                let deadline = now + self.timing.request;
+                waiting = Some(Call { request: Request::Ping, deadline, reply });
+            }
+            while let Some(call) = waiting.take() {
+                self.enqueue(call, now, &mut next_id, &pending, &mut buffer);
+                if buffer.len() >= BATCH_BYTES {
+                    break;
+                }
+                waiting = queue.try_recv().ok();
+            }
+            if !buffer.is_empty() {
+                let written = timeout(self.timing.request, writer.write_all(&buffer)).await;
+                if !matches!(written, Ok(Ok(()))) {
+                    break;
+                }
+                buffer.clear();
+            }
+            if stall.is_stalled(now, heard.load(Ordering::Acquire), &pending) {
+                tracing::debug!(peer = %self.hello.to, "the connection has stalled");
+                break;
+            }
+        }
+        listener.abort();
+        if let Some(call) = waiting {
+            let _ = call.reply.send(Err(CallError::NotSent));
+        }
+        for (_, (_, reply)) in std::mem::take(&mut *lock(&pending)) {
+            let _ = reply.send(Err(CallError::Lost));
+        }
+        alive
+    }
+
+    fn enqueue(&self, call: Call, now: Instant, next_id: &mut u64, pending: &Pending, buffer: &mut BytesMut) {
+        let Some(remaining) = call.deadline.checked_duration_since(now).filter(|r| !r.is_zero()) else {
+            let _ = call.reply.send(Err(CallError::NotSent));
+            return;
+        };
+        let mut pending = lock(pending);
+        if pending.len() >= PENDING_MAX {
+            let _ = call.reply.send(Err(CallError::NotSent));
+            return;
+        }
+        *next_id += 1;
+        let remaining_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
+        let frame = RequestFrame { id: *next_id, view: self.view, remaining_ms, request: call.request };
+        encode(&frame, buffer);
+        pending.insert(*next_id, (now, call.reply));
+    }
+}
+
+/// Refuses calls for a while. False when nobody can call any more.
+async fn refuse_for(pause: Duration, queue: &mut mpsc::Receiver<Call>) -> bool {
+    let until = Instant::now() + pause;
+    loop {
+        tokio::select! {
+            biased;
+            call = queue.recv() => match call {
+                Some(call) => { let _ = call.reply.send(Err(CallError::NotSent)); }
+                None => return false,
+            },
+            () = tokio::time::sleep_until(until) => return true,
+        }
+    }
+}
+
+/// Hands responses to whoever waits for them until the connection ends.
+async fn listen(
+    mut reader: FrameReader<ReadHalf<BoxStream>>,
+    pending: Pending,
+    heard: Arc<AtomicU64>,
+    suspected: Arc<AtomicBool>,
+    closed: watch::Sender<bool>,
+) {
+    loop {
+        match reader.next::<ResponseFrame>().await {
+            Ok(Some(frame)) => {
+                heard.fetch_add(1, Ordering::AcqRel);
+                suspected.store(false, Ordering::Release);
+                let waiter = lock(&pending).remove(&frame.id);
+                if let Some((_, reply)) = waiter {
+                    let _ = reply.send(Ok(frame.response));
+                }
+            }
+            Ok(None) => break,
+            Err(FrameError::Io(_)) => break,
+            Err(error) => {
+                tracing::warn!(%error, "a peer's answer cannot be read");
+                break;
+            }
+        }
+    }
+    let _ = closed.send(true);
+}
+
+/// Notices a connection on which nothing is heard although answers are due.
+struct Stall {
+    limit: Duration,
+    heard: u64,
+    heard_at: Instant,
+}
+
+impl Stall {
+    fn new(limit: Duration, now: Instant) -> Self {
+        Self { limit, heard: 0, heard_at: now }
+    }
+
+    fn is_stalled(&mut self, now: Instant, heard: u64, pending: &Pending) -> bool {
+        if heard != self.heard {
+            self.heard = heard;
+            self.heard_at = now;
+        }
+        let mut pending = lock(pending);
+        let Some(oldest) = pending.values().map(|(sent, _)| *sent).next() else { return false };
+        if now - self.heard_at.max(oldest) > self.limit {
+            return true;
+        }
+        // A peer does not answer what came too late to it: forget what nobody waits for.
+        if now - oldest > self.limit * 2 {
+            pending.retain(|_, (sent, reply)| now - *sent <= self.limit * 2 || !reply.is_closed());
+        }
+        false
+    }
+}

@@ -1,0 +1,99 @@
+//! Delivers hints to owners that are back (Dynamo, section 4.6).
+//!
+//! Invariant: a hint is dropped only after its owner acknowledged that very version, synced.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use crate::config::{NodeId, Timing};
+use crate::metrics::Metrics;
+use crate::replica::{Hint, Replica};
+use crate::rpc::{Peers, Request, Response};
+
+/// Hints that are under way to one owner at once.
+const PAGE: usize = 32;
+
+/// Delivers one node's hints.
+pub struct HintDelivery {
+    /// Where the hints lie.
+    pub replica: Arc<Replica>,
+    /// Whom they are for.
+    pub peers: Arc<Peers>,
+    /// How often to try.
+    pub timing: Timing,
+    /// Counts deliveries.
+    pub metrics: Arc<Metrics>,
+}
+
+impl HintDelivery {
+    /// Delivers for ever.
+    pub async fn run(self) {
+        loop {
+            sleep(self.timing.hint_delivery).await;
+            if self.replica.hints_pending() == 0 {
+                continue;
+            }
+            for owner in self.peers.ids().collect::<Vec<_>>() {
+                if !self.peers.is_suspected(owner) {
+                    self.deliver_to(owner).await;
+                }
+            }
+        }
+    }
+
+    /// Offers `owner` all that is kept for it, until it fails to take one.
+    async fn deliver_to(&self, owner: NodeId) {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = match self.replica.hints_for(owner, after.as_deref(), PAGE) {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(%owner, %error, "hints cannot be read");
+                    return;
+                }
+            };
+            let Some(last) = page.last() else { return };
+            after = Some(last.stored.clone());
+            let full = page.len() == PAGE;
+            let deliveries = page.into_iter().map(|hint| self.deliver(owner, hint));
+            let delivered = futures_util::future::join_all(deliveries).await;
+            if !full || !delivered.into_iter().all(|ok| ok) {
+                return;
+            }
+        }
+    }
+
+    async fn deliver(&self, owner: NodeId, hint: Hint) -> bool {
+        let store = Request::Store {
+            partition: hint.partition,
+            key: Bytes::copy_from_slice(&hint.key),
+            record: Bytes::from(hint.record.encode()),
+            hint_for: None,
+            synced: true,
+        };
+        let wait: Duration = self.timing.request;
+        match self.peers.call(owner, store, wait).await {
+            Ok(Response::Stored) => {}
+            Ok(Response::Refused { why, .. }) => {
+                tracing::warn!(%owner, why, "a hint was refused; it stays");
+                return false;
+            }
+            Ok(_) | Err(_) => return false,
+        }
+        match self.replica.drop_hint(&hint).await {
+            Ok(dropped) => {
+                if dropped {
+                    self.metrics.hints_delivered.add(1);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%owner, %error, "a delivered hint cannot be dropped; it will be delivered again");
+                false
+            }
+        }
+    }
+}
