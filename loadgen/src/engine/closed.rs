@@ -1,0 +1,39 @@
+//! The closed loop: each client sends when its last reply is there.
+//!
+//! There is no slot to measure from, so response and service time are the same and wait is
+//! not recorded; results are labelled `closed`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+use super::caller::Caller;
+use super::phase::PhaseState;
+use crate::recorder::Sample;
+
+/// Sends until the phase is over.
+pub(super) async fn work(shared: Arc<Shared>, state: Arc<PhaseState>, worker: usize) {
+    let mut caller = Caller::new(Arc::clone(&shared), state.phase);
+    let end_ns = state.started_ns + state.planned_ns;
+    while shared.clock.monotonic_ns() < end_ns && !shared.cancel.is_cancelled() {
+        let index = state.first_index + state.offered.fetch_add(1, Ordering::Relaxed);
+        let operation = shared.workload.operation(index);
+        caller.prepare(&operation);
+        state.begin();
+        let sent_ns = shared.clock.monotonic_ns();
+        let completion = caller.perform(&operation).await;
+        let service_ns = shared.clock.monotonic_ns().saturating_sub(sent_ns);
+        let sample = Sample {
+            op: operation.kind,
+            outcome: completion.outcome,
+            timed_out: completion.timed_out,
+            response_ns: service_ns,
+            service_ns,
+            wait_ns: None,
+            lateness_ns: None,
+        };
+        state.end(worker, &sample, completion.error);
+        // A target that never waits would keep the other tasks from running.
+        tokio::task::consume_budget().await;
+    }
+}

@@ -1,0 +1,98 @@
+//! The load phase: every key written once, as fast as the connections allow.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::caller::Caller;
+use super::{LoadReport, Shared};
+use crate::observe::Phase;
+use crate::target::Outcome;
+use crate::workload::Workload;
+
+/// Attempts at a key that is refused for certain, as by a store that is still starting.
+const ATTEMPTS: u32 = 20;
+/// Pause between them.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Keys between two words of progress.
+const PROGRESS_KEYS: u64 = 100;
+
+#[derive(Default)]
+struct Counts {
+    next: AtomicU64,
+    loaded: AtomicU64,
+    unknown: AtomicU64,
+    failed: AtomicU64,
+    first_error: Mutex<Option<String>>,
+}
+
+pub(super) async fn load(shared: &Arc<Shared>) -> LoadReport {
+    let started_ns = shared.clock.monotonic_ns();
+    let counts = Arc::new(Counts::default());
+    let mut workers = JoinSet::new();
+    for _ in 0..shared.plan.workers() {
+        workers.spawn(work(Arc::clone(shared), Arc::clone(&counts)));
+    }
+    super::phase::join_all(&mut workers).await;
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let report = LoadReport {
+        keys: shared.plan.keys,
+        loaded: read(&counts.loaded),
+        unknown: read(&counts.unknown),
+        failed: read(&counts.failed),
+        first_error: counts.first_error.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        elapsed_ns: shared.clock.monotonic_ns() - started_ns,
+    };
+    shared.progress.loaded(report.loaded, report.keys);
+    report
+}
+
+async fn work(shared: Arc<Shared>, counts: Arc<Counts>) {
+    let mut caller = Caller::new(Arc::clone(&shared), Phase::Load);
+    loop {
+        let key = counts.next.fetch_add(1, Ordering::Relaxed);
+        if key >= shared.plan.keys || shared.cancel.is_cancelled() {
+            return;
+        }
+        let (count, error) = write(&shared, &mut caller, key, &counts).await;
+        let done = count.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(message) = error {
+            counts.first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+        } else if done % PROGRESS_KEYS == 0 {
+            shared.progress.loaded(done, shared.plan.keys);
+        }
+    }
+}
+
+/// Writes one key; returns what to count it as and what was wrong.
+async fn write<'a>(
+    shared: &Shared,
+    caller: &mut Caller,
+    key: u64,
+    counts: &'a Counts,
+) -> (&'a AtomicU64, Option<String>) {
+    let operation = Workload::load(key);
+    caller.prepare(&operation);
+    for attempt in 1.. {
+        let completion = caller.perform(&operation).await;
+        let message = completion.error.map(|error| error.message);
+        match completion.outcome {
+            Outcome::Ok => return (&counts.loaded, None),
+            // Sending it again could apply it twice.
+            Outcome::Info => return (&counts.unknown, message),
+            Outcome::Fail if attempt == ATTEMPTS || shared.cancel.is_cancelled() => {
+                return (&counts.failed, message);
+            }
+            Outcome::Fail => {
+                tokio::select! {
+                    biased;
+                    () = shared.cancel.cancelled() => {}
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+        }
+    }
+    unreachable!("the last attempt returns")
+}

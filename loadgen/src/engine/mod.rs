@@ -1,0 +1,235 @@
+//! Drives a plan against a target: load phase, warm-up, measurement.
+//!
+//! One dispatcher follows the schedule and puts due slots into a bounded backlog; workers, one
+//! for each connection, take them out in order. The dispatcher never waits for a worker, so
+//! every slot ends as sent or as reported dropped, and latency counts from the slot.
+//!
+//! Tasks run on the caller's runtime and read time from the given clock and pacer alone, so
+//! all of it also runs on simulated time.
+//!
+//! Not here: where results go ([`IntervalSink`]), what they mean ([`crate::results`],
+//! [`crate::trust`]).
+
+mod backlog;
+mod caller;
+mod closed;
+mod load;
+mod open;
+mod phase;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use quorate_env::{Clock, Pacer};
+use tokio_util::sync::CancellationToken;
+
+use crate::observe::{OperationObserver, Phase, Progress, Silent};
+use crate::plan::LoadPlan;
+use crate::recorder::Recorder;
+use crate::target::Target;
+use crate::trust::{LoadOnMachine, SystemProbe};
+use crate::workload::Workload;
+
+/// A load about to be made.
+pub struct LoadRun {
+    shared: Arc<Shared>,
+    pacer: Box<dyn Pacer>,
+    probe: Option<SystemProbe>,
+}
+
+/// What every part of a run needs.
+pub(crate) struct Shared {
+    pub(crate) plan: LoadPlan,
+    pub(crate) workload: Workload,
+    pub(crate) target: Arc<dyn Target>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) observer: Option<Arc<dyn OperationObserver>>,
+    pub(crate) progress: Arc<dyn Progress>,
+    pub(crate) cancel: CancellationToken,
+    /// The next unused logical process.
+    pub(crate) processes: AtomicU64,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct RunOutcome {
+    /// The load phase, if there was one.
+    pub load: Option<LoadReport>,
+    /// The warm-up, if there was one and it was reached.
+    pub warmup: Option<PhaseReport>,
+    /// The measurement, if it was reached; partial if the run was interrupted.
+    pub measure: Option<PhaseReport>,
+    /// Whether it was cancelled before its end.
+    pub interrupted: bool,
+}
+
+/// What a load phase came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Keys to write.
+    pub keys: u64,
+    /// Keys whose write was acknowledged.
+    pub loaded: u64,
+    /// Keys that may or may not be there.
+    pub unknown: u64,
+    /// Keys that were refused, again and again.
+    pub failed: u64,
+    /// What was wrong with the first that was not acknowledged.
+    pub first_error: Option<String>,
+    /// How long it took, in nanoseconds.
+    pub elapsed_ns: u64,
+}
+
+/// What a warm-up or measurement came to.
+#[derive(Clone, Debug)]
+pub struct PhaseReport {
+    /// Which of the two.
+    pub phase: Phase,
+    /// When it began, in nanoseconds since the Unix epoch.
+    pub started_wall_ns: u64,
+    /// When it began, in nanoseconds of the run's clock.
+    pub started_ns: u64,
+    /// From its beginning to the last reply, in nanoseconds: longer than planned when a
+    /// backlog had to be worked off.
+    pub elapsed_ns: u64,
+    /// How much of the schedule passed, in nanoseconds: as planned, unless interrupted.
+    pub scheduled_ns: u64,
+    /// Slots that came due; in a closed loop, operations sent.
+    pub offered: u64,
+    /// Operations sent.
+    pub sent: u64,
+    /// Slots that were never sent, because the backlog was full or had to be given up.
+    pub dropped: u64,
+    /// Slots still waiting when the schedule ended.
+    pub backlog_at_end: u64,
+    /// Counts and latencies of all that was sent.
+    pub recorder: Recorder,
+    /// An error to show, if there was any.
+    pub first_error: Option<String>,
+    /// The machine's state over the phase, where it could be read.
+    pub machine: Option<LoadOnMachine>,
+}
+
+/// One second of a phase; the last may be shorter.
+#[derive(Clone, Debug)]
+pub struct Interval {
+    /// The phase.
+    pub phase: Phase,
+    /// When it began, in nanoseconds since the phase began.
+    pub start_ns: u64,
+    /// When it began, in nanoseconds since the Unix epoch.
+    pub start_wall_ns: u64,
+    /// Its length in nanoseconds.
+    pub duration_ns: u64,
+    /// Slots that came due.
+    pub offered: u64,
+    /// Operations sent.
+    pub sent: u64,
+    /// Slots dropped.
+    pub dropped: u64,
+    /// Slots waiting at its end.
+    pub backlog: usize,
+    /// Operations without a reply at its end.
+    pub in_flight: usize,
+    /// What ended in it.
+    pub recorder: Recorder,
+    /// The machine's state, where it could be read.
+    pub machine: Option<LoadOnMachine>,
+}
+
+/// Takes the seconds of a run as they pass. Called from the runtime: it must not block.
+pub trait IntervalSink: Send {
+    /// A second is over.
+    fn interval(&mut self, interval: &Interval);
+}
+
+/// A sink that keeps nothing.
+impl IntervalSink for () {
+    fn interval(&mut self, _: &Interval) {}
+}
+
+/// A sink that keeps everything, for tests and small runs.
+impl IntervalSink for Vec<Interval> {
+    fn interval(&mut self, interval: &Interval) {
+        self.push(interval.clone());
+    }
+}
+
+impl LoadRun {
+    /// A run of `plan` against `target`. `pacer` must be on `clock`.
+    #[must_use]
+    pub fn new(
+        plan: LoadPlan,
+        target: Arc<dyn Target>,
+        clock: Arc<dyn Clock>,
+        pacer: Box<dyn Pacer>,
+    ) -> Self {
+        let workload = Workload::new(plan.seed, plan.mix, plan.distribution, plan.keys);
+        let shared = Shared {
+            plan,
+            workload,
+            target,
+            clock,
+            observer: None,
+            progress: Arc::new(Silent),
+            cancel: CancellationToken::new(),
+            processes: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared), pacer, probe: None }
+    }
+
+    /// Tells `observer` of every call.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn OperationObserver>) -> Self {
+        self.configure().observer = Some(observer);
+        self
+    }
+
+    /// Tells `progress` how it gets on.
+    #[must_use]
+    pub fn with_progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.configure().progress = progress;
+        self
+    }
+
+    /// Stops early, with what there is, once `cancel` is cancelled. Operations in flight are
+    /// given half a second.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: CancellationToken) -> Self {
+        self.configure().cancel = cancel;
+        self
+    }
+
+    /// Watches the machine through `probe`, for the verdict on trust.
+    #[must_use]
+    pub fn with_probe(mut self, probe: SystemProbe) -> Self {
+        self.probe = Some(probe);
+        self
+    }
+
+    fn configure(&mut self) -> &mut Shared {
+        Arc::get_mut(&mut self.shared).expect("nothing else holds it before the run")
+    }
+
+    /// Runs to the end, or until cancelled. Needs a tokio runtime with time.
+    pub async fn run(self, sink: &mut dyn IntervalSink) -> RunOutcome {
+        let Self { shared, mut pacer, mut probe } = self;
+        let plan = &shared.plan;
+        let mut outcome = RunOutcome { load: None, warmup: None, measure: None, interrupted: false };
+        if plan.load {
+            shared.progress.phase(Phase::Load);
+            outcome.load = Some(load::load(&shared).await);
+        }
+        if !plan.warmup.is_zero() && !shared.cancel.is_cancelled() {
+            let (report, back) = phase::run(&shared, Phase::Warmup, pacer, probe.as_mut(), sink).await;
+            outcome.warmup = Some(report);
+            pacer = back;
+        }
+        if !shared.cancel.is_cancelled() {
+            let (report, _) = phase::run(&shared, Phase::Measure, pacer, probe.as_mut(), sink).await;
+            outcome.measure = Some(report);
+        }
+        outcome.interrupted = shared.cancel.is_cancelled();
+        outcome
+    }
+}

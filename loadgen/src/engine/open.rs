@@ -1,0 +1,91 @@
+//! The open loop: a dispatcher on the schedule, workers behind a backlog.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use quorate_env::Pacer;
+use quorate_env::random::mix;
+
+use super::Shared;
+use super::caller::Caller;
+use super::phase::PhaseState;
+use crate::arrivals::{ArrivalKind, Arrivals};
+use crate::observe::Phase;
+use crate::recorder::Sample;
+
+/// Slots dispatched without a pause before others get a turn, when the dispatcher is behind.
+const BURST_MAX: u32 = 64;
+
+/// Queues every slot of the phase when it is due. Returns the pacer for the next phase.
+pub(super) async fn dispatch(
+    shared: Arc<Shared>,
+    state: Arc<PhaseState>,
+    kind: ArrivalKind,
+    rate: f64,
+    mut pacer: Box<dyn Pacer>,
+) -> Box<dyn Pacer> {
+    // Warm-up follows a schedule of its own, so that its length changes nothing afterwards.
+    let seed = if state.phase == Phase::Measure { shared.plan.seed } else { mix(shared.plan.seed) };
+    let mut burst = 0;
+    for (index, offset_ns) in (state.first_index..).zip(Arrivals::new(kind, rate, seed).slots()) {
+        if offset_ns >= state.planned_ns {
+            break;
+        }
+        let slot_ns = state.started_ns + offset_ns;
+        if shared.clock.monotonic_ns() < slot_ns {
+            burst = 0;
+            tokio::select! {
+                biased;
+                () = shared.cancel.cancelled() => break,
+                () = pacer.wait_until(slot_ns) => {}
+            }
+        } else {
+            burst += 1;
+            if burst == BURST_MAX {
+                burst = 0;
+                tokio::task::yield_now().await;
+            }
+            if shared.cancel.is_cancelled() {
+                break;
+            }
+        }
+        state.offered.fetch_add(1, Ordering::Relaxed);
+        if !state.backlog.offer(index, slot_ns, shared.clock.monotonic_ns()) {
+            state.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    // The schedule runs to the end of the phase, not to its last slot.
+    if !shared.cancel.is_cancelled() {
+        tokio::select! {
+            biased;
+            () = shared.cancel.cancelled() => {}
+            () = pacer.wait_until(state.started_ns + state.planned_ns) => {}
+        }
+    }
+    pacer
+}
+
+/// Sends slots until there are no more.
+pub(super) async fn work(shared: Arc<Shared>, state: Arc<PhaseState>, worker: usize) {
+    let mut caller = Caller::new(Arc::clone(&shared), state.phase);
+    while let Some(due) = state.backlog.take().await {
+        let operation = shared.workload.operation(due.index);
+        caller.prepare(&operation);
+        state.begin();
+        let sent_ns = shared.clock.monotonic_ns();
+        let completion = caller.perform(&operation).await;
+        let done_ns = shared.clock.monotonic_ns();
+        let wait_ns = sent_ns.saturating_sub(due.slot_ns);
+        let queued_late_ns = due.queued_ns.saturating_sub(due.slot_ns);
+        let sample = Sample {
+            op: operation.kind,
+            outcome: completion.outcome,
+            timed_out: completion.timed_out,
+            response_ns: done_ns.saturating_sub(due.slot_ns),
+            service_ns: done_ns.saturating_sub(sent_ns),
+            wait_ns: Some(wait_ns),
+            lateness_ns: Some(if due.worker_was_free { wait_ns } else { queued_late_ns }),
+        };
+        state.end(worker, &sample, completion.error);
+    }
+}

@@ -1,0 +1,119 @@
+//! What load to make: typed, checked as a whole before anything starts.
+//!
+//! [`PlanSettings`] is what people write, with everything optional; [`LoadPlan`] is what runs.
+
+mod settings;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use settings::PlanSettings;
+
+use crate::arrivals::ArrivalKind;
+use crate::keys::KeyDistribution;
+use crate::workload::Mix;
+
+/// Where operations come from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "loop", rename_all = "kebab-case")]
+pub enum Pace {
+    /// From a schedule, whatever the store does: latency includes the wait for a connection.
+    Open {
+        /// How arrivals are spaced.
+        arrivals: ArrivalKind,
+        /// Operations a second.
+        rate: f64,
+    },
+    /// From so many clients, each waiting for its reply before the next operation. A slow store
+    /// slows the load down, so these latencies must not be compared with those of an open loop.
+    Closed {
+        /// How many clients.
+        clients: usize,
+    },
+}
+
+/// A whole load, checked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoadPlan {
+    /// Seed of arrivals, operations and the spread of popular keys.
+    pub seed: u64,
+    /// Number of keys, from 0.
+    pub keys: u64,
+    /// Size of values, in bytes.
+    pub value_bytes: usize,
+    /// Kinds of operations.
+    pub mix: Mix,
+    /// Popularity of keys.
+    pub distribution: KeyDistribution,
+    /// Open or closed loop.
+    pub pace: Pace,
+    /// Operations in flight at most, each on a connection of its own.
+    pub connections: usize,
+    /// Slots that may wait for a connection. Beyond that, slots are dropped, and reported.
+    pub backlog_max: usize,
+    /// Whether every key is written first.
+    pub load: bool,
+    /// Load before the measurement that is recorded apart.
+    #[serde(rename = "warmup_s", serialize_with = "seconds")]
+    pub warmup: Duration,
+    /// Length of the measurement.
+    #[serde(rename = "duration_s", serialize_with = "seconds")]
+    pub duration: Duration,
+    /// How long one operation may take.
+    #[serde(rename = "deadline_s", serialize_with = "seconds")]
+    pub deadline: Duration,
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+/// A plan that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Two settings that exclude each other.
+    #[error("{a} ({a_value}) and {b} ({b_value}) clash: {why}")]
+    Clash {
+        /// One setting.
+        a: &'static str,
+        /// As given.
+        a_value: String,
+        /// The other setting.
+        b: &'static str,
+        /// As given.
+        b_value: String,
+        /// Why, and what to do.
+        why: &'static str,
+    },
+    /// A value outside its range.
+    #[error("{field} ({value}) must be {allowed}")]
+    OutOfRange {
+        /// The setting.
+        field: &'static str,
+        /// As given.
+        value: String,
+        /// What would be accepted.
+        allowed: &'static str,
+    },
+}
+
+impl LoadPlan {
+    /// The load of `quorate bench` without arguments.
+    ///
+    /// # Panics
+    /// Never: a test holds the defaults to be valid.
+    #[must_use]
+    pub fn default_bench() -> Self {
+        PlanSettings::default().resolve().expect("the defaults are valid")
+    }
+
+    /// The most operations in flight.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        match self.pace {
+            Pace::Open { .. } => self.connections,
+            Pace::Closed { clients } => clients,
+        }
+    }
+}

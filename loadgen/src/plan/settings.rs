@@ -1,0 +1,248 @@
+//! The plan as people write it, and what each setting is when left out.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{LoadPlan, Pace, PlanError};
+use crate::arrivals::ArrivalKind;
+use crate::keys::KeyDistribution;
+use crate::workload::Mix;
+
+/// The exponent of YCSB's zipfian keys.
+const THETA: f64 = 0.99;
+/// Slots that may wait: ten seconds of the default rate.
+const BACKLOG_MAX: usize = 20_000;
+/// Room for the name of any value a run of plausible length writes.
+const VALUE_BYTES_MIN: usize = 16;
+
+/// The name of a key distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DistributionName {
+    /// All keys equally.
+    Uniform,
+    /// Some far more than others; takes `theta`.
+    Zipfian,
+    /// One after the other.
+    Sequential,
+}
+
+/// A plan with everything optional. What is left out is documented at each field.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlanSettings {
+    /// Default 1.
+    pub seed: Option<u64>,
+    /// Number of keys. Default 10,000.
+    pub keys: Option<u64>,
+    /// Size of values in bytes. Default 1024.
+    pub value_bytes: Option<usize>,
+    /// Default half gets, half puts.
+    pub mix: Option<Mix>,
+    /// Default zipfian.
+    pub distribution: Option<DistributionName>,
+    /// Exponent of zipfian keys. Default 0.99.
+    pub theta: Option<f64>,
+    /// Operations a second of an open loop. Default 2000, unless `clients` is given.
+    pub rate: Option<f64>,
+    /// Spacing of an open loop's arrivals. Default Poisson.
+    pub arrivals: Option<ArrivalKind>,
+    /// Clients of a closed loop; makes the loop closed.
+    pub clients: Option<usize>,
+    /// Connections of an open loop. Default 64.
+    pub connections: Option<usize>,
+    /// Slots that may wait for a connection in an open loop. Default 20,000.
+    pub backlog_max: Option<usize>,
+    /// Whether every key is written first. Default true.
+    pub load: Option<bool>,
+    /// Seconds of warm-up. Default 5.
+    pub warmup_s: Option<f64>,
+    /// Seconds of measurement. Default 30.
+    pub duration_s: Option<f64>,
+    /// Seconds one operation may take. Default 5.
+    pub deadline_s: Option<f64>,
+}
+
+impl PlanSettings {
+    /// The plan these settings mean.
+    ///
+    /// # Errors
+    /// If a setting is out of range or two exclude each other; the message names them.
+    pub fn resolve(&self) -> Result<LoadPlan, PlanError> {
+        let pace = self.pace()?;
+        let distribution = self.distribution()?;
+        let mix = self.mix.unwrap_or_else(Mix::half_and_half);
+        let weights = mix.weights();
+        let sum: f64 = weights.iter().sum();
+        if weights.iter().any(|w| !w.is_finite() || *w < 0.0) || sum <= 0.0 || !sum.is_finite() {
+            return Err(out_of_range("mix", format!("{weights:?}"), "weights of at least 0, not all 0"));
+        }
+        let keys = self.keys.unwrap_or(10_000);
+        within("keys", keys, (1..=1 << 40).contains(&keys), "from 1 to 2^40")?;
+        let value_bytes = self.value_bytes.unwrap_or(1024);
+        within(
+            "value_bytes",
+            value_bytes,
+            (VALUE_BYTES_MIN..=1 << 30).contains(&value_bytes),
+            "from 16 (a value holds its own unique name) to 2^30",
+        )?;
+        let connections = self.connections.unwrap_or(64);
+        within("connections", connections, (1..=65_536).contains(&connections), "from 1 to 65536")?;
+        let backlog_max = self.backlog_max.unwrap_or(BACKLOG_MAX);
+        within("backlog_max", backlog_max, (1..=1 << 30).contains(&backlog_max), "from 1 to 2^30")?;
+        Ok(LoadPlan {
+            seed: self.seed.unwrap_or(1),
+            keys,
+            value_bytes,
+            mix,
+            distribution,
+            pace,
+            connections,
+            backlog_max,
+            load: self.load.unwrap_or(true),
+            warmup: duration("warmup_s", self.warmup_s.unwrap_or(5.0), true)?,
+            duration: duration("duration_s", self.duration_s.unwrap_or(30.0), false)?,
+            deadline: duration("deadline_s", self.deadline_s.unwrap_or(5.0), false)?,
+        })
+    }
+
+    fn pace(&self) -> Result<Pace, PlanError> {
+        let Some(clients) = self.clients else {
+            let rate = self.rate.unwrap_or(2000.0);
+            within("rate", rate, rate > 0.0 && rate <= 1e7, "above 0 and at most 10,000,000 a second")?;
+            return Ok(Pace::Open { arrivals: self.arrivals.unwrap_or_default(), rate });
+        };
+        within("clients", clients, (1..=65_536).contains(&clients), "from 1 to 65536")?;
+        let closed = "clients make a closed loop, which has no schedule; give one of the two";
+        excludes(clients, "rate", self.rate, closed)?;
+        excludes(clients, "arrivals", self.arrivals.map(|a| format!("{a:?}").to_lowercase()), closed)?;
+        excludes(
+            clients,
+            "connections",
+            self.connections,
+            "in a closed loop each client is one connection; give one of the two",
+        )?;
+        excludes(clients, "backlog_max", self.backlog_max, "in a closed loop nothing waits; leave it out")?;
+        Ok(Pace::Closed { clients })
+    }
+
+    fn distribution(&self) -> Result<KeyDistribution, PlanError> {
+        let other = match self.distribution.unwrap_or(DistributionName::Zipfian) {
+            DistributionName::Zipfian => {
+                let theta = self.theta.unwrap_or(THETA);
+                within("theta", theta, theta > 0.0 && theta <= 10.0, "above 0 and at most 10")?;
+                return Ok(KeyDistribution::Zipfian { theta });
+            }
+            DistributionName::Uniform => (KeyDistribution::Uniform, "uniform"),
+            DistributionName::Sequential => (KeyDistribution::Sequential, "sequential"),
+        };
+        if let Some(theta) = self.theta {
+            return Err(PlanError::Clash {
+                a: "distribution",
+                a_value: other.1.to_owned(),
+                b: "theta",
+                b_value: theta.to_string(),
+                why: "only zipfian keys have an exponent",
+            });
+        }
+        Ok(other.0)
+    }
+}
+
+fn excludes(
+    clients: usize,
+    b: &'static str,
+    b_value: Option<impl Display>,
+    why: &'static str,
+) -> Result<(), PlanError> {
+    b_value.map_or(Ok(()), |value| {
+        Err(PlanError::Clash {
+            a: "clients",
+            a_value: clients.to_string(),
+            b,
+            b_value: value.to_string(),
+            why,
+        })
+    })
+}
+
+fn within(
+    field: &'static str,
+    value: impl Display,
+    holds: bool,
+    allowed: &'static str,
+) -> Result<(), PlanError> {
+    if holds { Ok(()) } else { Err(out_of_range(field, value.to_string(), allowed)) }
+}
+
+fn out_of_range(field: &'static str, value: String, allowed: &'static str) -> PlanError {
+    PlanError::OutOfRange { field, value, allowed }
+}
+
+fn duration(field: &'static str, seconds: f64, may_be_zero: bool) -> Result<Duration, PlanError> {
+    let fits = seconds.is_finite() && seconds <= 1e6 && (seconds > 0.0 || (may_be_zero && seconds == 0.0));
+    let allowed =
+        if may_be_zero { "from 0 to 1,000,000 seconds" } else { "above 0 and at most 1,000,000 seconds" };
+    within(field, seconds, fits, allowed)?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_command_line() {
+        let plan = LoadPlan::default_bench();
+        assert_eq!((plan.keys, plan.value_bytes, plan.connections), (10_000, 1024, 64));
+        assert_eq!(plan.pace, Pace::Open { arrivals: ArrivalKind::Poisson, rate: 2000.0 });
+        assert_eq!(plan.distribution, KeyDistribution::Zipfian { theta: 0.99 });
+        assert_eq!((plan.warmup.as_secs(), plan.duration.as_secs()), (5, 30));
+    }
+
+    #[test]
+    fn clashes_name_both_settings_and_their_values() {
+        let closed = || PlanSettings { clients: Some(8), ..PlanSettings::default() };
+        for (settings, parts) in [
+            (PlanSettings { rate: Some(500.0), ..closed() }, ["clients (8)", "rate (500)"]),
+            (
+                PlanSettings { arrivals: Some(ArrivalKind::Poisson), ..closed() },
+                ["clients (8)", "arrivals (poisson)"],
+            ),
+            (PlanSettings { connections: Some(9), ..closed() }, ["clients (8)", "connections (9)"]),
+            (
+                PlanSettings {
+                    distribution: Some(DistributionName::Uniform),
+                    theta: Some(0.5),
+                    ..PlanSettings::default()
+                },
+                ["distribution (uniform)", "theta (0.5)"],
+            ),
+        ] {
+            let message = settings.resolve().unwrap_err().to_string();
+            for part in parts {
+                assert!(message.contains(part), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_with_the_range() {
+        let with = |change: fn(&mut PlanSettings)| {
+            let mut settings = PlanSettings::default();
+            change(&mut settings);
+            settings.resolve().unwrap_err().to_string()
+        };
+        assert_eq!(with(|s| s.keys = Some(0)), "keys (0) must be from 1 to 2^40");
+        assert!(with(|s| s.rate = Some(f64::NAN)).starts_with("rate (NaN)"));
+        assert!(with(|s| s.rate = Some(-1.0)).starts_with("rate (-1)"));
+        assert!(with(|s| s.duration_s = Some(0.0)).starts_with("duration_s (0)"));
+        assert!(with(|s| s.value_bytes = Some(3)).starts_with("value_bytes (3)"));
+        assert!(with(|s| s.mix = Some(Mix::default())).starts_with("mix ("));
+        assert!(with(|s| s.clients = Some(0)).starts_with("clients (0)"));
+        assert!(with(|s| s.theta = Some(0.0)).starts_with("theta (0)"));
+    }
+}

@@ -1,0 +1,210 @@
+//! Latencies of many operations in bounded memory: HDR histograms in nanoseconds, to three
+//! digits, by operation, how it ended, and what was measured.
+//!
+//! Merging the recorders of several workers, seconds or generators is the same as having
+//! recorded everything in one; percentiles must never be averaged instead.
+
+mod series;
+mod shared;
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+use crate::target::Outcome;
+use crate::workload::OpKind;
+
+pub use series::{Class, Measure, Series};
+pub(crate) use shared::SharedRecorder;
+
+/// Significant decimal digits kept.
+const DIGITS: u8 = 3;
+
+/// One finished operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// What it did.
+    pub op: OpKind,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether its deadline ended it, so that it would have taken longer.
+    pub timed_out: bool,
+    /// From its slot to its reply, in nanoseconds.
+    pub response_ns: u64,
+    /// From sending to its reply.
+    pub service_ns: u64,
+    /// From its slot to sending; none in a closed loop.
+    pub wait_ns: Option<u64>,
+    /// How much of that was the generator's own doing; none in a closed loop.
+    pub lateness_ns: Option<u64>,
+}
+
+/// Counts and latencies.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recorder {
+    histograms: BTreeMap<Series, Histogram<u64>>,
+    outcomes: BTreeMap<(OpKind, Outcome), u64>,
+    timeouts: BTreeMap<OpKind, u64>,
+    errors: BTreeMap<(OpKind, String), u64>,
+}
+
+impl Recorder {
+    /// Counts an operation and its latencies.
+    pub fn record(&mut self, sample: &Sample) {
+        *self.outcomes.entry((sample.op, sample.outcome)).or_default() += 1;
+        if sample.timed_out {
+            *self.timeouts.entry(sample.op).or_default() += 1;
+        }
+        let class = Class::of(sample.outcome, sample.timed_out);
+        let mut put = |measure, value_ns: Option<u64>| {
+            if let Some(value_ns) = value_ns {
+                let series = Series { op: sample.op, class, measure };
+                self.histograms.entry(series).or_insert_with(empty).saturating_record(value_ns);
+            }
+        };
+        put(Measure::Response, Some(sample.response_ns));
+        put(Measure::Service, Some(sample.service_ns));
+        put(Measure::Wait, sample.wait_ns);
+        put(Measure::Lateness, sample.lateness_ns);
+    }
+
+    /// Counts an error by its kind.
+    pub fn record_error(&mut self, op: OpKind, kind: &str) {
+        *self.errors.entry((op, kind.to_owned())).or_default() += 1;
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (series, histogram) in &other.histograms {
+            let mine = self.histograms.entry(*series).or_insert_with(empty);
+            mine.add(histogram).expect("a histogram that grows by itself takes any other");
+        }
+        add(&mut self.outcomes, &other.outcomes);
+        add(&mut self.timeouts, &other.timeouts);
+        add(&mut self.errors, &other.errors);
+    }
+
+    /// The histograms that hold anything, in nanoseconds.
+    pub fn series(&self) -> impl Iterator<Item = (Series, &Histogram<u64>)> {
+        self.histograms.iter().map(|(series, histogram)| (*series, histogram))
+    }
+
+    /// The histograms that `wanted` picks, as one.
+    #[must_use]
+    pub fn merged(&self, wanted: impl Fn(Series) -> bool) -> Histogram<u64> {
+        let mut all = empty();
+        for (_, histogram) in self.series().filter(|(series, _)| wanted(*series)) {
+            all.add(histogram).expect("a histogram that grows by itself takes any other");
+        }
+        all
+    }
+
+    /// How many operations of a kind ended so.
+    #[must_use]
+    pub fn count(&self, op: OpKind, outcome: Outcome) -> u64 {
+        self.outcomes.get(&(op, outcome)).copied().unwrap_or_default()
+    }
+
+    /// How many operations of any kind ended so.
+    #[must_use]
+    pub fn count_all(&self, outcome: Outcome) -> u64 {
+        OpKind::ALL.into_iter().map(|op| self.count(op, outcome)).sum()
+    }
+
+    /// How many operations ended at all.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        self.outcomes.values().sum()
+    }
+
+    /// How many operations of a kind were ended by their deadline.
+    #[must_use]
+    pub fn timeouts(&self, op: OpKind) -> u64 {
+        self.timeouts.get(&op).copied().unwrap_or_default()
+    }
+
+    /// Errors of a kind of operation, by their own kind.
+    pub fn errors(&self, op: OpKind) -> impl Iterator<Item = (&str, u64)> {
+        self.errors.iter().filter(move |((of, _), _)| *of == op).map(|((_, kind), n)| (kind.as_str(), *n))
+    }
+}
+
+fn add<K: Ord + Clone>(mine: &mut BTreeMap<K, u64>, theirs: &BTreeMap<K, u64>) {
+    for (key, count) in theirs {
+        *mine.entry(key.clone()).or_default() += count;
+    }
+}
+
+fn empty() -> Histogram<u64> {
+    // Starts small and grows with the largest value: most series never see a second.
+    Histogram::new(DIGITS).expect("three digits are within what a histogram can keep")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn samples() -> impl Strategy<Value = Vec<Sample>> {
+        let sample =
+            (0..4_usize, 0..3_usize, any::<bool>(), 0..10_000_000_000_u64, 0..1_000_000_u64, any::<bool>());
+        let sample = sample.prop_map(|(op, outcome, timed_out, service_ns, wait_ns, open)| Sample {
+            op: OpKind::ALL[op],
+            outcome: Outcome::ALL[outcome],
+            timed_out,
+            response_ns: service_ns + wait_ns,
+            service_ns,
+            wait_ns: open.then_some(wait_ns),
+            lateness_ns: open.then_some(wait_ns / 2),
+        });
+        proptest::collection::vec(sample, 0..200)
+    }
+
+    fn recorded(samples: &[Sample]) -> Recorder {
+        let mut recorder = Recorder::default();
+        for sample in samples {
+            recorder.record(sample);
+            if sample.outcome != Outcome::Ok {
+                recorder.record_error(sample.op, "deadline");
+            }
+        }
+        recorder
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+        #[test]
+        fn merging_parts_equals_the_whole(samples in samples(), cut in 0.0..1.0_f64) {
+            let (left, right) = samples.split_at((samples.len() as f64 * cut) as usize);
+            let (left, right) = (recorded(left), recorded(right));
+            let whole = recorded(&samples);
+            let mut merged = left.clone();
+            merged.merge(&right);
+            prop_assert_eq!(&merged, &whole);
+            let mut swapped = right;
+            swapped.merge(&left);
+            prop_assert_eq!(&swapped, &whole);
+            prop_assert_eq!(whole.finished(), samples.len() as u64);
+        }
+    }
+
+    #[test]
+    fn timeouts_stand_apart_from_answers() {
+        let sample = Sample {
+            op: OpKind::Put,
+            outcome: Outcome::Info,
+            timed_out: true,
+            response_ns: 5_000_000_000,
+            service_ns: 5_000_000_000,
+            wait_ns: Some(0),
+            lateness_ns: Some(0),
+        };
+        let recorder = recorded(&[sample, Sample { timed_out: false, ..sample }]);
+        assert_eq!((recorder.count(OpKind::Put, Outcome::Info), recorder.timeouts(OpKind::Put)), (2, 1));
+        let tags: Vec<_> = recorder.series().map(|(series, _)| series.to_string()).collect();
+        assert!(tags.contains(&"put.timeout.response".to_owned()), "{tags:?}");
+        assert!(tags.contains(&"put.info.response".to_owned()), "{tags:?}");
+        assert_eq!(recorder.errors(OpKind::Put).collect::<Vec<_>>(), [("deadline", 2)]);
+    }
+}

@@ -1,0 +1,135 @@
+//! A Quorate store as a target, through [`quorate_client`].
+//!
+//! Writes send the newest context this generator has seen for their key, as an application
+//! that reads before it writes would. Blind writes would pile up siblings without end, and
+//! the store would be measured refusing them. A get refreshes the context and covers whatever
+//! siblings concurrent puts left.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use quorate_client::{Client, ClientError, Effect, GetReply, PutReply, ReadOptions, WriteOptions};
+use quorate_env::BoxFuture;
+
+use super::{Call, CallError, CallKind, Completion, Observed, Outcome, Target};
+use crate::value::ValueId;
+
+/// Locks are held for a lookup only; this many make meetings rare.
+const SHARDS: usize = 64;
+
+/// A Quorate store under load.
+pub struct QuorateTarget {
+    client: Client,
+    /// The newest token by key, and the values that it covers. Looked up, never iterated.
+    contexts: Vec<Mutex<HashMap<u64, Context>>>,
+}
+
+/// A token and what it covers, as far as a history needs: what was covered before follows
+/// from the contexts of these values themselves.
+#[derive(Clone, Default)]
+struct Context {
+    token: String,
+    covers: Vec<String>,
+}
+
+impl QuorateTarget {
+    /// The store that `client` talks to. The client's deadline is the calls' deadline, and it
+    /// must not retry, or latencies would be those of several attempts.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, contexts: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, Context>> {
+        // Each entry is replaced whole: a panic elsewhere leaves nothing half done.
+        self.contexts[(key % SHARDS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn get(&self, call: Call<'_>) -> Completion {
+        let reply = match self.client.get(call.key_name, ReadOptions::default()).await {
+            Ok(reply) => reply,
+            // Nothing came back, so nothing was read: for a get that is a definite no.
+            Err(error) => return failed(&error, Outcome::Fail),
+        };
+        let mut values = Vec::new();
+        let damaged = inspect(&reply, &mut values);
+        let GetReply { context: token, etag, node, .. } = reply;
+        let covers = if call.observe { values.clone() } else { Vec::new() };
+        self.shard(call.key).insert(call.key, Context { token, covers });
+        let mut completion = Completion::ok();
+        if let Some(name) = damaged {
+            let message = format!("a get of {} returned damaged bytes of {name}", call.key_name);
+            completion.error = Some(CallError { kind: "damaged-value".to_owned(), message });
+        }
+        if call.observe {
+            let observed = Observed { values, context: Vec::new(), version: etag, via: Some(node) };
+            completion.observed = Some(Box::new(observed));
+        }
+        completion
+    }
+
+    async fn write(&self, call: Call<'_>) -> Completion {
+        let sent = self.shard(call.key).get(&call.key).cloned().unwrap_or_default();
+        let token = Some(sent.token.as_str()).filter(|t| !t.is_empty());
+        let options = WriteOptions::default();
+        let result = match call.kind {
+            CallKind::Delete => self.client.delete(call.key_name, token, options).await,
+            CallKind::Put | CallKind::Get => self.client.put(call.key_name, call.bytes, token, options).await,
+        };
+        let mut observed = Observed { context: sent.covers, ..Observed::default() };
+        let mut completion = match result {
+            Ok(PutReply { context: token, etag, node }) => {
+                let covers = if call.observe { vec![call.value.to_string()] } else { Vec::new() };
+                self.shard(call.key).insert(call.key, Context { token, covers });
+                observed.version = etag;
+                observed.via = Some(node);
+                Completion::ok()
+            }
+            Err(error) => {
+                let outcome = match error.effect() {
+                    Effect::Never => Outcome::Fail,
+                    Effect::Unknown => Outcome::Info,
+                };
+                failed(&error, outcome)
+            }
+        };
+        if call.observe {
+            completion.observed = Some(Box::new(observed));
+        }
+        completion
+    }
+}
+
+impl Target for QuorateTarget {
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Completion> {
+        match call.kind {
+            CallKind::Get => Box::pin(self.get(call)),
+            CallKind::Put | CallKind::Delete => Box::pin(self.write(call)),
+        }
+    }
+}
+
+fn failed(error: &ClientError, outcome: Outcome) -> Completion {
+    let mut completion = Completion::error(outcome, error.kind(), error.to_string());
+    completion.timed_out = error.is_deadline();
+    completion
+}
+
+/// Names the values of a reply; returns the name of one that is damaged, if there is one. A
+/// damaged value keeps its name with a mark, so that a checker sees a value nobody wrote.
+fn inspect(reply: &GetReply, names: &mut Vec<String>) -> Option<String> {
+    let mut damaged = None;
+    let mut scratch = Vec::new();
+    for value in &reply.values {
+        match ValueId::of(&value.bytes) {
+            Some(id) if id.is_whole(&value.bytes, &mut scratch) => names.push(id.to_string()),
+            Some(id) => {
+                names.push(format!("{id}!damaged"));
+                damaged = Some(id.to_string());
+            }
+            // Someone else's value: a key that was there before, or put by hand.
+            None => names.push(String::from_utf8_lossy(&value.bytes).into_owned()),
+        }
+    }
+    damaged
+}

@@ -1,0 +1,125 @@
+//! Values that say who wrote them and whether they arrived whole.
+//!
+//! A value is `v<process>-<sequence>`, then `|` and filler that follows from these two, up to
+//! the wanted size. So every write of a history is unique, and a damaged value is noticed
+//! without remembering what was written. All of it is ASCII.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::draws::{Draws, Purpose};
+
+const FILLER: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The unique name of a written value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId {
+    /// Who wrote it.
+    pub process: u32,
+    /// Which of its writes it is.
+    pub sequence: u64,
+}
+
+impl fmt::Display for ValueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}-{}", self.process, self.sequence)
+    }
+}
+
+/// A text that is not a value's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a value name of the form v<process>-<sequence>")]
+pub struct NotAValueId;
+
+impl FromStr for ValueId {
+    type Err = NotAValueId;
+
+    fn from_str(text: &str) -> Result<Self, NotAValueId> {
+        let (process, sequence) =
+            text.strip_prefix('v').and_then(|t| t.split_once('-')).ok_or(NotAValueId)?;
+        let id = Self {
+            process: process.parse().map_err(|_| NotAValueId)?,
+            sequence: sequence.parse().map_err(|_| NotAValueId)?,
+        };
+        // `v01-+2` would otherwise be a second spelling of one name.
+        if id.to_string() == text { Ok(id) } else { Err(NotAValueId) }
+    }
+}
+
+impl ValueId {
+    /// Replaces `out` by this value's bytes: `bytes` of them, or just the name if that is longer.
+    pub fn encode(self, bytes: usize, out: &mut Vec<u8>) {
+        use std::io::Write as _;
+        out.clear();
+        write!(out, "{self}").expect("writing to memory does not fail");
+        if out.len() < bytes {
+            out.push(b'|');
+            // The size is part of the seed: a value that was cut short does not match either.
+            let seed = u64::from(self.process) ^ (bytes as u64) << 32;
+            let mut draws = Draws::new(seed, Purpose::Filler, self.sequence);
+            out.reserve(bytes - out.len());
+            while out.len() < bytes {
+                // Ten characters of six bits from each draw.
+                let mut word = draws.next_u64();
+                for _ in 0..10.min(bytes - out.len()) {
+                    out.push(FILLER[(word & 63) as usize]);
+                    word >>= 6;
+                }
+            }
+        }
+    }
+
+    /// The name of a value, if it has one; says nothing about the rest of it.
+    #[must_use]
+    pub fn of(value: &[u8]) -> Option<Self> {
+        let name = value.split(|&b| b == b'|').next()?;
+        std::str::from_utf8(name).ok()?.parse().ok()
+    }
+
+    /// Whether `value`, which bears this name, is what [`Self::encode`] made. `scratch` is
+    /// overwritten.
+    #[must_use]
+    pub fn is_whole(self, value: &[u8], scratch: &mut Vec<u8>) -> bool {
+        self.encode(value.len(), scratch);
+        scratch == value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_the_size_asked_for_and_name_themselves() {
+        let id = ValueId { process: 3, sequence: 17 };
+        let mut value = Vec::new();
+        for bytes in [0, 4, 5, 6, 7, 100, 1024] {
+            id.encode(bytes, &mut value);
+            assert_eq!(value.len(), bytes.max("v3-17".len()));
+            assert_eq!(ValueId::of(&value), Some(id));
+            assert!(id.is_whole(&value, &mut Vec::new()));
+        }
+    }
+
+    #[test]
+    fn any_changed_byte_is_noticed() {
+        let id = ValueId { process: 1, sequence: 2 };
+        let mut value = Vec::new();
+        id.encode(64, &mut value);
+        for at in 0..value.len() {
+            let mut damaged = value.clone();
+            damaged[at] ^= 1;
+            let noticed = ValueId::of(&damaged).is_none_or(|id| !id.is_whole(&damaged, &mut Vec::new()));
+            assert!(noticed, "byte {at}");
+        }
+        assert!(!id.is_whole(&value[..63], &mut Vec::new()), "cut short");
+    }
+
+    #[test]
+    fn names_have_one_spelling() {
+        for bad in ["", "v", "v1", "v1-", "v01-2", "v1-+2", "w1-2", "v1-2 ", "v99999999999-1"] {
+            assert_eq!(bad.parse::<ValueId>(), Err(NotAValueId), "{bad}");
+        }
+        assert_eq!("v0-0".parse(), Ok(ValueId { process: 0, sequence: 0 }));
+    }
+}
