@@ -29,9 +29,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     let us = duration.as_micros();
-    if us % 1_000 != 0 {
+    if !us.is_multiple_of(1_000) {
         format!("{us}us")
-    } else if us % 1_000_000 != 0 {
+    } else if !us.is_multiple_of(1_000_000) {
         format!("{}ms", us / 1_000)
     } else {
         format!("{}s", us / 1_000_000)
@@ -63,7 +63,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 #[must_use]
 pub fn format_bytes(bytes: u64) -> String {
     for (scale, unit) in [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
-        if bytes >= scale && bytes % scale == 0 {
+        if bytes >= scale && bytes.is_multiple_of(scale) {
             return format!("{} {unit}", bytes / scale);
         }
     }
