@@ -1,0 +1,243 @@
+//! Many runs: scenarios by stores by seeds, over several threads, one simulation a thread at a time.
+//!
+//! The result depends on the runs alone, not on how many threads there were or which was first.
+
+mod junit;
+mod summary;
+
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+pub use summary::{Failure, MustShow, Row, Shown, Summary};
+
+use crate::expect::RunVerdict;
+use crate::run::{DirectoryError, Provenance, Run, RunError, run, write};
+use crate::scenario::Scenario;
+use crate::world::{Seams, SimulatedWorld};
+
+/// A scenario of a campaign.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// How the command line names it: in the catalogue, or its file.
+    pub argument: String,
+    /// The seeds, both ends included.
+    pub seeds: RangeInclusive<u64>,
+}
+
+/// What to run, and what to keep of it.
+#[derive(Clone, Debug)]
+pub struct CampaignOptions {
+    /// What to run.
+    pub entries: Vec<Entry>,
+    /// Only these stores; none: all of each scenario.
+    pub profiles: Option<Vec<String>>,
+    /// Threads.
+    pub jobs: NonZeroUsize,
+    /// Where run directories and the summary go; none: nowhere.
+    pub out: Option<PathBuf>,
+    /// Keep the directory of every run, not only of those that failed.
+    pub keep_all: bool,
+    /// Where a JUnit report goes.
+    pub junit: Option<PathBuf>,
+    /// Go on after a failure.
+    pub keep_going: bool,
+    /// Written into every run directory.
+    pub provenance: Provenance,
+}
+
+/// Is told how a campaign gets on, from the thread that called [`run_campaign`].
+pub trait Progress {
+    /// So many runs will be made.
+    fn begins(&mut self, runs: usize) {
+        let _ = runs;
+    }
+
+    /// A run is over, in the order in which they end.
+    fn ran(&mut self, outcome: &Outcome) {
+        let _ = outcome;
+    }
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {}
+
+/// What became of one run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The store's.
+    pub profile: String,
+    /// The seed.
+    pub seed: u64,
+    /// Its verdict, or why there is none.
+    pub result: Result<RunVerdict, RunError>,
+    /// Its directory, if it was kept.
+    pub directory: Option<PathBuf>,
+    argument: String,
+}
+
+impl Outcome {
+    /// The command that makes this run again.
+    #[must_use]
+    pub fn reproduce(&self) -> String {
+        format!("quorate chaos run {} --profile {} --seed {}", self.argument, self.profile, self.seed)
+    }
+
+    /// Whether the run broke a promise or did not get to its end.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match &self.result {
+            Ok(verdict) => verdict.violated().next().is_some(),
+            Err(_) => true,
+        }
+    }
+}
+
+/// A campaign that could not be made or written down.
+#[derive(Debug, thiserror::Error)]
+pub enum CampaignError {
+    /// A directory or file could not be written.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// No scenario runs any of the stores asked for.
+    #[error("nothing to run: no scenario given runs {}", .0.join(" or "))]
+    Nothing(Vec<String>),
+}
+
+struct Task<'a> {
+    entry: &'a Entry,
+    profile: String,
+    seed: u64,
+}
+
+/// Runs everything and sums it up. Without `keep_going` it stops at the first failure in the order
+/// of scenario, store and seed, and sums up the runs up to it.
+///
+/// # Errors
+/// If there is nothing to run, or a directory cannot be written. A failed run is no error.
+pub fn run_campaign(options: &CampaignOptions, progress: &mut dyn Progress) -> Result<Summary, CampaignError> {
+    let tasks = tasks(options);
+    if tasks.is_empty() {
+        return Err(CampaignError::Nothing(options.profiles.clone().unwrap_or_default()));
+    }
+    progress.begins(tasks.len());
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let mut outcomes: Vec<Option<Outcome>> = tasks.iter().map(|_| None).collect();
+    std::thread::scope(|scope| -> Result<(), DirectoryError> {
+        let (sender, receiver) = mpsc::channel();
+        for _ in 0..options.jobs.get().min(tasks.len()) {
+            let (sender, tasks, next, stop) = (sender.clone(), &tasks, &next, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(task) = tasks.get(i) else { return };
+                    if sender.send((i, carry_out(task, options))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut first_error = Ok(());
+        for (i, outcome) in receiver {
+            match outcome {
+                Ok(outcome) => {
+                    progress.ran(&outcome);
+                    if outcome.is_failure() && !options.keep_going {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    outcomes[i] = Some(outcome);
+                }
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    first_error = first_error.and(Err(error));
+                }
+            }
+        }
+        first_error
+    })?;
+    // Tasks are taken in order, so all before the first failure were run; those after it that other
+    // threads had begun do not count, or the summary would depend on how many threads there were.
+    let mut counted = Vec::new();
+    for outcome in outcomes.into_iter().flatten() {
+        let last = outcome.is_failure() && !options.keep_going;
+        counted.push(outcome);
+        if last {
+            break;
+        }
+    }
+    let summary = Summary::of(&options.entries, &counted);
+    if let Some(out) = &options.out {
+        let text = serde_json::to_string_pretty(&summary).expect("a summary has a JSON form");
+        write_file(&out.join("summary.json"), &format!("{text}\n"))?;
+    }
+    if let Some(file) = &options.junit {
+        write_file(file, &junit::render(&summary, &counted))?;
+    }
+    Ok(summary)
+}
+
+fn tasks(options: &CampaignOptions) -> Vec<Task<'_>> {
+    let mut tasks = Vec::new();
+    for entry in &options.entries {
+        let stores = entry.scenario.stores().unwrap_or_default();
+        let wanted = |name: &String| options.profiles.as_ref().is_none_or(|profiles| profiles.contains(name));
+        for profile in stores.into_iter().map(|s| s.name).filter(wanted) {
+            tasks.extend(entry.seeds.clone().map(|seed| Task { entry, profile: profile.clone(), seed }));
+        }
+    }
+    tasks
+}
+
+fn carry_out(task: &Task<'_>, options: &CampaignOptions) -> Result<Outcome, DirectoryError> {
+    let scenario = &task.entry.scenario;
+    let result = run(&SimulatedWorld, scenario, &task.profile, task.seed, &Seams::default());
+    let failed = result.as_ref().map_or(true, |run| run.verdict.violated().next().is_some());
+    let directory = match (&options.out, &result) {
+        (Some(out), Ok(run)) if failed || options.keep_all => Some(keep(out, run, options)?),
+        _ => None,
+    };
+    Ok(Outcome {
+        scenario: scenario.name.clone(),
+        profile: task.profile.clone(),
+        seed: task.seed,
+        result: result.map(|run| run.verdict),
+        directory,
+        argument: task.entry.argument.clone(),
+    })
+}
+
+fn keep(out: &std::path::Path, run: &Run, options: &CampaignOptions) -> Result<PathBuf, DirectoryError> {
+    let dir = out.join(&run.explicit.name).join(&run.store.name).join(run.seed.to_string());
+    write(&dir, run, &options.provenance)?;
+    Ok(dir)
+}
+
+fn write_file(file: &std::path::Path, text: &str) -> Result<(), DirectoryError> {
+    let io = |source| DirectoryError::Io { file: file.to_owned(), source };
+    if let Some(parent) = file.parent() {
+        std::fs::create_dir_all(parent).map_err(io)?;
+    }
+    std::fs::write(file, text).map_err(io)
+}
+
+/// The seeds for which the quick suite runs a scenario: enough to see what it must show.
+#[must_use]
+pub fn quick_seeds(scenario: &Scenario) -> RangeInclusive<u64> {
+    let stores = scenario.stores().unwrap_or_default();
+    let most = stores.iter().map(|s| scenario.expect.must_show_for(&s.name)).filter(|(sights, _)| !sights.is_empty());
+    1..=most.map(|(_, within)| within).max().unwrap_or(QUICK_SEEDS)
+}
+
+/// Seeds of the quick suite for a scenario that must show nothing.
+const QUICK_SEEDS: u64 = 10;

@@ -1,0 +1,208 @@
+//! A campaign in a table: scenario by store, what held, what broke, what was shown.
+
+use std::collections::BTreeMap;
+
+use quorate_check::Verdict;
+use serde::Serialize;
+
+use super::{Entry, Outcome};
+use crate::expect::Sight;
+use crate::words::words;
+
+words! {
+    /// Whether something that must be shown was.
+    pub enum Shown {
+        /// It was.
+        Shown = "shown",
+        /// It was not, in as many seeds as should be enough.
+        Missing = "missing",
+        /// It was not, but too few seeds were run to say.
+        TooFewSeeds = "too-few-seeds",
+    }
+}
+
+/// Something that a scenario must show of a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MustShow {
+    /// What.
+    pub sight: Sight,
+    /// Seeds in which it was seen.
+    pub seen: u64,
+    /// Seeds that should be enough.
+    pub within: u64,
+    /// The first seed that shows it.
+    pub first_seed: Option<u64>,
+    /// Whether it was shown.
+    pub state: Shown,
+}
+
+/// One scenario with one store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The store's.
+    pub profile: String,
+    /// Seeds run.
+    pub seeds: u64,
+    /// Of those, runs in which every promise held.
+    pub held: u64,
+    /// Runs in which a promise was broken.
+    pub violated: u64,
+    /// Runs of which something could not be judged.
+    pub unknown: u64,
+    /// Runs that did not get to their end.
+    pub errors: u64,
+    /// Operations in all.
+    pub operations: u64,
+    /// Puts that were owed success, and of those the ones that were denied it.
+    pub puts_owed: u64,
+    /// See `puts_owed`.
+    pub puts_denied: u64,
+    /// In how many seeds each thing was seen.
+    pub seen: BTreeMap<String, u64>,
+    /// What must be shown.
+    pub must_show: Vec<MustShow>,
+}
+
+/// A run that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The store's.
+    pub profile: String,
+    /// The seed.
+    pub seed: u64,
+    /// What went wrong, in a sentence.
+    pub says: String,
+    /// The command that makes the run again.
+    pub reproduce: String,
+    /// Its directory, if it was kept.
+    pub directory: Option<String>,
+}
+
+/// What became of a campaign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// One row a scenario and store, in the order given.
+    pub rows: Vec<Row>,
+    /// Every run that failed, in the order of the rows and seeds.
+    pub failures: Vec<Failure>,
+}
+
+impl Summary {
+    pub(super) fn of(entries: &[Entry], outcomes: &[Outcome]) -> Self {
+        let mut rows: Vec<Row> = Vec::new();
+        for outcome in outcomes {
+            let same = |row: &Row| row.scenario == outcome.scenario && row.profile == outcome.profile;
+            if !rows.iter().any(same) {
+                rows.push(Row::new(entries, outcome));
+            }
+            if let Some(row) = rows.iter_mut().find(|row| same(row)) {
+                row.add(outcome);
+            }
+        }
+        for shown in rows.iter_mut().flat_map(|row| {
+            let seeds = row.seeds;
+            row.must_show.iter_mut().map(move |shown| (seeds, shown))
+        }) {
+            let (seeds, shown) = shown;
+            shown.state = match (shown.seen, seeds >= shown.within) {
+                (1.., _) => Shown::Shown,
+                (0, true) => Shown::Missing,
+                (0, false) => Shown::TooFewSeeds,
+            };
+        }
+        let failures = outcomes.iter().filter(|o| o.is_failure()).map(Failure::of).collect();
+        Self { rows, failures }
+    }
+
+    /// 1 if a promise was broken, a run did not get to its end, or something that must be shown was
+    /// not; else 2 if something could not be judged or too few seeds were run; else 0.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let must_show = |state| self.rows.iter().flat_map(|row| &row.must_show).any(|shown| shown.state == state);
+        if !self.failures.is_empty() || must_show(Shown::Missing) {
+            1
+        } else if self.rows.iter().any(|row| row.unknown > 0) || must_show(Shown::TooFewSeeds) {
+            2
+        } else {
+            0
+        }
+    }
+}
+
+impl Row {
+    fn new(entries: &[Entry], outcome: &Outcome) -> Self {
+        let scenario = entries.iter().map(|e| &e.scenario).find(|s| s.name == outcome.scenario);
+        let (sights, within) = scenario.map(|s| s.expect.must_show_for(&outcome.profile)).unwrap_or_default();
+        let must_show = |sight| MustShow { sight, seen: 0, within, first_seed: None, state: Shown::TooFewSeeds };
+        Self {
+            scenario: outcome.scenario.clone(),
+            profile: outcome.profile.clone(),
+            seeds: 0,
+            held: 0,
+            violated: 0,
+            unknown: 0,
+            errors: 0,
+            operations: 0,
+            puts_owed: 0,
+            puts_denied: 0,
+            seen: BTreeMap::new(),
+            must_show: sights.into_iter().map(must_show).collect(),
+        }
+    }
+
+    fn add(&mut self, outcome: &Outcome) {
+        self.seeds += 1;
+        let Ok(verdict) = &outcome.result else {
+            self.errors += 1;
+            return;
+        };
+        match verdict.verdict {
+            Verdict::Valid => self.held += 1,
+            Verdict::Invalid => self.violated += 1,
+            Verdict::Unknown | Verdict::Error => self.unknown += 1,
+        }
+        self.operations += verdict.operations as u64;
+        self.puts_owed += verdict.availability.owed;
+        self.puts_denied += verdict.availability.denied;
+        for sight in verdict.seen.keys() {
+            *self.seen.entry(sight.clone()).or_default() += 1;
+        }
+        for shown in &mut self.must_show {
+            if verdict.seen(shown.sight) > 0 {
+                shown.seen += 1;
+                shown.first_seed.get_or_insert(outcome.seed);
+            }
+        }
+    }
+}
+
+impl Failure {
+    fn of(outcome: &Outcome) -> Self {
+        let says = match &outcome.result {
+            Err(error) => error.to_string(),
+            Ok(verdict) => {
+                let broken: Vec<String> = verdict
+                    .violated()
+                    .map(|p| {
+                        let example = verdict.violations.iter().find(|v| p.property.is_broken_by(v));
+                        let says = example.map(|v| format!(": {}", v.says)).unwrap_or_default();
+                        format!("{} broken {} time(s){says}", p.property, p.broken)
+                    })
+                    .collect();
+                broken.join("; ")
+            }
+        };
+        Self {
+            scenario: outcome.scenario.clone(),
+            profile: outcome.profile.clone(),
+            seed: outcome.seed,
+            says,
+            reproduce: outcome.reproduce(),
+            directory: outcome.directory.as_ref().map(|d| d.display().to_string()),
+        }
+    }
+}

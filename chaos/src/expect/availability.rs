@@ -1,0 +1,201 @@
+//! Which puts were owed success, and which of those did not get it.
+//!
+//! A put is owed success if everything it needs was in order from [`settle`] before its call to its
+//! client's deadline: its entry node up on a disk of normal speed, the link between client and
+//! entry node in order, and, by the kind of store, enough nodes up and linked to the entry node
+//! (for a strict store: owners of the key). This asks for more than the promise does, since a
+//! store may well succeed while faults come and go; it never blames a store for what it could not
+//! know yet.
+
+use std::collections::BTreeMap;
+
+use quorate_check::Violation;
+use quorate_check::availability::{Window, WindowReport, by_window, unavailable};
+use quorate_check::history::{Function, History, Operation, Outcome};
+use quorate_cluster::config::{QuorumKind, StoreDefinition, Timing};
+use serde::{Deserialize, Serialize};
+
+use super::Column;
+use crate::fault::{Span, Timeline};
+use crate::workload::{ERROR_FIELD, HOST_FIELD, STATUS_FIELD};
+
+/// How long a fault must be over before success is owed again: a request that hangs on a dead
+/// connection lasts `request`, the next attempt to reach a suspected peer waits `probe`, and its
+/// connection takes up to `connect`.
+fn settle_ns(timing: &Timing) -> u64 {
+    u64::try_from((timing.request + timing.probe + timing.connect).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What a put must find in order.
+pub struct Owed<'a> {
+    /// The store.
+    pub store: &'a StoreDefinition,
+    /// How long its nodes wait for what.
+    pub timing: Timing,
+    /// The faults.
+    pub timeline: &'a Timeline,
+    /// All nodes.
+    pub nodes: &'a [String],
+    /// The nodes that own a key.
+    pub owners_of: &'a dyn Fn(&str) -> Vec<String>,
+    /// The clients' deadline in nanoseconds.
+    pub deadline_ns: u64,
+}
+
+impl Owed<'_> {
+    /// Whether `put` was owed success.
+    #[must_use]
+    pub fn is_owed(&self, put: &Operation) -> bool {
+        let (Some(via), Some(host)) = (&put.via, put.extra.get(HOST_FIELD).and_then(|h| h.as_str())) else {
+            return false;
+        };
+        let via = via.to_string();
+        let span = Span {
+            from_ns: put.invoke_ns.saturating_sub(settle_ns(&self.timing)),
+            until_ns: put.invoke_ns.saturating_add(self.deadline_ns),
+        };
+        if !self.timeline.is_up(&via, span) || !self.timeline.is_linked(host, &via, span) {
+            return false;
+        }
+        let reachable = |node: &String| {
+            *node == via || (self.timeline.is_up(node, span) && self.timeline.is_linked(&via, node, span))
+        };
+        let needed = self.store.w();
+        let strict = self.store.quorum == QuorumKind::Strict;
+        match Column::of(self.store) {
+            Column::AlwaysWrite if needed == 1 && !strict => true,
+            _ if strict => {
+                let owners = (self.owners_of)(&put.key.to_string());
+                owners.iter().filter(|n| reachable(n)).count() >= needed
+            }
+            Column::AlwaysWrite | Column::Dynamo | Column::Quorum | Column::LastWriteWins => {
+                self.nodes.iter().filter(|n| reachable(n)).count() >= needed
+            }
+        }
+    }
+}
+
+/// How puts fared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Availability {
+    /// Puts in all.
+    pub puts: u64,
+    /// Those that were acknowledged.
+    pub acknowledged: u64,
+    /// Those that were owed success.
+    pub owed: u64,
+    /// Those that were owed success and did not get it.
+    pub denied: u64,
+    /// Those that failed, by what their client saw: the HTTP status and the store's own code where
+    /// there is one. 409 and 507 are never owed: the put was out of bounds, or the disk full.
+    pub errors: BTreeMap<String, u64>,
+    /// Of the puts that failed, those that the store refused for want of a quorum (503, 504).
+    pub refused: u64,
+    /// What became of operations while each fault was on.
+    pub windows: Vec<WindowReport>,
+}
+
+/// Judges all puts of a history. `Unavailable` for each that was owed success in vain.
+#[must_use]
+pub fn judge_availability(
+    operations: &[Operation],
+    history: &History,
+    windows: &[Window],
+    owed: &Owed<'_>,
+) -> (Availability, Vec<Violation>) {
+    let mut seen = Availability { windows: by_window(history, windows), ..Availability::default() };
+    let status = |op: &Operation| op.extra.get(STATUS_FIELD).and_then(serde_json::Value::as_u64);
+    let is_owed = |op: &Operation| {
+        op.f == Function::Put && !matches!(status(op), Some(409 | 507)) && owed.is_owed(op)
+    };
+    for put in operations.iter().filter(|op| op.f == Function::Put) {
+        seen.puts += 1;
+        let succeeded = put.outcome == Outcome::Ok;
+        if succeeded {
+            seen.acknowledged += 1;
+        } else {
+            let error = put.extra.get(ERROR_FIELD).and_then(|e| e.as_str()).unwrap_or("unfinished");
+            let name = status(put).map_or_else(|| error.to_owned(), |status| format!("{status} {error}"));
+            *seen.errors.entry(name).or_default() += 1;
+            seen.refused += u64::from(matches!(status(put), Some(503 | 504)));
+        }
+        if is_owed(put) {
+            seen.owed += 1;
+            seen.denied += u64::from(!succeeded);
+        }
+    }
+    let settle_s = settle_ns(&owed.timing) as f64 / 1e9;
+    let violations = unavailable(history, |number, _| {
+        let via = operations.get(number).filter(|op| is_owed(op))?.via.as_ref()?;
+        Some(format!("{via} and all else it needed was in order from {settle_s:.1} s before to its deadline"))
+    });
+    (seen, violations)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fault::{Direction, FaultKind, Plan, PlannedFault};
+
+    const S: u64 = 1_000_000_000;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&n| n.to_owned()).collect()
+    }
+
+    fn is_owed(profile: &str, kind: FaultKind, targets: &[&str], via: &str, at_s: u64) -> bool {
+        let nodes = names(&["n1", "n2", "n3", "n4", "n5"]);
+        let plan = Plan {
+            faults: vec![PlannedFault {
+                fault: 0,
+                kind,
+                targets: names(targets),
+                from_ms: 20_000,
+                until_ms: 30_000,
+                add: Duration::from_millis(50),
+                direction: Direction::Out,
+            }],
+        };
+        let timeline = Timeline::new(&plan, &nodes, &names(&["c1", "c2"]), 0, 0);
+        let mut put = Operation::invoked(1, Function::Put, "k1", at_s * S);
+        put.via = Some(via.into());
+        put.extra.insert(HOST_FIELD.into(), "c1".into());
+        Owed {
+            store: &StoreDefinition::profile(profile).unwrap(),
+            timing: Timing::default(),
+            timeline: &timeline,
+            nodes: &nodes,
+            owners_of: &|_| names(&["n1", "n2", "n3"]),
+            deadline_ns: 4 * S,
+        }
+        .is_owed(&put)
+    }
+
+    #[test]
+    fn what_is_owed_follows_from_the_faults_and_the_kind_of_store() {
+        let partition = FaultKind::Partition;
+        for (owed, profile, kind, targets, via, at_s) in [
+            (true, "always-write", partition, &["n1"][..], "n1", 22),
+            (true, "dynamo", partition, &["n1", "n2"], "n1", 22),
+            (false, "dynamo", partition, &["n1"], "n1", 22),
+            (true, "dynamo", partition, &["n1"], "n2", 22),
+            (true, "quorum", partition, &["n1", "n4"], "n2", 22),
+            (false, "quorum", partition, &["n1", "n4"], "n4", 22),
+            (true, "quorum", partition, &["n1", "n2"], "n1", 22),
+            (false, "always-write", partition, &["n2", "c2"], "n2", 17),
+            (true, "always-write", partition, &["n1", "c1"], "n1", 17),
+            (false, "always-write", FaultKind::Kill, &["n1"], "n1", 22),
+            (true, "always-write", FaultKind::Kill, &["n1"], "n2", 22),
+            (false, "always-write", FaultKind::SlowNode, &["n1"], "n1", 22),
+            // Not yet, too soon after, and long after.
+            (true, "dynamo", partition, &["n1"], "n1", 10),
+            (false, "dynamo", partition, &["n1"], "n1", 31),
+            (true, "dynamo", partition, &["n1"], "n1", 40),
+        ] {
+            assert_eq!(is_owed(profile, kind, targets, via, at_s), owed, "{profile} {kind} {targets:?} {via} {at_s}");
+        }
+    }
+}

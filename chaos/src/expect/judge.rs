@@ -1,0 +1,223 @@
+//! The judging of one run: every checker that fits the store, weighed by the promise table.
+
+use std::collections::BTreeMap;
+
+use quorate_check::availability::Window;
+use quorate_check::history::{History, LineError};
+use quorate_check::{Kind, Model, NotJudged, Options, Report, Verdict, Violation, check};
+use quorate_cluster::config::{Conflict, StoreDefinition, Timing};
+use serde::{Deserialize, Serialize};
+
+use super::{Availability, FaultClass, Owed, Promise, Property, Sight, fault_classes, judge_availability, promise};
+use crate::fault::{Plan, Timeline};
+use crate::scenario::Scenario;
+use crate::workload::Rest;
+use crate::world::Played;
+
+/// Violations of one kind that a verdict lists; all are counted.
+const LISTED_MAX: usize = 10;
+
+/// How one property fared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PropertyVerdict {
+    /// The property.
+    pub property: Property,
+    /// What was promised of it under the faults of the run.
+    pub promise: Promise,
+    /// How often it was broken.
+    pub broken: u64,
+}
+
+impl PropertyVerdict {
+    /// Whether a promise was broken.
+    #[must_use]
+    pub fn is_violated(&self) -> bool {
+        self.promise == Promise::Holds && self.broken > 0
+    }
+}
+
+/// What became of one run. Holds no wall-clock values: a replay gives the same bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunVerdict {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The store's name.
+    pub profile: String,
+    /// The seed.
+    pub seed: u64,
+    /// `invalid` if a promise was broken, `unknown` if something could not be judged, else `valid`.
+    pub verdict: Verdict,
+    /// Classes of faults of the run.
+    pub classes: Vec<FaultClass>,
+    /// Every property in the order of the promise table.
+    pub properties: Vec<PropertyVerdict>,
+    /// How often each thing was seen that a scenario may have to show.
+    pub seen: BTreeMap<String, u64>,
+    /// Operations of clients, final reads included.
+    pub operations: usize,
+    /// Whether the store came to rest after healing.
+    pub rest: Rest,
+    /// How puts fared.
+    pub availability: Availability,
+    /// What was broken, whether it was promised or not, at most ten of a kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<Violation>,
+    /// What could not be judged, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_judged: Vec<NotJudged>,
+}
+
+impl RunVerdict {
+    /// The promises that were broken.
+    pub fn violated(&self) -> impl Iterator<Item = &PropertyVerdict> {
+        self.properties.iter().filter(|p| p.is_violated())
+    }
+
+    /// How often `sight` was seen.
+    #[must_use]
+    pub fn seen(&self, sight: Sight) -> u64 {
+        self.seen.get(sight.as_str()).copied().unwrap_or(0)
+    }
+}
+
+/// Judges what was played.
+///
+/// # Errors
+/// If the history breaks a rule of its own format: a bug of the harness.
+pub fn judge(
+    scenario: &Scenario,
+    store: &StoreDefinition,
+    seed: u64,
+    plan: &Plan,
+    played: &Played,
+    owners_of: &dyn Fn(&str) -> Vec<String>,
+) -> Result<RunVerdict, (usize, LineError)> {
+    let history = History::from_operations(&played.operations)?;
+    let mut found = Found::default();
+    found.check(&history, store);
+    let (availability, denied) = judge_puts(scenario, store, plan, played, &history, owners_of);
+    found.violations.extend(denied);
+    let classes = fault_classes(plan, store);
+    let demanded = scenario.expect.holds_for(&store.name);
+    let properties: Vec<PropertyVerdict> = Property::ALL
+        .iter()
+        .map(|&property| {
+            let restless = property == Property::Converged && matches!(played.rest, Rest::NotReached(_));
+            let broken = found.violations.iter().filter(|v| property.is_broken_by(v)).count() + usize::from(restless);
+            let promise = if demanded.contains(&property) { Promise::Holds } else { promise(store, property, &classes) };
+            PropertyVerdict { property, promise, broken: broken as u64 }
+        })
+        .collect();
+    for read in &played.final_reads_failed {
+        found.verdict = found.verdict.merge(Verdict::Unknown);
+        found.not_judged.push(NotJudged { what: "final reads".into(), why: read.clone() });
+    }
+    let invalid = properties.iter().any(PropertyVerdict::is_violated);
+    Ok(RunVerdict {
+        scenario: scenario.name.clone(),
+        profile: store.name.clone(),
+        seed,
+        verdict: if invalid { Verdict::Invalid } else { found.verdict },
+        classes,
+        properties,
+        seen: found.seen(&availability),
+        operations: played.operations.len(),
+        rest: played.rest.clone(),
+        availability,
+        violations: found.listed(),
+        not_judged: found.not_judged,
+    })
+}
+
+fn judge_puts(
+    scenario: &Scenario,
+    store: &StoreDefinition,
+    plan: &Plan,
+    played: &Played,
+    history: &History,
+    owners_of: &dyn Fn(&str) -> Vec<String>,
+) -> (Availability, Vec<Violation>) {
+    let nodes: Vec<String> = scenario.cluster.node_names().collect();
+    let clients: Vec<String> = scenario.workload.hosts().collect();
+    let tick_ns = u64::try_from(scenario.network.tick.as_nanos()).unwrap_or(u64::MAX);
+    let timeline = Timeline::new(plan, &nodes, &clients, played.load_start_ns, tick_ns);
+    let windows: Vec<Window> = plan
+        .faults
+        .iter()
+        .map(|fault| Window {
+            name: format!("{} {} {}", fault.fault, fault.kind, fault.targets.join(",")),
+            start_ns: played.load_start_ns + fault.from_ms * 1_000_000,
+            end_ns: played.load_start_ns + fault.until_ms * 1_000_000,
+        })
+        .collect();
+    let owed = Owed {
+        store,
+        timing: Timing::default(),
+        timeline: &timeline,
+        nodes: &nodes,
+        owners_of,
+        deadline_ns: u64::try_from(scenario.workload.deadline.as_nanos()).unwrap_or(u64::MAX),
+    };
+    judge_availability(&played.operations, history, &windows, &owed)
+}
+
+#[derive(Default)]
+struct Found {
+    verdict: Verdict,
+    violations: Vec<Violation>,
+    not_judged: Vec<NotJudged>,
+}
+
+impl Found {
+    /// Siblings are judged by what writers had read. Where the last write wins there is one value a
+    /// key, so how old a get was is a question for the register; that concurrent writes are lost
+    /// is still one of what writers had read.
+    fn check(&mut self, history: &History, store: &StoreDefinition) {
+        let options = |model| Options { model: Some(model), violations_max: usize::MAX, ..Options::default() };
+        let siblings = check(history, &options(Model::Siblings));
+        match store.conflict {
+            Conflict::Siblings => self.take(siblings, |_| true),
+            Conflict::LastWriteWins | Conflict::Single => {
+                // An update that a later get shows again was merely read too early, which the register
+                // judges by time.
+                self.take(siblings, |v| {
+                    !matches!(v.kind, Kind::Stale | Kind::Session | Kind::FalseSibling) && v.lasting != Some(false)
+                });
+                let register = check(history, &options(Model::Register));
+                self.take(register, |v| matches!(v.kind, Kind::Stale | Kind::NotLinearizable | Kind::Session));
+            }
+        }
+    }
+
+    fn take(&mut self, report: Report, counts: impl Fn(&Violation) -> bool) {
+        if matches!(report.verdict, Verdict::Unknown | Verdict::Error) {
+            self.verdict = self.verdict.merge(report.verdict);
+        }
+        if let Some(why) = report.error {
+            self.not_judged.push(NotJudged { what: "history".into(), why });
+        }
+        self.not_judged.extend(report.not_judged);
+        self.violations.extend(report.violations.into_iter().filter(counts));
+    }
+
+    fn seen(&self, availability: &Availability) -> BTreeMap<String, u64> {
+        let count = |sight: &Sight| match sight.kind() {
+            // One that a later get no longer shows was only read too early.
+            Some(kind) => self.violations.iter().filter(|v| v.kind == kind && v.lasting != Some(false)).count() as u64,
+            None => availability.refused,
+        };
+        Sight::ALL.iter().map(|s| (s.as_str().to_owned(), count(s))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn listed(&self) -> Vec<Violation> {
+        let mut listed: BTreeMap<Kind, usize> = BTreeMap::new();
+        let mut short = self.violations.clone();
+        short.retain(|violation| {
+            let count = listed.entry(violation.kind).or_default();
+            *count += 1;
+            *count <= LISTED_MAX
+        });
+        short
+    }
+}
+

@@ -1,0 +1,332 @@
+//! The promise table: what each kind of store promises under each class of faults.
+
+use quorate_check::{Kind, Violation};
+use quorate_cluster::config::{AntiEntropy, Conflict, Durability, EngineKind, QuorumKind, StoreDefinition};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{FaultKind, Plan};
+use crate::words::words;
+
+words! {
+    /// A row of the table.
+    pub enum Property {
+        /// No get returns what nobody wrote there.
+        NoPhantom = "no-phantom",
+        /// After full healing all replicas are equal.
+        Converged = "converged",
+        /// No values are shown as concurrent of which one's writer had read the other.
+        NoFalseSibling = "no-false-sibling",
+        /// An acknowledged write or delete stands until superseded by one that read it.
+        NoLostWrite = "no-lost-write",
+        /// A get covers every write acknowledged before it.
+        NoStaleRead = "no-stale-read",
+        /// Reads never go back across clients; linearizable.
+        Linearizable = "linearizable",
+        /// A put that is owed success succeeds.
+        Available = "available",
+    }
+}
+
+impl Property {
+    /// Whether `violation` breaks it. A lost update that a later get no longer shows was only read
+    /// too early: that is a stale read, not a lost write.
+    #[must_use]
+    pub fn is_broken_by(self, violation: &Violation) -> bool {
+        match violation.kind {
+            Kind::Phantom => self == Self::NoPhantom,
+            Kind::NotConverged => self == Self::Converged,
+            Kind::FalseSibling => self == Self::NoFalseSibling,
+            Kind::Lost | Kind::Resurrected => self == Self::NoLostWrite,
+            Kind::LostUpdate if violation.lasting == Some(false) => self == Self::NoStaleRead,
+            Kind::LostUpdate => self == Self::NoLostWrite,
+            Kind::Stale => self == Self::NoStaleRead,
+            Kind::NotLinearizable | Kind::Session => self == Self::Linearizable,
+            Kind::Unavailable => self == Self::Available,
+        }
+    }
+}
+
+words! {
+    /// Something a directed scenario must show under a setting that permits it.
+    pub enum Sight {
+        /// A get that missed an acknowledged write.
+        Stale = "stale",
+        /// An acknowledged write that is gone.
+        Lost = "lost",
+        /// Of two writes that read the same, one silently replaced the other.
+        LostUpdate = "lost-update",
+        /// A value that came back.
+        Resurrected = "resurrected",
+        /// Values shown as concurrent that are not.
+        FalseSibling = "false-sibling",
+        /// Replicas that differ after healing.
+        NotConverged = "not-converged",
+        /// A history of a register that has no order.
+        NotLinearizable = "not-linearizable",
+        /// A get that missed what an earlier get had shown.
+        ReadsGoBack = "reads-go-back",
+        /// A put that the store refused for want of a quorum.
+        Refused = "refused",
+    }
+}
+
+impl Sight {
+    /// The kind of violation that shows it; none for what is no violation.
+    #[must_use]
+    pub fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Stale => Some(Kind::Stale),
+            Self::Lost => Some(Kind::Lost),
+            Self::LostUpdate => Some(Kind::LostUpdate),
+            Self::Resurrected => Some(Kind::Resurrected),
+            Self::FalseSibling => Some(Kind::FalseSibling),
+            Self::NotConverged => Some(Kind::NotConverged),
+            Self::NotLinearizable => Some(Kind::NotLinearizable),
+            Self::ReadsGoBack => Some(Kind::Session),
+            Self::Refused => None,
+        }
+    }
+}
+
+words! {
+    /// A cell of the table.
+    pub enum Promise {
+        /// Must hold.
+        Holds = "holds",
+        /// May break.
+        May = "may",
+        /// May break, and some directed scenario must show it.
+        Shows = "shows",
+        /// Means nothing for this store.
+        None = "none",
+    }
+}
+
+/// What faults do to a cluster, by what they put at risk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FaultClass {
+    /// Nothing happened.
+    #[serde(rename = "calm")]
+    Calm,
+    /// Network, pause, slow node, overload.
+    #[serde(rename = "N")]
+    Network,
+    /// Kill, restart, or a power cut under `commit`.
+    #[serde(rename = "K")]
+    Kill,
+    /// Clocks.
+    #[serde(rename = "C")]
+    Clock,
+    /// Join, leave, replace.
+    #[serde(rename = "M")]
+    Membership,
+    /// One copy lost, and refilled before the next.
+    #[serde(rename = "L1")]
+    OneLoss,
+    /// A second copy lost before the refill.
+    #[serde(rename = "L2")]
+    TwoLosses,
+    /// An old disk restored unnoticed.
+    #[serde(rename = "B")]
+    OldDisk,
+}
+
+/// A column of the table: the profile that a store's settings come closest to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// One copy is enough to acknowledge; siblings.
+    AlwaysWrite,
+    /// Sloppy quorums that would overlap; siblings.
+    Dynamo,
+    /// Strict quorums that overlap; siblings.
+    Quorum,
+    /// The last write wins.
+    LastWriteWins,
+}
+
+impl Column {
+    /// The column for `store`.
+    #[must_use]
+    pub fn of(store: &StoreDefinition) -> Self {
+        let overlap = store.r() + store.w() > store.n();
+        match (store.conflict, store.quorum) {
+            (Conflict::LastWriteWins, _) => Self::LastWriteWins,
+            _ if store.w() == 1 || !overlap => Self::AlwaysWrite,
+            (_, QuorumKind::Strict) => Self::Quorum,
+            (_, QuorumKind::Sloppy) => Self::Dynamo,
+        }
+    }
+}
+
+/// Rows by columns (always-write, dynamo, quorum, lww); each cell has a letter for every class in
+/// the order calm N K C M L1 L2 B: H must hold, m may break, S may break and is shown somewhere.
+const TABLE: [(Property, [&str; 4]); 7] = [
+    (Property::NoPhantom, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHHH"]),
+    (Property::Converged, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHHH"]),
+    (Property::NoFalseSibling, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "--------"]),
+    (Property::NoLostWrite, ["HHHHHSmm", "HHHHHHSH", "HHHHHHSH", "SSSSSSSS"]),
+    (Property::NoStaleRead, ["mSmmmmmm", "HSmmmmmm", "HHHHHHmm", "HSmSmmmm"]),
+    (Property::Linearizable, ["SSSSSSSS", "mmmmmmmm", "mSmmmmmm", "mmmSmmmm"]),
+    (Property::Available, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHHH"]),
+];
+
+/// What `store` promises of `property` under all of `classes` at once: the weakest of its cells.
+#[must_use]
+pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClass]) -> Promise {
+    let repairs = store.hinted_handoff && store.anti_entropy != AntiEntropy::Off;
+    if property == Property::Converged && !repairs {
+        return Promise::Shows;
+    }
+    let column = Column::of(store);
+    if column == Column::LastWriteWins && property == Property::NoStaleRead && store.r() + store.w() <= store.n() {
+        // The profile has overlapping quorums; a store of its own may not.
+        return Promise::Shows;
+    }
+    let cells = TABLE.iter().find(|(row, _)| *row == property).map_or("", |(_, cells)| match column {
+        Column::AlwaysWrite => cells[0],
+        Column::Dynamo => cells[1],
+        Column::Quorum => cells[2],
+        Column::LastWriteWins => cells[3],
+    });
+    let weakness = |letter: u8| match letter {
+        b'H' => 0,
+        b'm' => 1,
+        b'S' => 2,
+        _ => 3,
+    };
+    let weakest = classes.iter().filter_map(|class| cells.as_bytes().get(*class as usize)).map(|&l| weakness(l)).max();
+    match weakest {
+        Some(0) => Promise::Holds,
+        Some(2) => Promise::Shows,
+        Some(3) => Promise::None,
+        Some(_) | None => Promise::May,
+    }
+}
+
+/// The classes that `plan` belongs to for `store`: whether a crash loses data is a matter of its
+/// durability. Losses are counted without looking at refills in between, which can only promise
+/// too little.
+#[must_use]
+pub fn fault_classes(plan: &Plan, store: &StoreDefinition) -> Vec<FaultClass> {
+    let mut classes = Vec::new();
+    let mut losses = 0;
+    let forgets_on_kill = store.engine == EngineKind::Memory || store.durability == Durability::Memory;
+    for fault in &plan.faults {
+        let class = match fault.kind {
+            FaultKind::Partition | FaultKind::Hold | FaultKind::OneWay | FaultKind::Latency | FaultKind::SlowNode => {
+                FaultClass::Network
+            }
+            FaultKind::Kill | FaultKind::Restart => {
+                losses += if forgets_on_kill { fault.targets.len() } else { 0 };
+                FaultClass::Kill
+            }
+            FaultKind::PowerCut => {
+                losses += if store.durability == Durability::Commit { 0 } else { fault.targets.len() };
+                FaultClass::Kill
+            }
+        };
+        classes.push(class);
+    }
+    match losses {
+        0 => {}
+        1 => classes.push(FaultClass::OneLoss),
+        _ => classes.push(FaultClass::TwoLosses),
+    }
+    if classes.is_empty() {
+        classes.push(FaultClass::Calm);
+    }
+    classes.sort();
+    classes.dedup();
+    classes
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fault::{Direction, PlannedFault};
+
+    fn cell(profile: &str, property: Property, classes: &[FaultClass]) -> Promise {
+        promise(&StoreDefinition::profile(profile).unwrap(), property, classes)
+    }
+
+    #[test]
+    fn the_table_is_the_one_of_the_design() {
+        use FaultClass::{Calm, Clock, Kill, Membership, Network, OldDisk, OneLoss, TwoLosses};
+        use Promise::{Holds, May, Shows};
+        let all = [Calm, Network, Kill, Clock, Membership, OneLoss, TwoLosses, OldDisk];
+        for profile in ["always-write", "dynamo", "quorum", "lww"] {
+            for class in all {
+                for property in [Property::NoPhantom, Property::Converged, Property::Available] {
+                    assert_eq!(cell(profile, property, &[class]), Holds, "{profile} {property} {class:?}");
+                }
+                let siblings = cell(profile, Property::NoFalseSibling, &[class]);
+                assert_eq!(siblings, if profile == "lww" { Promise::None } else { Holds });
+                if profile == "lww" {
+                    assert_eq!(cell(profile, Property::NoLostWrite, &[class]), Shows);
+                }
+            }
+            for class in [Calm, Network, Kill, Clock, Membership] {
+                if profile != "lww" {
+                    assert_eq!(cell(profile, Property::NoLostWrite, &[class]), Holds, "{profile} {class:?}");
+                }
+            }
+        }
+        assert_eq!(cell("always-write", Property::NoLostWrite, &[OneLoss]), Shows);
+        assert_eq!(cell("always-write", Property::NoLostWrite, &[OldDisk]), May);
+        for profile in ["dynamo", "quorum"] {
+            assert_eq!(cell(profile, Property::NoLostWrite, &[OneLoss]), Holds);
+            assert_eq!(cell(profile, Property::NoLostWrite, &[OldDisk]), Holds);
+            assert_eq!(cell(profile, Property::NoLostWrite, &[TwoLosses]), Shows);
+        }
+        let stale = Property::NoStaleRead;
+        assert_eq!((cell("always-write", stale, &[Calm]), cell("always-write", stale, &[Network])), (May, Shows));
+        assert_eq!((cell("dynamo", stale, &[Calm]), cell("dynamo", stale, &[Network])), (Holds, Shows));
+        for class in [Network, Kill, Clock, Membership, OneLoss] {
+            assert_eq!(cell("quorum", stale, &[class]), Holds);
+        }
+        assert_eq!((cell("quorum", stale, &[TwoLosses]), cell("quorum", stale, &[OldDisk])), (May, May));
+        assert_eq!((cell("lww", stale, &[Network]), cell("lww", stale, &[Clock])), (Shows, Shows));
+        assert_eq!(cell("always-write", Property::Linearizable, &[Kill]), Shows);
+        assert_eq!(cell("dynamo", Property::Linearizable, &[Network]), May);
+        assert_eq!(cell("quorum", Property::Linearizable, &[Network]), Shows);
+        assert_eq!(cell("lww", Property::Linearizable, &[Clock]), Shows);
+    }
+
+    #[test]
+    fn the_weakest_cell_counts() {
+        let classes = [FaultClass::Network, FaultClass::Kill];
+        assert_eq!(cell("dynamo", Property::NoStaleRead, &classes), Promise::Shows);
+        assert_eq!(cell("quorum", Property::NoStaleRead, &classes), Promise::Holds);
+        let off = StoreDefinition { anti_entropy: AntiEntropy::Off, ..StoreDefinition::default() };
+        assert_eq!(promise(&off, Property::Converged, &classes), Promise::Shows);
+    }
+
+    #[test]
+    fn whether_a_crash_loses_data_is_a_matter_of_durability() {
+        let fault = |kind| PlannedFault {
+            fault: 0,
+            kind,
+            targets: vec!["n1".into()],
+            from_ms: 0,
+            until_ms: 1,
+            add: Duration::ZERO,
+            direction: Direction::Out,
+        };
+        let classes = |kinds: &[FaultKind], durability| {
+            let plan = Plan { faults: kinds.iter().map(|k| fault(*k)).collect() };
+            fault_classes(&plan, &StoreDefinition { durability, ..StoreDefinition::default() })
+        };
+        let interval = Durability::Interval(Duration::from_millis(100));
+        assert_eq!(classes(&[], Durability::Commit), [FaultClass::Calm]);
+        assert_eq!(classes(&[FaultKind::PowerCut], Durability::Commit), [FaultClass::Kill]);
+        assert_eq!(classes(&[FaultKind::PowerCut], interval), [FaultClass::Kill, FaultClass::OneLoss]);
+        assert_eq!(
+            classes(&[FaultKind::PowerCut, FaultKind::PowerCut, FaultKind::Hold], interval),
+            [FaultClass::Network, FaultClass::Kill, FaultClass::TwoLosses]
+        );
+        assert_eq!(classes(&[FaultKind::Kill], interval), [FaultClass::Kill]);
+    }
+}

@@ -1,0 +1,266 @@
+//! What one run does: every target named, every time fixed.
+
+use std::time::Duration;
+
+use quorate_env::{Random, RandomStream};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use super::{Direction, FaultKind, FaultSpec, Targets};
+use crate::scenario::{RandomFaults, Scenario};
+
+/// A fault of one run. Times are milliseconds from the start of the load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedFault {
+    /// Its number, in order of `from_ms`.
+    pub fault: usize,
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// Nodes and client hosts, sorted.
+    pub targets: Vec<String>,
+    /// When it begins.
+    pub from_ms: u64,
+    /// When it is healed.
+    pub until_ms: u64,
+    /// By how much `latency` and `slow-node` slow things down.
+    pub add: Duration,
+    /// What a `one-way` loses.
+    pub direction: Direction,
+}
+
+/// Begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The fault begins.
+    Begin,
+    /// It is healed.
+    End,
+}
+
+/// One line of `faults.jsonl`: something was done to the world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultEvent {
+    /// The planned fault's number.
+    pub fault: usize,
+    /// Whether it begins or ends.
+    pub event: Phase,
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// Who is hit.
+    pub targets: Vec<String>,
+    /// When, in nanoseconds on the clock of the history.
+    pub at_ns: u64,
+}
+
+/// All faults of one run, in order of their beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The faults.
+    pub faults: Vec<PlannedFault>,
+}
+
+impl Plan {
+    /// Draws what the scenario leaves open from `random`. `owners_of` names the nodes that own a key.
+    #[must_use]
+    pub fn draw(scenario: &Scenario, random: Random, owners_of: &dyn Fn(&str) -> Vec<String>) -> Self {
+        let random = random.child("faults");
+        let nodes: Vec<String> = scenario.cluster.node_names().collect();
+        let clients: Vec<String> = scenario.workload.hosts().collect();
+        let load = scenario.workload.duration;
+        let listed = scenario.fault.iter().enumerate().map(|(i, spec)| {
+            let mut stream = random.stream(&format!("listed-{i}"));
+            (spec.clone(), choose(&spec.targets, spec.kind, &nodes, &clients, owners_of, &mut stream))
+        });
+        let drawn = scenario.faults.iter().flat_map(|section| {
+            let (nodes, clients) = (&nodes, &clients);
+            (0..section.count).map(move |i| {
+                let mut stream = random.stream(&format!("drawn-{i}"));
+                let spec = draw_spec(section, load, &mut stream);
+                let targets = choose(&spec.targets, spec.kind, nodes, clients, owners_of, &mut stream);
+                (spec, targets)
+            })
+        });
+        let mut faults: Vec<PlannedFault> = listed
+            .chain(drawn)
+            .map(|(spec, targets)| {
+                let lasts = if spec.kind == FaultKind::Restart { Duration::ZERO } else { spec.lasts };
+                PlannedFault {
+                    fault: 0,
+                    kind: spec.kind,
+                    targets,
+                    from_ms: millis(spec.at),
+                    // Healing is never later than the end of the load: what follows is the judging.
+                    until_ms: millis((spec.at + lasts).min(load)),
+                    add: spec.add,
+                    direction: spec.direction,
+                }
+            })
+            .collect();
+        // Stable: faults of the same instant keep the order of the file.
+        faults.sort_by_key(|f| f.from_ms);
+        for (i, fault) in faults.iter_mut().enumerate() {
+            fault.fault = i;
+        }
+        Self { faults }
+    }
+
+    /// The plan as a scenario file lists it, with nothing left to draw.
+    #[must_use]
+    pub fn to_specs(&self) -> Vec<FaultSpec> {
+        self.faults
+            .iter()
+            .map(|fault| FaultSpec {
+                kind: fault.kind,
+                targets: Targets::Names(fault.targets.clone()),
+                at: Duration::from_millis(fault.from_ms),
+                lasts: Duration::from_millis(fault.until_ms - fault.from_ms),
+                add: fault.add,
+                direction: fault.direction,
+            })
+            .collect()
+    }
+
+    /// All beginnings and ends as (milliseconds, phase, fault number), in the order to do them: by
+    /// time, and at one instant ends before beginnings, except of one and the same fault.
+    #[must_use]
+    pub fn schedule(&self) -> Vec<(u64, Phase, usize)> {
+        let mut events: Vec<(u64, u8, Phase, usize)> = Vec::new();
+        for (i, fault) in self.faults.iter().enumerate() {
+            let instant = fault.from_ms == fault.until_ms;
+            events.push((fault.from_ms, 1, Phase::Begin, i));
+            events.push((fault.until_ms, if instant { 2 } else { 0 }, Phase::End, i));
+        }
+        events.sort_by_key(|&(at, order, _, i)| (at, order, i));
+        events.into_iter().map(|(at, _, phase, i)| (at, phase, i)).collect()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn draw_spec(section: &RandomFaults, load: Duration, stream: &mut RandomStream) -> FaultSpec {
+    let kind = section.random[stream.random_range(0..section.random.len())];
+    let lasts = stream.random_range(millis(section.for_min)..=millis(section.for_max));
+    let latest = millis(load).saturating_sub(lasts).max(1);
+    let at = stream.random_range(0..latest);
+    let add = stream.random_range(20..=300);
+    let direction = if stream.random_bool(0.5) { Direction::Out } else { Direction::In };
+    FaultSpec {
+        kind,
+        targets: Targets::Random,
+        at: Duration::from_millis(at),
+        lasts: Duration::from_millis(lasts),
+        add: Duration::from_millis(add),
+        direction,
+    }
+}
+
+fn choose(
+    targets: &Targets,
+    kind: FaultKind,
+    nodes: &[String],
+    clients: &[String],
+    owners_of: &dyn Fn(&str) -> Vec<String>,
+    stream: &mut RandomStream,
+) -> Vec<String> {
+    let minority = ((nodes.len() - 1) / 2).max(1);
+    let majority = nodes.len() / 2 + 1;
+    let mut chosen = match targets {
+        Targets::One => sample(nodes, 1, stream),
+        Targets::Minority => sample(nodes, minority, stream),
+        Targets::Majority => sample(nodes, majority, stream),
+        Targets::PrimariesOf(key) => owners_of(key),
+        Targets::Names(names) => names.clone(),
+        Targets::Random => {
+            let count = stream.random_range(1..=minority);
+            let mut chosen = sample(nodes, count, stream);
+            if !kind.is_on_nodes() && stream.random_bool(1.0 / 3.0) {
+                chosen.extend(sample(clients, 1, stream));
+            }
+            chosen
+        }
+    };
+    chosen.sort();
+    chosen.dedup();
+    chosen
+}
+
+/// `count` of `names`, each set equally likely.
+fn sample(names: &[String], count: usize, stream: &mut RandomStream) -> Vec<String> {
+    let mut left = names.to_vec();
+    (0..count.min(names.len())).map(|_| left.swap_remove(stream.random_range(0..left.len()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    fn scenario(faults: &str) -> Scenario {
+        Scenario::from_toml(&format!("[workload]\nduration = \"20s\"\n{faults}"), "test", "test").unwrap()
+    }
+
+    fn draw(scenario: &Scenario, seed: u64) -> Plan {
+        Plan::draw(scenario, Random::from_seed(seed), &|key| vec![format!("owner-of-{key}")])
+    }
+
+    const FIVE: &str = "[faults]\nrandom = [\"partition\", \"kill\", \"latency\"]\ncount = 5\n";
+
+    #[test]
+    fn a_plan_depends_on_the_seed_alone() {
+        let scenario = scenario(FIVE);
+        assert_eq!(draw(&scenario, 7), draw(&scenario, 7));
+        assert_ne!(draw(&scenario, 7), draw(&scenario, 8));
+    }
+
+    #[test]
+    fn taking_a_fault_away_changes_no_other() {
+        let five = draw(&scenario(FIVE), 3);
+        let four = draw(&scenario(&FIVE.replace("= 5", "= 4")), 3);
+        let plain = |f: &PlannedFault| PlannedFault { fault: 0, ..f.clone() };
+        let five: Vec<_> = five.faults.iter().map(plain).collect();
+        assert_eq!(four.faults.len(), 4);
+        assert!(four.faults.iter().map(plain).all(|f| five.contains(&f)));
+    }
+
+    #[test]
+    fn targets_are_chosen_as_named() {
+        let chosen = |targets: &str| {
+            let faults =
+                format!("[[fault]]\nkind = \"partition\"\nat = \"1s\"\nfor = \"30s\"\ntargets = {targets}\n");
+            draw(&scenario(&faults), 5).faults.remove(0)
+        };
+        assert_eq!(chosen("\"one\"").targets.len(), 1);
+        assert_eq!(chosen("\"minority\"").targets.len(), 2);
+        assert_eq!(chosen("\"majority\"").targets.len(), 3);
+        assert_eq!(chosen("\"primaries-of k1\"").targets, ["owner-of-k1"]);
+        assert_eq!(chosen("[\"n2\", \"c1\"]").targets, ["c1", "n2"]);
+        assert_eq!(chosen("\"one\"").until_ms, 20_000, "healed when the load ends");
+    }
+
+    #[test]
+    fn the_explicit_form_of_a_plan_gives_the_same_plan() {
+        let mut scenario = scenario(FIVE);
+        let plan = draw(&scenario, 11);
+        scenario.fault = plan.to_specs();
+        scenario.faults = None;
+        assert_eq!(draw(&scenario, 99), plan);
+    }
+
+    #[test]
+    fn every_fault_begins_before_it_ends() {
+        for seed in 0..50 {
+            let plan = draw(&scenario(&FIVE.replace("\"kill\"", "\"restart\"")), seed);
+            let schedule = plan.schedule();
+            assert_eq!(schedule.len(), 10);
+            assert!(schedule.windows(2).all(|w| w[0].0 <= w[1].0));
+            for i in 0..5 {
+                let begin = schedule.iter().position(|e| e.1 == Phase::Begin && e.2 == i).unwrap();
+                let end = schedule.iter().position(|e| e.1 == Phase::End && e.2 == i).unwrap();
+                assert!(begin < end);
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What a scenario file says of a fault.
+
+use std::time::Duration;
+
+use quorate_cluster::config::{ConfigError, format_duration};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::scenario::{bad, text};
+use crate::words::words;
+
+words! {
+    /// What goes wrong.
+    pub enum FaultKind {
+        /// Messages between the targets and the rest are lost, both ways.
+        Partition = "partition",
+        /// Messages between the targets and the rest are kept back, then all delivered: an outage
+        /// that connections survive.
+        Hold = "hold",
+        /// Messages from the targets (or to them, by `direction`) are lost, the others arrive.
+        OneWay = "one-way",
+        /// `kill -9`; started again at the end.
+        Kill = "kill",
+        /// `kill -9`, and started again at once.
+        Restart = "restart",
+        /// Power is cut: nobody hears of it and what was not synced is lost. Started again at the end.
+        PowerCut = "power-cut",
+        /// Every message of the targets takes longer by `add`.
+        Latency = "latency",
+        /// Like `latency`, and the targets' disks sync more slowly by `add`.
+        SlowNode = "slow-node",
+    }
+}
+
+impl FaultKind {
+    /// Whether its targets must be nodes: clients' hosts have links, but nothing to kill.
+    #[must_use]
+    pub fn is_on_nodes(self) -> bool {
+        match self {
+            Self::Partition | Self::Hold | Self::OneWay | Self::Latency => false,
+            Self::Kill | Self::Restart | Self::PowerCut | Self::SlowNode => true,
+        }
+    }
+
+    /// Whether it adds time to messages.
+    #[must_use]
+    pub fn is_slowness(self) -> bool {
+        matches!(self, Self::Latency | Self::SlowNode)
+    }
+}
+
+words! {
+    /// Which way a `one-way` fault loses messages.
+    pub enum Direction {
+        /// From the targets to the rest.
+        Out = "out",
+        /// From the rest to the targets.
+        In = "in",
+    }
+}
+
+/// Who is hit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// One node, drawn.
+    One,
+    /// As many nodes as leave a majority, drawn.
+    Minority,
+    /// The least majority of the nodes, drawn.
+    Majority,
+    /// The owners of a key: `primaries-of k1`.
+    PrimariesOf(String),
+    /// These nodes and client hosts.
+    Names(Vec<String>),
+    /// Any number of nodes up to a minority, drawn; for network faults perhaps a client host too.
+    Random,
+}
+
+impl Serialize for Targets {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::One => s.serialize_str("one"),
+            Self::Minority => s.serialize_str("minority"),
+            Self::Majority => s.serialize_str("majority"),
+            Self::PrimariesOf(key) => s.serialize_str(&format!("primaries-of {key}")),
+            Self::Names(names) => names.serialize(s),
+            Self::Random => s.serialize_str("random"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Targets {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a word in quotes or a list of names")]
+        enum Shape {
+            Word(String),
+            Names(Vec<String>),
+        }
+        Ok(match Shape::deserialize(d)? {
+            Shape::Names(names) => Self::Names(names),
+            Shape::Word(word) => match word.as_str() {
+                "one" => Self::One,
+                "minority" => Self::Minority,
+                "majority" => Self::Majority,
+                "random" => Self::Random,
+                other => match other.strip_prefix("primaries-of") {
+                    Some(key) => Self::PrimariesOf(key.trim().to_owned()),
+                    None => {
+                        return Err(serde::de::Error::custom(format!(
+                            "targets `{other}`: choose one, minority, majority, random, \"primaries-of KEY\" or a list of names"
+                        )));
+                    }
+                },
+            },
+        })
+    }
+}
+
+/// One `[[fault]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultSpec {
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// Who is hit.
+    pub targets: Targets,
+    /// When, from the start of the load.
+    #[serde(with = "text")]
+    pub at: Duration,
+    /// For how long. Only `restart` goes without.
+    #[serde(default, with = "text", rename = "for")]
+    pub lasts: Duration,
+    /// For `latency` and `slow-node`: by how much. Default 100ms.
+    #[serde(default = "add_default", with = "text", skip_serializing_if = "is_add_default")]
+    pub add: Duration,
+    /// For `one-way`: which messages are lost. Default `out`.
+    #[serde(default = "direction_default", skip_serializing_if = "is_direction_default")]
+    pub direction: Direction,
+}
+
+const ADD_DEFAULT: Duration = Duration::from_millis(100);
+
+fn add_default() -> Duration {
+    ADD_DEFAULT
+}
+
+fn is_add_default(add: &Duration) -> bool {
+    *add == ADD_DEFAULT
+}
+
+fn direction_default() -> Direction {
+    Direction::Out
+}
+
+fn is_direction_default(direction: &Direction) -> bool {
+    *direction == Direction::Out
+}
+
+impl FaultSpec {
+    /// A fault with the defaults of a file.
+    #[must_use]
+    pub fn new(kind: FaultKind, targets: Targets, at: Duration, lasts: Duration) -> Self {
+        Self { kind, targets, at, lasts, add: ADD_DEFAULT, direction: Direction::Out }
+    }
+
+    pub(crate) fn validate(&self, hosts: &[String], load: Duration) -> Result<(), ConfigError> {
+        if self.at >= load {
+            return bad(
+                "fault.at",
+                &format_duration(self.at),
+                &format!("the load is over after {} (workload.duration)", format_duration(load)),
+            );
+        }
+        if self.lasts.is_zero() && self.kind != FaultKind::Restart {
+            return bad("fault.for", &"0s", &format!("say how long the {} lasts, such as for = \"5s\"", self.kind));
+        }
+        if self.kind.is_slowness() && (self.add < Duration::from_millis(1) || self.add > Duration::from_secs(60)) {
+            return bad("fault.add", &format_duration(self.add), "choose 1ms to 60s");
+        }
+        if let Targets::Names(names) = &self.targets {
+            if names.is_empty() {
+                return bad("fault.targets", &"[]", "name at least one node");
+            }
+            for name in names {
+                if !hosts.contains(name) {
+                    return bad("fault.targets", name, &format!("no such host; there are {}", hosts.join(", ")));
+                }
+                if self.kind.is_on_nodes() && name.starts_with('c') {
+                    return bad("fault.targets", name, &format!("{} hits nodes, not the clients' hosts", self.kind));
+                }
+            }
+        }
+        Ok(())
+    }
+}

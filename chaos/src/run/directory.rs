@@ -1,0 +1,154 @@
+//! The directory of one run: everything to understand it, judge it again and replay it.
+//!
+//! `run.json` says where it comes from, `scenario.toml` what was done with nothing left to draw,
+//! `history.jsonl.zst`, `faults.jsonl` and `verdict.json` what happened. The last three hold nothing
+//! of the machine or the time of day: a replay gives the same bytes.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use quorate_check::history::{HistoryWriter, Operation};
+use serde_json::json;
+
+use super::Run;
+use crate::fault::FaultEvent;
+
+/// Version of the layout of `run.json`.
+const SCHEMA: u32 = 1;
+
+/// The revision of a build whose revision nobody told.
+pub const REVISION_UNKNOWN: &str = "nogit";
+
+/// Where a run comes from: what its bytes do not depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// The command line.
+    pub command: Vec<String>,
+    /// The revision of the code, or [`REVISION_UNKNOWN`].
+    pub revision: String,
+    /// The machine, as JSON.
+    pub machine: serde_json::Value,
+}
+
+impl Default for Provenance {
+    fn default() -> Self {
+        Self { command: Vec::new(), revision: REVISION_UNKNOWN.to_owned(), machine: serde_json::Value::Null }
+    }
+}
+
+/// A run directory that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// It holds something already.
+    #[error("{}: not empty; name a directory that is empty or absent", .0.display())]
+    NotEmpty(PathBuf),
+    /// A file cannot be written or read.
+    #[error("{}: {source}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{}: {why}", .file.display())]
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Writes `run` into `dir`, which must be empty or absent.
+///
+/// # Errors
+/// If it holds something, or a file cannot be written.
+pub fn write(dir: &Path, run: &Run, provenance: &Provenance) -> Result<(), DirectoryError> {
+    let io = |file: &Path| {
+        let file = file.to_owned();
+        move |source| DirectoryError::Io { file, source }
+    };
+    if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(DirectoryError::NotEmpty(dir.to_owned()));
+    }
+    fs::create_dir_all(dir).map_err(io(dir))?;
+    let put = |name: &str, bytes: &[u8]| {
+        let file = dir.join(name);
+        fs::write(&file, bytes).map_err(io(&file))
+    };
+    put("scenario.toml", run.explicit.to_toml().as_bytes())?;
+    put("faults.jsonl", faults_text(&run.played.events).as_bytes())?;
+    put("verdict.json", verdict_text(run).as_bytes())?;
+    put("run.json", pretty(&run_json(run, provenance)).as_bytes())?;
+    let file = dir.join("history.jsonl.zst");
+    write_history(&file, &run.played.operations).map_err(io(&file))
+}
+
+fn write_history(file: &Path, operations: &[Operation]) -> io::Result<()> {
+    let mut writer = HistoryWriter::zst(BufWriter::new(fs::File::create(file)?))?;
+    for operation in operations {
+        writer.write(operation)?;
+    }
+    writer.finish()?.flush()
+}
+
+/// The lines of a history, without compression.
+pub(super) fn history_text(operations: &[Operation]) -> Vec<u8> {
+    let mut writer = HistoryWriter::plain(Vec::new());
+    for operation in operations {
+        writer.write(operation).expect("writing to memory does not fail");
+    }
+    writer.finish().expect("writing to memory does not fail")
+}
+
+/// The lines of `faults.jsonl`.
+pub(super) fn faults_text(events: &[FaultEvent]) -> String {
+    let mut text = String::new();
+    for event in events {
+        text.push_str(&serde_json::to_string(event).expect("an event has a JSON form"));
+        text.push('\n');
+    }
+    text
+}
+
+/// The text of `verdict.json`.
+pub(super) fn verdict_text(run: &Run) -> String {
+    pretty(&serde_json::to_value(&run.verdict).expect("a verdict has a JSON form"))
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("JSON has a text form");
+    text.push('\n');
+    text
+}
+
+fn run_json(run: &Run, provenance: &Provenance) -> serde_json::Value {
+    let simulated_s = run.played.elapsed_ns as f64 / 1e9;
+    let load_s = run.explicit.workload.duration.as_secs_f64();
+    let by_clients = run.played.operations.iter().filter(|op| !op.r#final).count();
+    json!({
+        "schema": SCHEMA,
+        "kind": "chaos",
+        "name": run.explicit.name,
+        "world": "sim",
+        "command": provenance.command,
+        "revision": provenance.revision,
+        "machine": provenance.machine,
+        "version": env!("CARGO_PKG_VERSION"),
+        "scenario": run.explicit.name,
+        "profile": run.store.name,
+        "seed": run.seed,
+        "tick_ms": u64::try_from(run.explicit.network.tick.as_millis()).unwrap_or(u64::MAX),
+        "configuration": { "store": run.store, "workload": run.explicit.workload, "network": run.explicit.network, "cluster": run.explicit.cluster },
+        // Clients of a chaos run wait for their answers: what they offer is what they achieve.
+        "achieved_rate": by_clients as f64 / load_s,
+        "results": {
+            "operations": run.played.operations.len(),
+            "simulated_seconds": simulated_s,
+            "verdict": run.verdict.verdict,
+        },
+        "trust": "valid",
+    })
+}

@@ -1,0 +1,84 @@
+//! One run: a scenario, a store and a seed, played, judged, and written down.
+
+mod directory;
+mod replay;
+
+use quorate_check::history::LineError;
+use quorate_cluster::config::{ConfigError, StoreDefinition};
+use quorate_cluster::membership::View;
+use quorate_env::Random;
+
+pub use directory::{DirectoryError, Provenance, REVISION_UNKNOWN, write};
+pub use replay::{Replay, ReplayError, replay};
+
+use crate::expect::{RunVerdict, judge};
+use crate::fault::Plan;
+use crate::scenario::Scenario;
+use crate::world::sim::members;
+use crate::world::{Play, Played, Seams, World, WorldError};
+
+/// One run that was played and judged.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The scenario with nothing left to draw: its faults are those of this run.
+    pub explicit: Scenario,
+    /// The store.
+    pub store: StoreDefinition,
+    /// The seed.
+    pub seed: u64,
+    /// What happened.
+    pub played: Played,
+    /// What it means.
+    pub verdict: RunVerdict,
+}
+
+/// A run about which nothing can be said.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RunError {
+    /// The scenario does not run the store, or a setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It could not be played to its end.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// The history breaks a rule of its own format: a bug of the recorder.
+    #[error("operation {position} (from 0) of the history: {reason}")]
+    History {
+        /// The operation.
+        position: usize,
+        /// The rule.
+        reason: LineError,
+    },
+}
+
+/// Plays and judges one run.
+///
+/// # Errors
+/// If it cannot be played to its end, or was not asked for sensibly. A broken promise is no error.
+pub fn run(
+    world: &dyn World,
+    scenario: &Scenario,
+    profile: &str,
+    seed: u64,
+    seams: &Seams,
+) -> Result<Run, RunError> {
+    let store = scenario.store_named(profile)?;
+    let members = members(scenario).map_err(WorldError::SetUp)?;
+    let view = View::new(members, store.partitions, store.n());
+    let owners_of = |key: &str| -> Vec<String> {
+        let placement = view.placement();
+        placement.owners(placement.partition_of(key.as_bytes())).map(|id| id.to_string()).collect()
+    };
+    let plan = Plan::draw(scenario, Random::from_seed(seed), &owners_of);
+    let played = world.play(&Play { scenario, store: &store, plan: &plan, seed, owners_of: &owners_of, seams })?;
+    let verdict = judge(scenario, &store, seed, &plan, &played, &owners_of)
+        .map_err(|(position, reason)| RunError::History { position, reason })?;
+    let mut explicit = scenario.clone();
+    explicit.fault = plan.to_specs();
+    explicit.faults = None;
+    if explicit.store.is_none() {
+        explicit.profiles = vec![profile.to_owned()];
+        explicit.expect.profile.retain(|name, _| name == profile);
+    }
+    Ok(Run { explicit, store, seed, played, verdict })
+}

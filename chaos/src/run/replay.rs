@@ -1,0 +1,113 @@
+//! The same run again, compared byte for byte.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+
+use super::directory::{DirectoryError, faults_text, history_text, verdict_text};
+use super::{Run, RunError, run};
+use crate::scenario::{Scenario, ScenarioError};
+use crate::world::{Seams, World};
+
+/// How a replay compares with what was recorded.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// The run as it went this time.
+    pub run: Run,
+    /// Files that differ, each with where.
+    pub differences: Vec<String>,
+    /// The revision that recorded it.
+    pub recorded_revision: String,
+    /// Whether that is another than this one. Then differences may be the code's.
+    pub other_revision: bool,
+}
+
+impl Replay {
+    /// Whether every byte is the same.
+    #[must_use]
+    pub fn is_same(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+/// A run that cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Its directory cannot be read.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Its scenario is not valid.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// It does not play to its end.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// Plays the run of `dir` again. `revision` is that of this code.
+///
+/// # Errors
+/// If the directory is not that of a simulated run, or the run does not play to its end.
+pub fn replay(world: &dyn World, dir: &Path, revision: &str) -> Result<Replay, ReplayError> {
+    let file = dir.join("run.json");
+    let json: serde_json::Value = serde_json::from_slice(&read(&file)?)
+        .map_err(|e| DirectoryError::Content { file: file.clone(), why: e.to_string() })?;
+    let field = |name: &str| {
+        let missing = || DirectoryError::Content {
+            file: file.clone(),
+            why: format!("has no usable `{name}`; is it the directory of a chaos run?"),
+        };
+        json.get(name).cloned().ok_or_else(missing)
+    };
+    let text = |name: &str| field(name).map(|v| v.as_str().unwrap_or_default().to_owned());
+    let (profile, recorded_revision, world_name) = (text("profile")?, text("revision")?, text("world")?);
+    let bad = |why: &str| DirectoryError::Content { file: file.clone(), why: why.to_owned() };
+    if world_name != "sim" {
+        return Err(bad("was not played in the simulated world: only its plan can be repeated").into());
+    }
+    let seed = field("seed")?.as_u64().ok_or_else(|| bad("`seed` is not a whole number"))?;
+    let scenario = Scenario::read(&dir.join("scenario.toml"))?;
+    let again = run(world, &scenario, &profile, seed, &Seams::default())?;
+    let recorded = dir.join("history.jsonl.zst");
+    let history = zstd::stream::decode_all(read(&recorded)?.as_slice())
+        .map_err(|source| DirectoryError::Io { file: recorded.clone(), source })?;
+    let mut differences = Vec::new();
+    let mut compare = |file: PathBuf, before: &[u8], now: &[u8]| {
+        if let Some(line) = first_difference(before, now) {
+            differences.push(format!("{}: differs from line {line} on", file.display()));
+        }
+    };
+    compare(recorded, &history, &history_text(&again.played.operations));
+    let faults = dir.join("faults.jsonl");
+    compare(faults.clone(), &read(&faults)?, faults_text(&again.played.events).as_bytes());
+    let verdict = dir.join("verdict.json");
+    compare(verdict.clone(), &read(&verdict)?, verdict_text(&again).as_bytes());
+    let other_revision = recorded_revision != revision;
+    Ok(Replay { run: again, differences, recorded_revision, other_revision })
+}
+
+
+fn read(file: &Path) -> Result<Vec<u8>, DirectoryError> {
+    fs::read(file).map_err(|source| DirectoryError::Io { file: file.to_owned(), source })
+}
+
+/// The first line, from 1, in which two texts differ.
+fn first_difference(before: &[u8], now: &[u8]) -> Option<usize> {
+    if before == now {
+        return None;
+    }
+    let same = before.split(|b| *b == b'\n').zip(now.split(|b| *b == b'\n')).take_while(|(a, b)| a == b).count();
+    Some(same + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_found_by_line() {
+        assert_eq!(first_difference(b"a\nb\n", b"a\nb\n"), None);
+        assert_eq!(first_difference(b"a\nb\n", b"a\nc\n"), Some(2));
+        assert_eq!(first_difference(b"a\n", b"a\nb\n"), Some(2));
+    }
+}

@@ -1,0 +1,81 @@
+//! The scenarios that are built in.
+
+use super::{Scenario, ScenarioError};
+
+/// A built-in scenario.
+#[derive(Clone, Copy, Debug)]
+pub struct CatalogueEntry {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Its file.
+    pub toml: &'static str,
+}
+
+impl CatalogueEntry {
+    /// The scenario.
+    ///
+    /// # Errors
+    /// Never, as a test makes sure; the signature is that of any other scenario.
+    pub fn scenario(&self) -> Result<Scenario, ScenarioError> {
+        Scenario::from_toml(self.toml, &format!("catalogue: {}", self.name), self.name)
+    }
+}
+
+macro_rules! built_in {
+    ($($name:literal),* $(,)?) => {
+        const CATALOGUE: &[CatalogueEntry] = &[$(CatalogueEntry {
+            name: $name,
+            toml: include_str!(concat!("../../scenarios/", $name, ".toml")),
+        }),*];
+    };
+}
+
+built_in!(
+    "calm",
+    "minority-partition",
+    "majority-partition",
+    "isolated-client",
+    "one-way-partition",
+    "kill-restart",
+    "power-cut",
+    "slow-replica",
+    "mixed",
+    "weak-lww",
+);
+
+/// The directed scenarios, which together are run in a few minutes: all but `mixed`.
+pub const QUICK_SUITE: &[&str] = &[
+    "calm",
+    "minority-partition",
+    "majority-partition",
+    "isolated-client",
+    "one-way-partition",
+    "kill-restart",
+    "power-cut",
+    "slow-replica",
+    "weak-lww",
+];
+
+/// All built-in scenarios.
+#[must_use]
+pub fn catalogue() -> &'static [CatalogueEntry] {
+    CATALOGUE
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    #[test]
+    fn every_built_in_scenario_is_valid_and_says_what_it_shows() {
+        for entry in catalogue() {
+            let scenario = entry.scenario().unwrap();
+            assert_eq!(scenario.name, entry.name);
+            assert!(scenario.says.ends_with('.'), "{} says nothing", entry.name);
+        }
+        for name in QUICK_SUITE {
+            assert!(catalogue().iter().any(|entry| entry.name == *name), "{name}");
+        }
+    }
+}

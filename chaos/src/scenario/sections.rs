@@ -1,0 +1,374 @@
+//! The sections of a scenario file, each with its defaults and its own checks.
+
+use std::time::Duration;
+
+use quorate_cluster::config::{ConfigError, format_duration, nearest, refuse_unknown_keys};
+use serde::{Deserialize, Serialize};
+
+use super::{ByProfile, bad, text};
+use crate::expect::{Property, Sight};
+use crate::fault::FaultKind;
+
+/// `[cluster]`: the nodes, called `n1`, `n2`, and so on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterSection {
+    /// How many. Default 5: with as many nodes as replicas there is no fallback.
+    pub nodes: usize,
+    /// Share of the data of each node relative to the others. Default: all 1.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capacities: Vec<u32>,
+    /// Zone of each node. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
+    /// Partitions of the ring, for every profile. Default 16: a simulated cluster is small.
+    pub partitions: u32,
+    /// Period of anti-entropy, for every profile that has it on. Default 2s, so that a run need
+    /// not wait long for copies to agree.
+    #[serde(with = "text")]
+    pub anti_entropy: Duration,
+}
+
+impl Default for ClusterSection {
+    fn default() -> Self {
+        Self {
+            nodes: 5,
+            capacities: Vec::new(),
+            zones: Vec::new(),
+            partitions: 16,
+            anti_entropy: Duration::from_secs(2),
+        }
+    }
+}
+
+impl ClusterSection {
+    /// The nodes' names in order.
+    pub fn node_names(&self) -> impl Iterator<Item = String> + use<> {
+        (1..=self.nodes).map(|i| format!("n{i}"))
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        if self.nodes == 0 || self.nodes > 25 {
+            return bad("cluster.nodes", &self.nodes, "choose 1 to 25: the cost of a simulation grows with their cube");
+        }
+        for (field, given) in [("cluster.capacities", self.capacities.len()), ("cluster.zones", self.zones.len())] {
+            if given != 0 && given != self.nodes {
+                return bad(field, &format!("{given} value(s)"), &format!("give one for each of the {} nodes", self.nodes));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `[network]`: the links of the simulated world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkSection {
+    /// Least one-way latency. Default 1ms.
+    #[serde(with = "text")]
+    pub latency_min: Duration,
+    /// Greatest one-way latency. Default 5ms.
+    #[serde(with = "text")]
+    pub latency_max: Duration,
+    /// The simulator's step, whole milliseconds. Default 2ms. It is part of the scenario: another
+    /// tick gives another run.
+    #[serde(with = "text")]
+    pub tick: Duration,
+}
+
+impl Default for NetworkSection {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self { latency_min: ms(1), latency_max: ms(5), tick: ms(2) }
+    }
+}
+
+impl NetworkSection {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        if self.tick.is_zero() || self.tick.subsec_nanos() % 1_000_000 != 0 {
+            return bad("network.tick", &format_duration(self.tick), "use whole milliseconds, at least 1ms: timers have no finer grain");
+        }
+        if self.latency_min > self.latency_max {
+            return Err(ConfigError::Clash {
+                first: format!("network.latency_min = {}", format_duration(self.latency_min)),
+                second: format!("latency_max = {}", format_duration(self.latency_max)),
+                why: "the least latency cannot exceed the greatest".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// `mix` of `[workload]`: relative weights of what clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mix {
+    /// Reads. Default 0.5.
+    pub get: f64,
+    /// Writes. Default 0.45.
+    pub put: f64,
+    /// Removals. Default 0.05.
+    pub delete: f64,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self { get: 0.5, put: 0.45, delete: 0.05 }
+    }
+}
+
+/// `[workload]`: clients that think, then read, write what they read, or remove it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkloadSection {
+    /// How many clients, on the hosts `c1` and `c2` by turns. Default 6.
+    pub clients: usize,
+    /// How long they go on. Default 12s.
+    #[serde(with = "text")]
+    pub duration: Duration,
+    /// Mean of the exponential pause between two operations of one client. Default 60ms.
+    #[serde(with = "text")]
+    pub think_time: Duration,
+    /// How many keys, `k1`, `k2`, and so on, all equally likely. Default 12.
+    pub keys: usize,
+    /// Part of the puts that are blind: without the context of a read. Default 0.1.
+    pub blind: f64,
+    /// Bytes of a value. Default 64.
+    pub value_bytes: usize,
+    /// How long a client waits for an answer. Default 4s.
+    #[serde(with = "text")]
+    pub deadline: Duration,
+    /// What clients do.
+    pub mix: Mix,
+}
+
+impl Default for WorkloadSection {
+    fn default() -> Self {
+        Self {
+            clients: 6,
+            duration: Duration::from_secs(12),
+            think_time: Duration::from_millis(60),
+            keys: 12,
+            blind: 0.1,
+            value_bytes: 64,
+            deadline: Duration::from_secs(4),
+            mix: Mix::default(),
+        }
+    }
+}
+
+impl WorkloadSection {
+    /// The hosts that clients run on. They may stand in partitions beside nodes.
+    pub fn hosts(&self) -> impl Iterator<Item = String> + use<> {
+        ["c1", "c2"].into_iter().map(str::to_owned)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        if self.clients == 0 || self.clients > 1_000 {
+            return bad("workload.clients", &self.clients, "choose 1 to 1000");
+        }
+        if self.keys == 0 || self.keys > 1_000_000 {
+            return bad("workload.keys", &self.keys, "choose 1 to 1000000");
+        }
+        if self.duration.is_zero() || self.duration > Duration::from_secs(3_600) {
+            return bad("workload.duration", &format_duration(self.duration), "choose more than 0s, at most 3600s");
+        }
+        if self.deadline < Duration::from_millis(10) {
+            return bad("workload.deadline", &format_duration(self.deadline), "no answer comes within that; choose at least 10ms");
+        }
+        if !(0.0..=1.0).contains(&self.blind) {
+            return bad("workload.blind", &self.blind, "a part of all puts, 0 to 1");
+        }
+        let Mix { get, put, delete } = self.mix;
+        let sum = get + put + delete;
+        if ![get, put, delete].iter().all(|w| *w >= 0.0) || !(sum.is_finite() && sum > 0.0) {
+            return bad("workload.mix", &format!("{get}, {put}, {delete}"), "weights are 0 or more, and one of them more than 0");
+        }
+        if self.value_bytes < 24 {
+            return bad("workload.value_bytes", &self.value_bytes, "a value holds its own name, up to 24 bytes");
+        }
+        Ok(())
+    }
+}
+
+/// `[faults]`: faults drawn from the seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RandomFaults {
+    /// The kinds to draw from.
+    pub random: Vec<FaultKind>,
+    /// How many. Default 5.
+    #[serde(default = "RandomFaults::count_default")]
+    pub count: usize,
+    /// Shortest. Default 500ms.
+    #[serde(default = "RandomFaults::shortest_default", with = "text")]
+    pub for_min: Duration,
+    /// Longest. Default 4s.
+    #[serde(default = "RandomFaults::longest_default", with = "text")]
+    pub for_max: Duration,
+}
+
+impl RandomFaults {
+    fn count_default() -> usize {
+        5
+    }
+
+    fn shortest_default() -> Duration {
+        Duration::from_millis(500)
+    }
+
+    fn longest_default() -> Duration {
+        Duration::from_secs(4)
+    }
+
+    pub(super) fn validate(&self, load: Duration) -> Result<(), ConfigError> {
+        if self.random.is_empty() {
+            return bad("faults.random", &"[]", "name at least one kind of fault");
+        }
+        if self.for_min > self.for_max || self.for_min.is_zero() {
+            let both = format!("{} and {}", format_duration(self.for_min), format_duration(self.for_max));
+            return bad("faults.for_min and for_max", &both, "the shortest is more than 0s and not above the longest");
+        }
+        if self.for_max >= load {
+            return Err(ConfigError::Clash {
+                first: format!("faults.for_max = {}", format_duration(self.for_max)),
+                second: format!("workload.duration = {}", format_duration(load)),
+                why: "a fault must fit into the load".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// `[expect]`: on top of the promise table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Expect {
+    /// Properties that must hold for every store.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Property>,
+    /// What every store must show, at least once over a campaign.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub must_show: Vec<Sight>,
+    /// After so many seeds, unseen means failed. Default 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<u64>,
+    /// The same, for one store each.
+    #[serde(flatten)]
+    pub profile: ByProfile,
+}
+
+/// `[expect.<profile>]`: for one store.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExpectProfile {
+    /// Properties that must hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Property>,
+    /// What it must show, at least once over a campaign.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub must_show: Vec<Sight>,
+    /// After so many seeds, unseen means failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<u64>,
+}
+
+/// Seeds after which something unseen counts as absent.
+const WITHIN_DEFAULT: u64 = 20;
+
+// Serde finds the section by hand in `Scenario::parse`; this only satisfies the derive there.
+impl<'de> Deserialize<'de> for Expect {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let table = toml::Table::deserialize(d)?;
+        Self::from_table(&table).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Expect {
+    pub(super) fn from_table(table: &toml::Table) -> Result<Self, ConfigError> {
+        let (sections, own): (toml::Table, toml::Table) =
+            table.clone().into_iter().partition(|(_, value)| value.is_table());
+        refuse_unknown_keys(&own, "[expect]", &["holds", "must_show", "within"])?;
+        let read = |table: toml::Table, section: &str| -> Result<ExpectProfile, ConfigError> {
+            refuse_unknown_keys(&table, section, &["holds", "must_show", "within"])?;
+            refuse_unknown_words(&table, section, "holds", Property::NAMES)?;
+            refuse_unknown_words(&table, section, "must_show", Sight::NAMES)?;
+            table.try_into().map_err(|e: toml::de::Error| ConfigError::Syntax(format!("{section}: {}", e.message())))
+        };
+        let ExpectProfile { holds, must_show, within } = read(own, "[expect]")?;
+        let mut profile = ByProfile::new();
+        for (name, value) in sections {
+            if let toml::Value::Table(table) = value {
+                let section = format!("[expect.{name}]");
+                profile.insert(name, read(table, &section)?);
+            }
+        }
+        Ok(Self { holds, must_show, within, profile })
+    }
+
+    /// What must hold for `store` beyond the promise table.
+    #[must_use]
+    pub fn holds_for(&self, store: &str) -> Vec<Property> {
+        let own = self.profile.get(store).map(|p| p.holds.as_slice()).unwrap_or_default();
+        self.holds.iter().chain(own).copied().collect()
+    }
+
+    /// What `store` must show over a campaign, and within how many seeds.
+    #[must_use]
+    pub fn must_show_for(&self, store: &str) -> (Vec<Sight>, u64) {
+        let own = self.profile.get(store);
+        let shown = own.map(|p| p.must_show.as_slice()).unwrap_or_default();
+        let within = own.and_then(|p| p.within).or(self.within).unwrap_or(WITHIN_DEFAULT);
+        (self.must_show.iter().chain(shown).copied().collect(), within)
+    }
+}
+
+/// Refuses keys and words that nobody knows, naming the nearest that is known.
+pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
+    let known: [(&str, &str, &[&str]); 3] = [
+        ("cluster", "[cluster]", &["nodes", "capacities", "zones", "partitions", "anti_entropy"]),
+        ("network", "[network]", &["latency_min", "latency_max", "tick"]),
+        ("faults", "[faults]", &["random", "count", "for_min", "for_max"]),
+    ];
+    for (key, section, known) in known {
+        if let Some(toml::Value::Table(table)) = table.get(key) {
+            refuse_unknown_keys(table, section, known)?;
+        }
+    }
+    if let Some(toml::Value::Table(workload)) = table.get("workload") {
+        refuse_unknown_keys(workload, "[workload]", &[
+            "clients", "duration", "think_time", "keys", "blind", "value_bytes", "deadline", "mix",
+        ])?;
+        if let Some(toml::Value::Table(mix)) = workload.get("mix") {
+            refuse_unknown_keys(mix, "workload.mix", &["get", "put", "delete"])?;
+        }
+    }
+    if let Some(toml::Value::Table(faults)) = table.get("faults") {
+        refuse_unknown_words(faults, "[faults]", "random", FaultKind::NAMES)?;
+    }
+    if let Some(toml::Value::Array(faults)) = table.get("fault") {
+        for fault in faults.iter().filter_map(toml::Value::as_table) {
+            refuse_unknown_keys(fault, "[[fault]]", &["kind", "targets", "at", "for", "add", "direction"])?;
+            refuse_unknown_words(fault, "[[fault]]", "kind", FaultKind::NAMES)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses words under `key` (one, or a list) that are not among `known`.
+fn refuse_unknown_words(table: &toml::Table, section: &str, key: &str, known: &[&str]) -> Result<(), ConfigError> {
+    let words: Vec<&str> = match table.get(key) {
+        Some(toml::Value::String(word)) => vec![word],
+        Some(toml::Value::Array(words)) => words.iter().filter_map(toml::Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    for word in words {
+        if !known.contains(&word) {
+            let hint = match nearest(word, known) {
+                Some(near) => format!("; did you mean `{near}`?"),
+                None => format!("; known: {}", known.join(", ")),
+            };
+            return Err(ConfigError::Syntax(format!("{section}: {key}: `{word}` is not known{hint}")));
+        }
+    }
+    Ok(())
+}

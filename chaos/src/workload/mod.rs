@@ -1,0 +1,16 @@
+//! What clients do, and the record of it. Knows no simulator: it runs on whatever network and clock
+//! it is given.
+//!
+//! [`Worker`] is one client of the `siblings` workload; [`Recorder`] keeps the history; [`settle()`]
+//! waits for the store to come to rest; [`final_reads`] asks every node and then a quorum of all
+//! for every key.
+
+mod finals;
+mod recorder;
+mod settle;
+mod worker;
+
+pub use finals::{FinalReader, final_reads};
+pub use recorder::{Call, ERROR_FIELD, HOST_FIELD, Recorder, STATUS_FIELD};
+pub use settle::{Repairs, Rest, settle};
+pub use worker::{Tamper, Worker, WorkerSetup};

@@ -1,0 +1,99 @@
+//! Where a scenario is played out. [`World`] is the contract, [`sim`] the simulated one.
+//!
+//! A world is given a plan that leaves nothing open and gives back what happened; it neither chooses
+//! faults nor judges.
+
+pub mod sim;
+
+use std::sync::Arc;
+
+use quorate_check::history::Operation;
+use quorate_cluster::config::StoreDefinition;
+use quorate_cluster::store::Engine;
+use quorate_env::Disk;
+
+use crate::fault::{FaultEvent, Plan};
+use crate::scenario::Scenario;
+use crate::workload::{Rest, Tamper};
+
+pub use sim::SimulatedWorld;
+
+/// Everything that a world needs to play one run.
+pub struct Play<'a> {
+    /// Nodes, network and load.
+    pub scenario: &'a Scenario,
+    /// The store.
+    pub store: &'a StoreDefinition,
+    /// The faults.
+    pub plan: &'a Plan,
+    /// Root of all randomness.
+    pub seed: u64,
+    /// The nodes that own a key.
+    pub owners_of: &'a dyn Fn(&str) -> Vec<String>,
+    /// Bugs to plant, for tests of the harness itself.
+    pub seams: &'a Seams,
+}
+
+/// Wraps what a node gets from outside. Given the node's name.
+pub type Wrap<T> = Arc<dyn Fn(&str, Arc<T>) -> Arc<T> + Send + Sync>;
+
+/// Places where a test may put something broken between two parts. Empty in every real run.
+#[derive(Clone, Default)]
+pub struct Seams {
+    /// Between a node and its disk.
+    pub disk: Option<Wrap<dyn Disk>>,
+    /// Between a node and its engine.
+    pub engine: Option<Wrap<dyn Engine>>,
+    /// Between a client and the context token that it says it sends.
+    pub token: Option<Tamper>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// What clients called and were told, in order of invocation.
+    pub operations: Vec<Operation>,
+    /// What was done to the world.
+    pub events: Vec<FaultEvent>,
+    /// When the load began, on the clock of the history.
+    pub load_start_ns: u64,
+    /// How long the run was, in the world's own time.
+    pub elapsed_ns: u64,
+    /// Whether the store came to rest after healing.
+    pub rest: Rest,
+    /// Final reads that never succeeded.
+    pub final_reads_failed: Vec<String>,
+}
+
+/// A run that could not be played to its end. Nothing can be said about the store, but that.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WorldError {
+    /// A node, a client or the harness panicked.
+    #[error("panicked at {at_ms} ms: {message}")]
+    Panicked {
+        /// When, in the world's own time.
+        at_ms: u64,
+        /// What and where.
+        message: String,
+    },
+    /// A node stopped, or could not start.
+    #[error("stopped at {at_ms} ms: {message}")]
+    Stopped {
+        /// When, in the world's own time.
+        at_ms: u64,
+        /// What it said.
+        message: String,
+    },
+    /// The set-up is not one that a node takes.
+    #[error("cannot be set up: {0}")]
+    SetUp(String),
+}
+
+/// Plays runs.
+pub trait World {
+    /// Plays one run to its end.
+    ///
+    /// # Errors
+    /// If it cannot be played to its end.
+    fn play(&self, play: &Play<'_>) -> Result<Played, WorldError>;
+}
