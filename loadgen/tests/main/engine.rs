@@ -1,0 +1,260 @@
+//! The engine on paused time: what is measured from where, and that nothing is lost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use quorate_loadgen::plan::LoadPlan;
+use quorate_loadgen::recorder::{Class, Measure};
+use quorate_loadgen::trust::{Figures, Verdict};
+use quorate_loadgen::{
+    Completion, Mix, NullTarget, OpKind, OperationObserver, OperationRecord, Outcome, Phase, PhaseReport,
+    PlanSettings, Progress, Recorder, Results, Tick,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Scripted, Store, load_run, run, settings, timed_out};
+
+const MS: f64 = 1e6;
+
+/// A quantile over all operations, in milliseconds.
+fn quantile(report: &PhaseReport, measure: Measure, q: f64) -> f64 {
+    report.recorder.merged(|s| s.measure == measure).value_at_quantile(q) as f64 / MS
+}
+
+fn verdict(report: &PhaseReport, plan: &LoadPlan) -> Verdict {
+    Figures::of(report, plan.pace, Some(2)).judge().verdict
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_is_charged_to_every_slot_that_had_to_wait_for_it() {
+    let mut store = Store::new(Duration::from_millis(1));
+    store.stall = (Duration::from_secs(4), Duration::from_secs(5));
+    let (outcome, _) = run(&settings(), store).await;
+    let report = outcome.measure.unwrap();
+    assert_eq!((report.offered, report.sent, report.dropped), (1000, 1000, 0));
+    // A hundred of the thousand slots fell into the stalled second, the first of them waiting all of it.
+    let response = quantile(&report, Measure::Response, 0.95);
+    assert!((450.0..550.0).contains(&response), "half of the second at the 95th percentile: {response}");
+    // Only four of them were sent before it ended: to the other 96 the store seemed quick.
+    let service = quantile(&report, Measure::Service, 0.95);
+    assert!(service < 10.0, "{service}");
+    assert!(quantile(&report, Measure::Lateness, 1.0) < 2.0, "the generator itself kept its schedule");
+    assert_eq!(Results::of(&report).ops["put"].ok, 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_beyond_the_backlog_are_dropped_and_every_slot_is_accounted_for() {
+    let settings = PlanSettings { backlog_max: Some(50), ..settings() };
+    // Four connections at 100 ms each take 40 of the 100 a second.
+    let (outcome, intervals) = run(&settings, Store::new(Duration::from_millis(100))).await;
+    let report = outcome.measure.unwrap();
+    assert_eq!(report.offered, 1000);
+    assert!(report.dropped > 400, "{}", report.dropped);
+    assert_eq!(report.sent + report.dropped, report.offered);
+    assert_eq!(report.recorder.finished(), report.sent);
+    assert_eq!(intervals.iter().map(|i| i.offered).sum::<u64>(), report.offered);
+    assert_eq!(intervals.iter().map(|i| i.sent).sum::<u64>(), report.sent);
+    assert_eq!(intervals.iter().map(|i| i.dropped).sum::<u64>(), report.dropped);
+    assert_eq!(verdict(&report, &settings.resolve().unwrap()), Verdict::OverCapacity);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_still_waits_a_deadline_after_the_end_is_dropped_too() {
+    let settings = PlanSettings { deadline_s: Some(1.0), ..settings() };
+    let (outcome, _) = run(&settings, Store::new(Duration::from_millis(100))).await;
+    let report = outcome.measure.unwrap();
+    assert!(report.backlog_at_end > 500, "{}", report.backlog_at_end);
+    assert!(report.dropped > 500, "{}", report.dropped);
+    assert_eq!(report.sent + report.dropped, 1000);
+    assert!(report.elapsed_ns < 11_500_000_000, "{}", report.elapsed_ns);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_seconds_of_a_run_add_up_to_the_whole() {
+    let (outcome, intervals) = run(&settings(), Store::new(Duration::from_millis(3))).await;
+    let mut merged = Recorder::default();
+    intervals.iter().for_each(|interval| merged.merge(&interval.recorder));
+    assert_eq!(merged, outcome.measure.unwrap().recorder);
+    assert!((10..=11).contains(&intervals.len()), "{}", intervals.len());
+    assert!(intervals.windows(2).all(|w| w[0].start_ns + w[0].duration_ns == w[1].start_ns));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_is_recorded_apart_and_leaves_no_backlog_behind() {
+    let settings = PlanSettings { warmup_s: Some(5.0), ..settings() };
+    let mut store = Store::new(Duration::from_millis(1));
+    // The store stalls for the last second of the warm-up: its queue is not the measurement's.
+    store.stall = (Duration::from_secs(4), Duration::from_millis(5200));
+    let (outcome, intervals) = run(&settings, store).await;
+    let (warmup, measure) = (outcome.warmup.unwrap(), outcome.measure.unwrap());
+    assert_eq!(warmup.offered, 500);
+    assert!(warmup.dropped > 80, "{}", warmup.dropped);
+    assert_eq!((measure.offered, measure.sent), (1000, 1000));
+    assert!(quantile(&measure, Measure::Response, 1.0) < 5.0);
+    assert!(intervals.iter().any(|i| i.phase == Phase::Warmup));
+    assert_eq!(verdict(&measure, &settings.resolve().unwrap()), Verdict::Valid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeouts_are_lower_bounds_and_not_answers() {
+    let script = |n: u64| if n % 10 == 9 { timed_out() } else { Completion::ok() };
+    let (outcome, _) = run(&settings(), Scripted(script, AtomicU64::new(0))).await;
+    let report = outcome.measure.unwrap();
+    let results = Results::of(&report);
+    let put = &results.ops["put"];
+    assert_eq!((put.ok, put.info, put.timeouts, put.errors["deadline"]), (900, 100, 100, 100));
+    assert_eq!(put.latency["all"]["response"].censored, 100);
+    assert!(put.latency["all"]["response"].at_least_from_percentile.is_some());
+    assert_eq!(put.latency["ok"]["response"].at_least_from_percentile, None);
+    assert_eq!(
+        report.recorder.merged(|s| s.class == Class::Timeout && s.measure == Measure::Response).len(),
+        100
+    );
+    assert_eq!(results.first_error.as_deref(), Some("no reply"));
+    assert!((89.0..91.0).contains(&results.achieved_per_s), "{}", results.achieved_per_s);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_loop_sends_as_fast_as_replies_come() {
+    let settings =
+        PlanSettings { clients: Some(4), rate: None, arrivals: None, connections: None, ..settings() };
+    let (outcome, _) = run(&settings, Store::new(Duration::from_millis(100))).await;
+    let report = outcome.measure.unwrap();
+    assert_eq!((report.sent, report.dropped), (400, 0));
+    assert!(report.recorder.merged(|s| s.measure == Measure::Wait).is_empty());
+    let figures = Figures::of(&report, settings.resolve().unwrap().pace, Some(2));
+    assert_eq!(figures.offered_per_s, None);
+}
+
+/// Cancels at the third second, and counts what it hears.
+struct Impatient(CancellationToken, AtomicU64);
+
+impl Progress for Impatient {
+    fn tick(&self, tick: &Tick) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        if tick.elapsed_s >= 3.0 {
+            self.0.cancel();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_run_keeps_what_it_has_and_abandons_what_hangs() {
+    let cancel = CancellationToken::new();
+    let mut store = Store::new(Duration::from_millis(1));
+    // From the third second on nothing is answered for an hour.
+    store.stall = (Duration::from_millis(2900), Duration::from_secs(3600));
+    let progress = Arc::new(Impatient(cancel.clone(), AtomicU64::new(0)));
+    let plan = settings().resolve().unwrap();
+    let outcome = load_run(&plan, Arc::new(store))
+        .with_cancel(cancel)
+        .with_progress(progress.clone())
+        .run(&mut ())
+        .await;
+    assert!(outcome.interrupted);
+    let report = outcome.measure.unwrap();
+    let put = &Results::of(&report).ops["put"];
+    assert!((280..=300).contains(&put.ok), "{}", put.ok);
+    assert_eq!((put.info, put.errors["interrupted"]), (4, 4));
+    assert_eq!(report.sent + report.dropped, report.offered);
+    assert!(report.elapsed_ns <= 3_600_000_000, "{}", report.elapsed_ns);
+    assert!(progress.1.load(Ordering::Relaxed) >= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_load_phase_writes_every_key_once_and_retries_only_what_did_not_happen() {
+    let settings = PlanSettings { load: Some(true), keys: Some(50), duration_s: Some(0.01), ..settings() };
+    let script = |n: u64| match n {
+        0 => Completion::error(Outcome::Fail, "connect", "refused".to_owned()),
+        1 => Completion::error(Outcome::Info, "lost", "reply lost".to_owned()),
+        _ => Completion::ok(),
+    };
+    let (outcome, _) = run(&settings, Scripted(script, AtomicU64::new(0))).await;
+    let load = outcome.load.unwrap();
+    assert_eq!((load.keys, load.loaded, load.unknown, load.failed), (50, 49, 1, 0));
+    assert_eq!(load.first_error.as_deref(), Some("reply lost"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_everything_fails_to_load_but_comes_to_an_end() {
+    let settings = PlanSettings { load: Some(true), keys: Some(6), duration_s: Some(0.01), ..settings() };
+    let refuse = |_| Completion::error(Outcome::Fail, "connect", "refused".to_owned());
+    let (outcome, _) = run(&settings, Scripted(refuse, AtomicU64::new(0))).await;
+    assert_eq!((outcome.load.unwrap().failed, outcome.interrupted), (6, false));
+}
+
+#[derive(Default)]
+struct Notes(Mutex<Vec<OperationRecord>>);
+
+impl OperationObserver for Notes {
+    fn observed(&self, record: OperationRecord) {
+        self.0.lock().unwrap().push(record);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_sees_every_call_and_processes_retire_after_an_unknown_outcome() {
+    let settings = PlanSettings {
+        mix: Some(Mix { get: 1.0, update: 1.0, ..Mix::default() }),
+        load: Some(true),
+        ..settings()
+    };
+    let script = |n: u64| if n % 7 == 6 { timed_out() } else { Completion::ok() };
+    let notes = Arc::new(Notes::default());
+    let plan = settings.resolve().unwrap();
+    let outcome = load_run(&plan, Arc::new(Scripted(script, AtomicU64::new(0))))
+        .with_observer(notes.clone())
+        .run(&mut ())
+        .await;
+    let records = std::mem::take(&mut *notes.0.lock().unwrap());
+    let report = outcome.measure.unwrap();
+    let updates = report.recorder.count(OpKind::Update, Outcome::Ok);
+    let gets = report.recorder.count(OpKind::Get, Outcome::Ok);
+    let measured = records.iter().filter(|r| r.phase == Phase::Measure).count() as u64;
+    assert!(measured >= gets + 2 * updates, "an update is two calls");
+    assert_eq!(records.iter().filter(|r| r.phase == Phase::Load).count(), 100);
+
+    // Of each process: one call at a time, and nothing after an info.
+    let mut last = std::collections::BTreeMap::new();
+    for record in &records {
+        if let Some((end_ns, outcome)) = last.insert(record.process, (record.end_ns, record.outcome)) {
+            assert!(record.invoke_ns >= end_ns && outcome != Outcome::Info, "{record:?}");
+        }
+    }
+    let mut written: Vec<_> = records.iter().filter_map(|r| r.value.clone()).collect();
+    let writes = written.len();
+    written.sort();
+    written.dedup();
+    assert_eq!(written.len(), writes, "every write has a value of its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_seed_sends_the_same_operations() {
+    let calls = async |seed| {
+        let settings = PlanSettings { seed: Some(seed), mix: None, arrivals: None, ..settings() };
+        let notes = Arc::new(Notes::default());
+        let plan = settings.resolve().unwrap();
+        let target = Arc::new(Store::new(Duration::from_millis(1)));
+        load_run(&plan, target).with_observer(notes.clone()).run(&mut ()).await;
+        let records = std::mem::take(&mut *notes.0.lock().unwrap());
+        records.into_iter().map(|r| (r.invoke_ns, r.end_ns, r.process, r.key, r.value)).collect::<Vec<_>>()
+    };
+    let first = calls(1).await;
+    assert!(first.len() > 900, "{}", first.len());
+    assert_eq!(first, calls(1).await);
+    assert_ne!(first, calls(2).await);
+}
+
+#[tokio::test]
+async fn the_null_target_lets_the_generator_run_free_on_the_real_clock() {
+    use quorate_env::{Clock, RealPacer, SystemClock};
+    let settings = PlanSettings { rate: Some(2000.0), duration_s: Some(0.2), ..settings() };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let pacer = Box::new(RealPacer::new(clock.clone()).unwrap());
+    let plan = settings.resolve().unwrap();
+    let outcome = quorate_loadgen::LoadRun::new(plan, Arc::new(NullTarget), clock, pacer).run(&mut ()).await;
+    let report = outcome.measure.unwrap();
+    assert_eq!((report.offered, report.sent, report.dropped), (400, 400, 0));
+    assert_eq!(report.recorder.count_all(Outcome::Ok), 400);
+}
