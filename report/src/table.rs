@@ -38,14 +38,41 @@ pub fn operations_table(rows: &[OperationRow], colours: bool) -> String {
     table.to_string()
 }
 
-/// The kept runs of a campaign and their verdicts.
+/// A campaign: a row a scenario and store where it has a summary, else a row a kept run.
 #[must_use]
 pub fn campaign_table(campaign: &Campaign, colours: bool) -> String {
     let mut table = plain_table(colours);
-    table.set_header(["run", "verdict"].map(|name| bold(name, colours)));
-    for run in &campaign.runs {
-        let words: Vec<&str> = run.verdicts.iter().map(|(_, verdict)| verdict.as_str()).collect();
-        table.add_row(vec![Cell::new(run.path.display()), judged(&words.join(" "), colours)]);
+    let rows = campaign.rows();
+    if rows.is_empty() {
+        table.set_header(["run", "verdict"].map(|name| bold(name, colours)));
+        for run in &campaign.runs {
+            let words: Vec<&str> = run.verdicts.iter().map(|(_, verdict)| verdict.as_str()).collect();
+            table.add_row(vec![Cell::new(run.path.display()), judged(&words.join(" "), colours)]);
+        }
+        return table.to_string();
+    }
+    let names =
+        ["scenario", "profile", "seeds", "held", "violated", "unknown", "errors", "puts denied", "must show"];
+    table.set_header(names.map(|name| bold(name, colours)));
+    for row in &rows {
+        let bad = |count: u64| {
+            let cell = Cell::new(count);
+            if colours && count > 0 { cell.fg(Color::Red) } else { cell }
+        };
+        table.add_row(vec![
+            bold(&row.scenario, colours),
+            Cell::new(&row.profile),
+            Cell::new(row.seeds),
+            Cell::new(row.held),
+            bad(row.violated),
+            Cell::new(row.unknown),
+            bad(row.errors),
+            Cell::new(format!("{}/{}", row.puts_denied, row.puts_owed)),
+            Cell::new(row.must_show_text()),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(2).take(6) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
 }

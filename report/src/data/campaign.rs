@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ReadError, read};
@@ -30,7 +31,94 @@ pub struct CampaignRun {
     pub verdicts: Vec<(String, String)>,
 }
 
+/// One scenario with one store, over its seeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct CampaignRow {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The store's.
+    pub profile: String,
+    /// Seeds run.
+    pub seeds: u64,
+    /// Runs in which every promise held.
+    pub held: u64,
+    /// Runs in which a promise was broken.
+    pub violated: u64,
+    /// Runs of which something could not be judged.
+    pub unknown: u64,
+    /// Runs that did not get to their end.
+    pub errors: u64,
+    /// Operations in all.
+    pub operations: u64,
+    /// Puts that were owed success.
+    pub puts_owed: u64,
+    /// Those of them that were denied it.
+    pub puts_denied: u64,
+    /// What must be shown.
+    pub must_show: Vec<MustShow>,
+}
+
+/// Something that a scenario must show of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct MustShow {
+    /// What.
+    pub sight: String,
+    /// Seeds in which it was seen.
+    pub seen: u64,
+    /// `shown`, `missing` or `too-few-seeds`.
+    pub state: String,
+}
+
+impl CampaignRow {
+    /// What must be shown, and whether it was.
+    #[must_use]
+    pub fn must_show_text(&self) -> String {
+        let one = |shown: &MustShow| match shown.state.as_str() {
+            "shown" => format!("{} in {}", shown.sight, shown.seen),
+            "missing" => format!("{} NOT SEEN", shown.sight),
+            _ => format!("{} not seen yet", shown.sight),
+        };
+        self.must_show.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A run that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct CampaignFailure {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The store's.
+    pub profile: String,
+    /// The seed.
+    pub seed: u64,
+    /// What went wrong, in a sentence.
+    pub says: String,
+    /// The command that makes the run again.
+    pub reproduce: String,
+}
+
 impl Campaign {
+    /// The rows of the summary.
+    #[must_use]
+    pub fn rows(&self) -> Vec<CampaignRow> {
+        self.list("rows")
+    }
+
+    /// The failures in the summary.
+    #[must_use]
+    pub fn failures(&self) -> Vec<CampaignFailure> {
+        self.list("failures")
+    }
+
+    /// A list of the summary. What is not as expected is left out: the file itself has it all.
+    fn list<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Vec<T> {
+        let list = self.summary.as_ref().and_then(|summary| summary.get(name)).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(|value| T::deserialize(value).ok()).collect()
+    }
+
     /// Reads a campaign; none if the directory holds no runs below it.
     ///
     /// # Errors

@@ -18,9 +18,10 @@ pub struct FaultSpan {
 #[derive(Deserialize)]
 struct Event {
     fault: u64,
+    #[serde(alias = "phase")]
     event: String,
     kind: String,
-    #[serde(default)]
+    #[serde(default, alias = "nodes")]
     targets: Vec<String>,
     at_ns: u64,
 }
@@ -34,7 +35,7 @@ pub fn parse(text: &str) -> Result<Vec<FaultSpan>, String> {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let event: Event = serde_json::from_str(line).map_err(|e| format!("line {}: {e}", number + 1))?;
         match event.event.as_str() {
-            "end" => {
+            "end" | "stop" => {
                 let open = spans.iter_mut().find(|(id, span)| *id == event.fault && span.until_ns.is_none());
                 if let Some((_, span)) = open {
                     span.until_ns = Some(event.at_ns);
@@ -65,5 +66,11 @@ mod tests {
         assert_eq!((spans[0].from_ns, spans[0].until_ns), (5, Some(9)));
         assert_eq!((spans[1].kind.as_str(), spans[1].until_ns), ("kill", None));
         assert!(parse("\n{\"fault\":").unwrap_err().starts_with("line 2"));
+        let other_words = r#"{"fault":0,"phase":"start","kind":"kill","nodes":["n1"],"at_ns":1}
+{"fault":0,"phase":"stop","kind":"kill","nodes":["n1"],"at_ns":2}"#;
+        assert_eq!(
+            (parse(other_words).unwrap()[0].until_ns, parse(other_words).unwrap().len()),
+            (Some(2), 1)
+        );
     }
 }

@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-pub use campaign::{Campaign, CampaignRun};
+pub use campaign::{Campaign, CampaignFailure, CampaignRow, CampaignRun, MustShow};
 pub use fault::FaultSpan;
 pub use hlog::Latencies;
 pub use operations::{OperationRow, QUANTILES, operations};
 pub use timeseries::Timeseries;
-pub use verdict::{NotJudged, Staleness, Verdict, Violation};
+pub use verdict::{NotJudged, PropertyVerdict, Staleness, Verdict, Violation};
 
 /// A run directory, or a file in it, that cannot be shown.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,8 @@ pub struct Timeseries {
 }
 
 impl Timeseries {
-    /// Reads comma-separated numbers under a line of names.
+    /// Reads comma-separated numbers under a line of names. Where there is a column `phase`, only
+    /// the rows of the phase `measure` are kept: a warm-up is not what a run is about.
     ///
     /// # Errors
     /// Which line is wrong, and how.
@@ -17,6 +18,7 @@ impl Timeseries {
             text.lines().enumerate().filter(|(_, line)| !line.starts_with('#') && !line.is_empty());
         let Some((_, head)) = lines.next() else { return Err("line 1: there is no line of names".into()) };
         let names: Vec<String> = head.split(',').map(|name| name.trim().to_owned()).collect();
+        let phase = names.iter().position(|name| name == "phase");
         let mut rows = Vec::new();
         for (number, line) in lines {
             let cells: Vec<&str> = line.split(',').map(str::trim).collect();
@@ -27,6 +29,9 @@ impl Timeseries {
                     cells.len(),
                     names.len()
                 ));
+            }
+            if phase.is_some_and(|index| cells[index] != "measure") {
+                continue;
             }
             // Words (such as a phase) are not plotted.
             rows.push(cells.iter().map(|cell| cell.parse().unwrap_or(f64::NAN)).collect());
@@ -61,7 +66,8 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_name_and_gaps_are_not_zero() {
-        let table = Timeseries::parse("# about\nsecond,phase,p99\n0,measure,1.5\n1,measure,\n").unwrap();
+        let table =
+            Timeseries::parse("# about\nsecond,phase,p99\n9,warmup,7\n0,measure,1.5\n1,measure,\n").unwrap();
         assert_eq!(table.column("second").unwrap(), [0.0, 1.0]);
         let p99 = table.column("p99").unwrap();
         assert_eq!(p99[0], 1.5);

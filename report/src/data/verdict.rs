@@ -27,6 +27,8 @@ pub struct Verdict {
     pub witness: Option<Vec<u64>>,
     /// How far from the newest state the gets were.
     pub staleness: Option<Staleness>,
+    /// How each property fared that a store may promise.
+    pub properties: Vec<PropertyVerdict>,
     /// What could not be judged, and why.
     pub not_judged: Vec<NotJudged>,
     /// What a reader should know.
@@ -59,6 +61,18 @@ pub struct Staleness {
     pub k_at_least: Option<u64>,
     /// The fraction of gets that are stale for certain.
     pub stale_reads: Option<f64>,
+}
+
+/// How one property fared.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PropertyVerdict {
+    /// The property.
+    pub property: String,
+    /// What was promised of it: `holds`, or that it may break.
+    pub promise: String,
+    /// How often it was broken.
+    pub broken: u64,
 }
 
 /// What could not be judged.

@@ -1,25 +1,25 @@
 //! The page of a campaign: which scenario held for which profile.
 
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::{shell, tone};
 use crate::data::Campaign;
 
-/// Kept runs that are listed.
-const RUNS_MAX: usize = 1_000;
+/// Rows, failures and kept runs that are listed, of each.
+const LISTED_MAX: usize = 400;
 
-/// The page of a campaign. Links lead to the pages of kept runs in the same directory.
+/// The page of a campaign.
 #[must_use]
 pub fn campaign_page(campaign: &Campaign) -> String {
     let name = campaign.dir.display().to_string();
     let body = html! {
         h1 { (name) }
-        @if let Some(summary) = &campaign.summary { (rows(summary)) }
+        (rows(campaign))
+        (failures(campaign))
         @if !campaign.runs.is_empty() {
             h2 { "Kept runs" }
             table { tbody {
-                @for run in campaign.runs.iter().take(RUNS_MAX) {
+                @for run in campaign.runs.iter().take(LISTED_MAX) {
                     tr {
                         td { code { (run.path.display()) } }
                         td { @for (_, verdict) in &run.verdicts { span class=(tone(verdict)) { (verdict) } " " } }
@@ -31,36 +31,54 @@ pub fn campaign_page(campaign: &Campaign) -> String {
     shell(&name, &body)
 }
 
-/// The first list of objects in the summary as a table, its fields as columns.
-fn rows(summary: &Value) -> Markup {
-    let lists =
-        summary.as_object().into_iter().flat_map(|fields| fields.values()).filter_map(Value::as_array);
-    let list = summary
-        .as_array()
-        .or_else(|| lists.filter(|l| l.iter().any(Value::is_object)).max_by_key(|l| l.len()));
-    let Some(list) = list else { return html! {} };
-    let mut columns: Vec<&String> = Vec::new();
-    for name in list.iter().filter_map(Value::as_object).flat_map(|fields| fields.keys()) {
-        if !columns.contains(&name) {
-            columns.push(name);
+fn rows(campaign: &Campaign) -> Markup {
+    let rows = campaign.rows();
+    html! {
+        @if !rows.is_empty() {
+            div.scroll { table {
+                thead { tr {
+                    th { "scenario" } th { "profile" }
+                    @for name in ["seeds", "held", "violated", "unknown", "errors", "operations", "puts denied"] { th.n { (name) } }
+                    th { "must show" }
+                } }
+                tbody {
+                    @for row in rows.iter().take(LISTED_MAX) {
+                        tr {
+                            td { (row.scenario) } td { (row.profile) }
+                            td.n { (row.seeds) } td.n { (row.held) }
+                            td.n { span class=(if row.violated > 0 { "bad" } else { "" }) { (row.violated) } }
+                            td.n { (row.unknown) }
+                            td.n { span class=(if row.errors > 0 { "bad" } else { "" }) { (row.errors) } }
+                            td.n { (row.operations) }
+                            td.n { (row.puts_denied) " of " (row.puts_owed) }
+                            td { (row.must_show_text()) }
+                        }
+                    }
+                }
+            } }
         }
     }
-    let cell = |row: &Value, name: &str| match row.get(name) {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    };
+}
+
+fn failures(campaign: &Campaign) -> Markup {
+    let failures = campaign.failures();
     html! {
-        div.scroll { table {
-            thead { tr { @for name in &columns { th { (name) } } } }
-            tbody {
-                @for row in list.iter().take(RUNS_MAX) {
-                    tr { @for name in &columns {
-                        @let text = cell(row, name);
-                        td { @if name.as_str() == "verdict" { span class=(tone(&text)) { (text) } } @else { (text) } }
-                    } }
+        @if !failures.is_empty() {
+            h2 { "Failures" }
+            ol.violations {
+                @for failure in failures.iter().take(LISTED_MAX) {
+                    li {
+                        b { (failure.scenario) " " (failure.profile) " seed " (failure.seed) } ": " (clipped(&failure.says))
+                        pre { code { (failure.reproduce) } }
+                    }
                 }
             }
-        } }
+        }
     }
+}
+
+/// A sentence stays one.
+fn clipped(says: &str) -> String {
+    const MAX: usize = 600;
+    says.char_indices().nth(MAX).map_or_else(|| says.to_owned(), |(end, _)| format!("{}...", &says[..end]))
 }

@@ -99,7 +99,7 @@ fn over_time(run: &RunData) -> Markup {
 }
 
 fn time_column(series: &Timeseries) -> Option<Vec<f64>> {
-    ["second", "elapsed_s", "t_s", "time_s", "start_s", "t"].iter().find_map(|name| series.column(name))
+    ["start_s", "second", "elapsed_s"].iter().find_map(|name| series.column(name))
 }
 
 /// Faults as stretches of the time axis. Their clock is the history's, in nanoseconds.

@@ -46,6 +46,20 @@ fn one(name: &str, verdict: &Verdict) -> Markup {
         @if !verdict.violation_counts.is_empty() {
             p { @for (kind, count) in &verdict.violation_counts { span.bad { (count) " " (kind) } " " } }
         }
+        @if !verdict.properties.is_empty() {
+            table {
+                thead { tr { th { "property" } th { "promise" } th.n { "broken" } } }
+                tbody {
+                    @for property in &verdict.properties {
+                        tr {
+                            td { (property.property) }
+                            td { (property.promise) }
+                            td.n { (property.broken) }
+                        }
+                    }
+                }
+            }
+        }
         @if let Some(witness) = &verdict.witness {
             p { "The smallest set of operations found that cannot be ordered: " (operations(witness)) "." }
         }

@@ -1,0 +1,166 @@
+//! The flags of `quorate bench`, and the plan that they mean.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use quorate_cluster::config::{parse_bytes, parse_duration};
+use quorate_loadgen::{LoadPlan, PlanSettings};
+
+use crate::cmd::not_yet;
+use crate::outcome::Failure;
+
+/// The only workload of this version: half gets, half puts, zipfian 0.99.
+const WORKLOAD: &str = "mixed";
+
+/// Measure a store under load. Without arguments: three nodes of the `dynamo` profile as real
+/// processes on this machine (HTTPS on loopback, data on disk and synced), 10,000 keys of 1 KiB,
+/// half gets and half puts, 2,000 operations a second for 30 s.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quorate bench
+  quorate bench --profile quorum --rate 5000 --duration 60s --check
+  quorate bench --clients 32 --nodes 5
+  quorate bench --target https://127.0.0.1:4001 --ca quorate-cluster/ca.pem")]
+pub struct BenchArgs {
+    /// A built-in store definition (dynamo unless --store is given).
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["store", "target"])]
+    pub profile: Option<String>,
+    /// A file with a [store] section.
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    pub store: Option<PathBuf>,
+    /// How many nodes to start.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99), conflicts_with = "target")]
+    pub nodes: u16,
+    /// Which operations: mixed (half gets, half puts, zipfian 0.99).
+    #[arg(long, value_name = "W", default_value = WORKLOAD)]
+    workload: String,
+    /// How many keys (10,000).
+    #[arg(long, value_name = "N")]
+    keys: Option<u64>,
+    /// The size of values (1 KiB).
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    value_bytes: Option<u64>,
+    /// Open loop: so many operations a second, whatever the store does (2,000).
+    #[arg(long, value_name = "OPS")]
+    rate: Option<f64>,
+    /// Closed loop: so many clients, each waiting for its answer. Not to be compared with --rate.
+    #[arg(long, value_name = "N")]
+    clients: Option<usize>,
+    /// Connections of the open loop (64).
+    #[arg(long, value_name = "N")]
+    connections: Option<usize>,
+    /// Length of the measurement (30s).
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// Load before the measurement that does not count (5s).
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    warmup: Option<Duration>,
+    /// How long one operation may take (5s).
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    deadline: Option<Duration>,
+    /// Do not write every key first.
+    #[arg(long)]
+    no_load: bool,
+    /// Of arrivals, operations and keys.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Find the highest rate instead of measuring at one.
+    #[arg(long)]
+    saturate: bool,
+    /// What the highest rate must keep.
+    #[arg(long, value_name = "BOUNDS")]
+    slo: Option<String>,
+    /// Measure a store that runs already: the URLs of its nodes.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub target: Vec<String>,
+    /// The authority (PEM) that https targets are checked by.
+    #[arg(long, value_name = "FILE", requires = "target")]
+    pub ca: Option<PathBuf>,
+    /// Record the history and judge it.
+    #[arg(long)]
+    pub check: bool,
+    /// The run directory; must be absent or empty.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Keep the nodes' data, configuration and certificates in the run directory.
+    #[arg(long)]
+    pub keep: bool,
+    /// Put several runs together.
+    #[arg(long, value_name = "RUN", num_args = 1..)]
+    merge: Vec<PathBuf>,
+}
+
+impl BenchArgs {
+    /// The load they ask for.
+    ///
+    /// # Errors
+    /// If settings clash, or belong to a later version.
+    pub fn plan(&self) -> Result<LoadPlan, Failure> {
+        if self.saturate || self.slo.is_some() {
+            return Err(not_yet("--saturate"));
+        }
+        if !self.merge.is_empty() {
+            return Err(not_yet("--merge"));
+        }
+        if self.workload != WORKLOAD {
+            return Err(not_yet(&format!(
+                "the workload `{}`: this one knows `{WORKLOAD}`; it",
+                self.workload
+            )));
+        }
+        let value_bytes = self.value_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let settings = PlanSettings {
+            seed: Some(self.seed),
+            keys: self.keys,
+            value_bytes,
+            rate: self.rate,
+            clients: self.clients,
+            connections: self.connections,
+            load: Some(!self.no_load),
+            warmup_s: self.warmup.map(|d| d.as_secs_f64()),
+            duration_s: self.duration.map(|d| d.as_secs_f64()),
+            deadline_s: self.deadline.map(|d| d.as_secs_f64()),
+            ..PlanSettings::default()
+        };
+        settings.resolve().map_err(Failure::setup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn plan(words: &[&str]) -> Result<LoadPlan, Failure> {
+        let cli = Cli::try_parse_from(["quorate", "bench"].iter().chain(words)).unwrap();
+        let Command::Bench(args) = cli.command else { panic!("not a bench") };
+        args.plan()
+    }
+
+    #[test]
+    fn no_arguments_mean_the_documented_load() {
+        assert_eq!(plan(&[]).unwrap(), LoadPlan::default_bench());
+    }
+
+    #[test]
+    fn flags_reach_the_plan() {
+        let plan =
+            plan(&["--keys", "50", "--value-bytes", "2 KiB", "--rate", "99.5", "--duration", "1500ms"])
+                .unwrap();
+        assert_eq!((plan.keys, plan.value_bytes, plan.duration.as_millis()), (50, 2048, 1500));
+    }
+
+    #[test]
+    fn clashes_and_later_versions_are_said() {
+        let refused = |words: &[&str]| plan(words).unwrap_err().to_string();
+        assert!(refused(&["--clients", "8", "--rate", "10"]).contains("clients (8) and rate (10) clash"));
+        for words in [&["--saturate"][..], &["--workload", "ycsb-e"], &["--merge", "a", "b"]] {
+            assert!(refused(words).contains("not in this version"), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `quorate bench`: measures a store, by default one that it starts itself.
+//!
+//! Here: the order of things. Flags are in `args`, the measuring itself in `quorate_loadgen`.
+
+mod args;
+mod finish;
+mod history;
+mod progress;
+mod store;
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use quorate_client::{Client, ClientOptions, NodeChoice, NodeUrl, Retry, TlsTrust};
+use quorate_env::{Clock as _, RealPacer, SystemClock, TokioNetwork};
+use quorate_loadgen::trust::SystemProbe;
+use quorate_loadgen::{LoadPlan, LoadRun, QuorateTarget, RunDirectory, RunOutcome};
+use tokio_util::sync::CancellationToken;
+
+pub use args::BenchArgs;
+pub use finish::colours;
+
+use self::finish::Finished;
+use self::history::Recording;
+use self::store::Subject;
+use crate::build_info;
+use crate::outcome::{Exit, Failure, say};
+use crate::signals::Interrupts;
+
+/// Runs it.
+///
+/// # Errors
+/// If it could not measure.
+pub fn run(args: BenchArgs, json: bool) -> Result<Exit, Failure> {
+    let plan = args.plan()?;
+    let wanted = store::Wanted::from(&args, &plan)?;
+    super::block_on(Box::pin(measure(args, wanted, plan, json)))
+}
+
+async fn measure(
+    args: BenchArgs,
+    wanted: store::Wanted,
+    plan: LoadPlan,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let mut interrupts = Interrupts::listen().map_err(Failure::setup)?;
+    let clock = Arc::new(SystemClock::new());
+    let started_wall_ns = clock.wall_ns();
+    let directory = run_directory(args.out.as_deref(), started_wall_ns)?;
+
+    let starting = Subject::start(&wanted, directory.path(), Arc::clone(&clock));
+    let subject = tokio::select! {
+        biased;
+        () = interrupts.wait() => None,
+        subject = Box::pin(starting) => Some(subject?),
+    };
+    let Some(subject) = subject else {
+        return Err(Failure::unknown("interrupted before the store was up"));
+    };
+
+    let recording = args.check.then(|| Arc::new(Recording::default()));
+    let cancel = CancellationToken::new();
+    let loading = load(&subject, &plan, &directory, clock, recording.clone(), cancel.clone());
+    let outcome = until_interrupted(Box::pin(loading), &mut interrupts, &cancel).await;
+    let troubles = subject.stop(args.keep).await;
+    troubles.iter().for_each(|trouble| say(format_args!("warning: {trouble}")));
+    let finished =
+        Finished { outcome: outcome?, plan, directory, wanted, recording, started_wall_ns, troubles };
+    // Checking may take seconds of pure computation: the runtime has nothing else to do by now.
+    finished.write_and_print(json)
+}
+
+/// Loads the store as planned, writing what is measured as it is measured.
+async fn load(
+    subject: &Subject,
+    plan: &LoadPlan,
+    directory: &RunDirectory,
+    clock: Arc<SystemClock>,
+    recording: Option<Arc<Recording>>,
+    cancel: CancellationToken,
+) -> Result<RunOutcome, Failure> {
+    let target = Arc::new(QuorateTarget::new(client(subject, plan, Arc::clone(&clock))?));
+    let pacer =
+        RealPacer::new(Arc::clone(&clock) as _).map_err(|e| Failure::setup(format_args!("timer: {e}")))?;
+    let mut files = directory.interval_files(clock.wall_ns()).map_err(Failure::setup)?;
+    let mut run = LoadRun::new(plan.clone(), target, clock, Box::new(pacer))
+        .with_progress(progress::shown())
+        .with_cancel(cancel)
+        .with_probe(SystemProbe::new());
+    if let Some(recording) = recording {
+        run = run.with_observer(recording);
+    }
+    let outcome = run.run(&mut files).await;
+    files.finish().map_err(|e| Failure::setup(format_args!("{}: {e}", directory.path().display())))?;
+    Ok(outcome)
+}
+
+/// A client for measuring: it never tries twice, and every operation in flight may keep its
+/// connection, to whichever node it went.
+fn client(subject: &Subject, plan: &LoadPlan, clock: Arc<SystemClock>) -> Result<Client, Failure> {
+    let trust =
+        subject.ca().map(|ca| TlsTrust::from_ca_file(ca, clock)).transpose().map_err(Failure::setup)?;
+    let urls: Vec<NodeUrl> =
+        subject.urls().iter().map(|url| url.parse()).collect::<Result<_, _>>().map_err(Failure::setup)?;
+    let options = ClientOptions {
+        node_choice: NodeChoice::RoundRobin,
+        deadline: plan.deadline,
+        retry: Retry::Never,
+        idle_connections_max: plan.workers(),
+        ..ClientOptions::default()
+    };
+    Client::new(Arc::new(TokioNetwork), urls, trust, options).map_err(Failure::setup)
+}
+
+/// Runs to the end, or stops early with what there is. Asked twice, it leaves at once.
+async fn until_interrupted<T>(
+    mut work: impl Future<Output = Result<T, Failure>> + Unpin,
+    interrupts: &mut Interrupts,
+    cancel: &CancellationToken,
+) -> Result<T, Failure> {
+    loop {
+        tokio::select! {
+            biased;
+            () = interrupts.wait() => {
+                if cancel.is_cancelled() {
+                    return Err(Failure::unknown("interrupted twice: left at once"));
+                }
+                say("interrupted: stopping with what there is");
+                cancel.cancel();
+            }
+            result = &mut work => return result,
+        }
+    }
+}
+
+fn run_directory(out: Option<&Path>, wall_ns: u64) -> Result<RunDirectory, Failure> {
+    let directory = match out {
+        Some(path) => RunDirectory::at(path),
+        None => {
+            let revision = build_info::revision();
+            RunDirectory::under(Path::new("results"), "bench", wall_ns, revision.as_ref().map(|r| r.short()))
+        }
+    };
+    directory.map_err(Failure::setup)
+}

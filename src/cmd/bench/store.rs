@@ -1,0 +1,164 @@
+//! The store that is measured: one of our own, started for it, or one that runs already.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions, TlsTrust};
+use quorate_cluster::config::StoreDefinition;
+use quorate_env::{SystemClock, TokioNetwork};
+use quorate_loadgen::LoadPlan;
+use serde_json::{Value, json};
+
+use super::BenchArgs;
+use crate::cmd::store::store_from;
+use crate::outcome::{Failure, say};
+use crate::process::{Lifetime, LocalCluster, Plan};
+
+/// What is to be measured.
+pub enum Wanted {
+    /// A cluster of our own.
+    Own {
+        /// What its store promises.
+        store: StoreDefinition,
+        /// How many nodes.
+        nodes: usize,
+    },
+    /// One that runs already.
+    Running {
+        /// Its nodes.
+        urls: Vec<String>,
+        /// Whom to trust.
+        ca: Option<PathBuf>,
+    },
+}
+
+impl Wanted {
+    /// What the flags ask for.
+    ///
+    /// # Errors
+    /// If store, nodes and load do not fit together.
+    pub fn from(args: &BenchArgs, plan: &LoadPlan) -> Result<Self, Failure> {
+        if let Some(name) = args.target.iter().find(|target| !target.contains("://")) {
+            return Err(crate::cmd::not_yet(&format!(
+                "the target `{name}`: give the URLs of nodes; a target by name"
+            )));
+        }
+        if !args.target.is_empty() {
+            return Ok(Self::Running { urls: args.target.clone(), ca: args.ca.clone() });
+        }
+        let store = store_from(args.profile.as_deref(), args.store.as_deref())?;
+        let nodes = usize::from(args.nodes);
+        if nodes < usize::from(store.replicas) {
+            return Err(Failure::setup(format_args!(
+                "--nodes {nodes} clashes with replicas = {}: no node holds two copies of a key; \
+                 start more nodes or lower replicas",
+                store.replicas
+            )));
+        }
+        if plan.value_bytes as u64 > store.value_bytes_max {
+            return Err(Failure::setup(format_args!(
+                "--value-bytes {} clashes with value_bytes_max = {}: the store would refuse every put",
+                plan.value_bytes, store.value_bytes_max
+            )));
+        }
+        Ok(Self::Own { store, nodes })
+    }
+
+    /// What the checker should hold a history against; none leaves it to guess.
+    pub fn model(&self) -> Option<quorate_check::Model> {
+        use quorate_cluster::config::Conflict;
+        match self {
+            Self::Own { store, .. } => Some(match store.conflict {
+                Conflict::Siblings => quorate_check::Model::Siblings,
+                Conflict::LastWriteWins | Conflict::Single => quorate_check::Model::Register,
+            }),
+            Self::Running { .. } => None,
+        }
+    }
+
+    /// How `run.json` names it.
+    pub fn described(&self) -> Value {
+        match self {
+            Self::Own { store, nodes } => json!({ "nodes": nodes, "transport": "https", "store": store }),
+            Self::Running { urls, .. } => json!({ "target": urls }),
+        }
+    }
+}
+
+/// It, running.
+pub struct Subject {
+    own: Option<(LocalCluster, PathBuf)>,
+    urls: Vec<String>,
+    ca: Option<PathBuf>,
+}
+
+impl Subject {
+    /// Starts a cluster in the run directory, or asks every node of a running one whether it is
+    /// there.
+    ///
+    /// # Errors
+    /// If it does not come up, or does not answer.
+    pub async fn start(wanted: &Wanted, run: &Path, clock: Arc<SystemClock>) -> Result<Self, Failure> {
+        match wanted {
+            Wanted::Own { store, nodes } => {
+                say(format_args!("starting {nodes} nodes of store `{}`", store.name));
+                let dir = run.join("cluster");
+                let plan =
+                    Plan { store: store.clone(), nodes: *nodes, logs: Some(absolute(run)?.join("nodes")) };
+                let cluster = LocalCluster::start(&dir, &plan, Lifetime::WithHarness).await?;
+                let (urls, ca) = (cluster.urls(), Some(cluster.state().ca.clone()));
+                Ok(Self { own: Some((cluster, dir)), urls, ca })
+            }
+            Wanted::Running { urls, ca } => {
+                let subject = Self { own: None, urls: urls.clone(), ca: ca.clone() };
+                subject.answers(clock).await?;
+                Ok(subject)
+            }
+        }
+    }
+
+    async fn answers(&self, clock: Arc<SystemClock>) -> Result<(), Failure> {
+        let trust =
+            self.ca().map(|ca| TlsTrust::from_ca_file(ca, clock)).transpose().map_err(Failure::setup)?;
+        let urls: Vec<NodeUrl> =
+            self.urls.iter().map(|url| url.parse()).collect::<Result<_, _>>().map_err(Failure::setup)?;
+        let count = urls.len();
+        let client = Client::new(Arc::new(TokioNetwork), urls, trust, ClientOptions::default())
+            .map_err(Failure::setup)?;
+        for node in 0..count {
+            client
+                .is_ready(ReadOptions { node: Some(node) })
+                .await
+                .map_err(|e| Failure::setup(format_args!("the target does not answer: {e}")))?;
+        }
+        Ok(())
+    }
+
+    /// The base URLs of its nodes.
+    pub fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// Whom to trust.
+    pub fn ca(&self) -> Option<&Path> {
+        self.ca.as_deref()
+    }
+
+    /// Stops a cluster of our own and removes its data unless it is to be kept. Returns what a
+    /// reader of the results should know.
+    pub async fn stop(self, keep: bool) -> Vec<String> {
+        let Some((mut cluster, dir)) = self.own else { return Vec::new() };
+        let mut troubles: Vec<String> =
+            cluster.ended().into_iter().map(|node| format!("node {node} ended during the run")).collect();
+        let killed = cluster.stop().await;
+        troubles.extend(killed.into_iter().map(|node| format!("node {node} did not stop and was killed")));
+        if !keep && let Err(e) = std::fs::remove_dir_all(&dir) {
+            troubles.push(format!("{}: cannot be removed: {e}", dir.display()));
+        }
+        troubles
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::fs::canonicalize(path).map_err(|e| Failure::setup(format_args!("{}: {e}", path.display())))
+}

@@ -1,0 +1,119 @@
+//! `quorate chaos`: shakes a store and says what held.
+
+mod run;
+mod seeds;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use quorate_chaos::run::{REVISION_UNKNOWN, replay};
+use quorate_chaos::scenario::catalogue;
+use quorate_chaos::world::SimulatedWorld;
+use quorate_check::Verdict;
+use serde_json::json;
+
+use super::not_yet;
+use crate::build_info;
+use crate::outcome::{Exit, Failure, say};
+use crate::stdout;
+
+/// Shake a store: scenarios with faults, judged by checkers.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quorate chaos list
+  quorate chaos run minority-partition --profile dynamo --seeds 1..100")]
+pub struct ChaosArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Run scenarios over many seeds.
+    Run(run::RunArgs),
+    /// The scenarios that are built in.
+    #[command(after_help = "Example:\n  quorate chaos list --json")]
+    List,
+    /// Run one again and compare, byte for byte.
+    #[command(after_help = "Example:\n  quorate chaos replay results/latest/power-cut/dynamo/17")]
+    Replay(RunDirArgs),
+    /// Find the smallest plan that still fails.
+    #[command(after_help = "Example:\n  quorate chaos shrink results/latest/power-cut/dynamo/17")]
+    Shrink(RunDirArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunDirArgs {
+    /// The directory of one run.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If something cannot be read, run or written.
+pub fn run(args: ChaosArgs, json: bool) -> Result<Exit, Failure> {
+    match args.action {
+        Action::Run(args) => run::run(args, json),
+        Action::List => list(json),
+        Action::Replay(args) => again(&args, json),
+        Action::Shrink(_) => Err(not_yet("chaos shrink")),
+    }
+}
+
+fn list(json: bool) -> Result<Exit, Failure> {
+    let mut listed = Vec::new();
+    for entry in catalogue() {
+        let scenario = entry.scenario().map_err(Failure::setup)?;
+        listed.push((entry.name, scenario.says));
+    }
+    if json {
+        let listed: Vec<_> =
+            listed.iter().map(|(name, says)| json!({ "name": name, "says": says })).collect();
+        stdout::line(serde_json::Value::Array(listed))?;
+    } else {
+        let width = listed.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        for (name, says) in listed {
+            stdout::line(format_args!("{name:width$}  {says}"))?;
+        }
+    }
+    Ok(Exit::Held)
+}
+
+/// The revision as run directories name it.
+fn revision() -> String {
+    build_info::revision().map_or_else(|| REVISION_UNKNOWN.to_owned(), |revision| revision.commit)
+}
+
+fn again(args: &RunDirArgs, json: bool) -> Result<Exit, Failure> {
+    let replay = replay(&SimulatedWorld, &args.run, &revision()).map_err(Failure::setup)?;
+    let verdict = replay.run.verdict.verdict;
+    if replay.other_revision {
+        let recorded = &replay.recorded_revision;
+        say(format_args!(
+            "note: recorded by revision {recorded}, this is {}; differences may be the code's",
+            revision()
+        ));
+    }
+    if json {
+        stdout::line(json!({
+            "run": args.run,
+            "same": replay.is_same(),
+            "differences": replay.differences,
+            "verdict": verdict,
+            "other_revision": replay.other_revision,
+        }))?;
+    } else {
+        replay.differences.iter().try_for_each(stdout::line)?;
+        let same = if replay.is_same() { "the same, byte for byte" } else { "different" };
+        stdout::line(format_args!("{}: {same}; verdict {verdict}", args.run.display()))?;
+    }
+    Ok(match verdict {
+        _ if !replay.is_same() => Exit::Violated,
+        Verdict::Valid => Exit::Held,
+        Verdict::Invalid => Exit::Violated,
+        Verdict::Unknown | Verdict::Error => Exit::Unknown,
+    })
+}

@@ -1,0 +1,177 @@
+//! `quorate cluster`: a local cluster of real processes that stays up.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::remote::DEFAULT_DIR;
+use super::store::store_from;
+use crate::outcome::{Exit, Failure, say};
+use crate::process::health::HealthProbe;
+use crate::process::state::ClusterState;
+use crate::process::{Lifetime, LocalCluster, Plan, ProcessError, cluster};
+use crate::signals::Interrupts;
+use crate::stdout;
+
+/// A local cluster of real processes that stays up.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  quorate cluster up && quorate put k v && quorate get k && quorate cluster down")]
+pub struct ClusterArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Start one, or start the one that is there again.
+    #[command(after_help = "Example:\n  quorate cluster up --profile quorum --nodes 5 --dir /tmp/q")]
+    Up(UpArgs),
+    /// Stop it. Its data stays.
+    #[command(after_help = "Example:\n  quorate cluster down --dir /tmp/q")]
+    Down(DirArgs),
+    /// Which nodes run and answer. Exit code 1 if one does not.
+    #[command(after_help = "Example:\n  quorate cluster status --dir /tmp/q --json")]
+    Status(DirArgs),
+}
+
+#[derive(Debug, Args)]
+struct UpArgs {
+    /// A built-in store definition (dynamo unless --store is given).
+    #[arg(long, value_name = "NAME", conflicts_with = "store")]
+    profile: Option<String>,
+    /// A file with a [store] section.
+    #[arg(long, value_name = "FILE")]
+    store: Option<PathBuf>,
+    /// How many nodes (3 unless given).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=99))]
+    nodes: Option<u16>,
+    #[command(flatten)]
+    dir: DirArgs,
+}
+
+#[derive(Debug, Args)]
+struct DirArgs {
+    /// Holds its data, certificates and logs.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
+    dir: PathBuf,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If the cluster cannot be started, found or stopped.
+pub async fn run(args: ClusterArgs, json: bool) -> Result<Exit, Failure> {
+    match args.action {
+        Action::Up(args) => up(args, json).await,
+        Action::Down(args) => down(&args.dir, json).await,
+        Action::Status(args) => status(&args.dir, json).await,
+    }
+}
+
+async fn up(args: UpArgs, json: bool) -> Result<Exit, Failure> {
+    let dir = args.dir.dir.clone();
+    let starting = async {
+        if dir.join("cluster.json").exists() {
+            same_settings(&args)?;
+            LocalCluster::restart(&dir, Lifetime::Detached).await.map_err(Failure::from)
+        } else {
+            let store = store_from(args.profile.as_deref(), args.store.as_deref())?;
+            let plan = Plan { store, nodes: usize::from(args.nodes.unwrap_or(3)), logs: None };
+            LocalCluster::start(&dir, &plan, Lifetime::Detached).await.map_err(Failure::from)
+        }
+    };
+    let mut interrupts = Interrupts::listen().map_err(Failure::setup)?;
+    let cluster = tokio::select! {
+        biased;
+        () = interrupts.wait() => None,
+        started = starting => Some(started?),
+    };
+    let Some(cluster) = cluster else {
+        if let Ok((stopped, _)) = cluster::stop_detached(&dir).await {
+            say(format_args!("interrupted; stopped {stopped} node(s) that were starting"));
+        }
+        return Ok(Exit::Unknown);
+    };
+    print_nodes(cluster.state(), &dir, json)?;
+    Ok(Exit::Held)
+}
+
+/// A cluster that is there keeps its settings: refuses others instead of ignoring them.
+fn same_settings(args: &UpArgs) -> Result<(), Failure> {
+    let dir = &args.dir.dir;
+    let state = ClusterState::read(dir)?;
+    let other = |what: String| Err(ProcessError::OtherSettings { dir: dir.clone(), what }.into());
+    if let Some(nodes) = args.nodes.filter(|n| usize::from(*n) != state.nodes.len()) {
+        return other(format!("{} nodes, not {nodes}", state.nodes.len()));
+    }
+    if args.profile.is_some() || args.store.is_some() {
+        let store = store_from(args.profile.as_deref(), args.store.as_deref())?;
+        let Some(node) = state.nodes.first() else { return Ok(()) };
+        let config = super::serve::read_config(&node.config)?;
+        if config.store != store {
+            return other(format!("store `{}`, not `{}`", config.store.name, store.name));
+        }
+    }
+    Ok(())
+}
+
+fn print_nodes(state: &ClusterState, dir: &Path, json: bool) -> Result<(), Failure> {
+    if json {
+        let nodes: Vec<_> = state
+            .nodes
+            .iter()
+            .map(|n| json!({ "id": n.id, "url": n.url, "pid": n.pid, "log": n.log }))
+            .collect();
+        return stdout::line(json!({ "dir": dir, "store": state.store, "ca": state.ca, "nodes": nodes }));
+    }
+    for node in &state.nodes {
+        stdout::line(format_args!("{}  {}  pid {}", node.id, node.url, node.pid))?;
+    }
+    say(format_args!("store `{}` is up; clients trust {}", state.store, state.ca.display()));
+    let shown = dir.display();
+    say(format_args!("try: quorate put k v --dir {shown}    stop: quorate cluster down --dir {shown}"));
+    Ok(())
+}
+
+async fn down(dir: &Path, json: bool) -> Result<Exit, Failure> {
+    let (ran, stubborn) = cluster::stop_detached(dir).await?;
+    if json {
+        stdout::line(json!({ "stopped": ran - stubborn.len(), "still_running": stubborn }))?;
+    } else {
+        stdout::line(format_args!("stopped {} node(s)", ran - stubborn.len()))?;
+    }
+    if stubborn.is_empty() {
+        return Ok(Exit::Held);
+    }
+    Err(Failure::unknown(format_args!("{} would not end; end it by hand", stubborn.join(", "))))
+}
+
+async fn status(dir: &Path, json: bool) -> Result<Exit, Failure> {
+    let state = ClusterState::read(dir)?;
+    let mut nodes = Vec::with_capacity(state.nodes.len());
+    for node in &state.nodes {
+        let says = if node.is_running() {
+            let probe = HealthProbe::new(&node.url, &state.ca).map_err(Failure::setup)?;
+            probe.ask().await.map_or_else(|why| format!("not answering: {why}"), |()| "up".into())
+        } else {
+            "not running".to_owned()
+        };
+        nodes.push((node, says));
+    }
+    let all_up = nodes.iter().all(|(_, says)| says == "up");
+    if json {
+        let nodes: Vec<_> = nodes
+            .iter()
+            .map(|(n, says)| json!({ "id": n.id, "url": n.url, "pid": n.pid, "status": says }))
+            .collect();
+        stdout::line(json!({ "dir": dir, "store": state.store, "ca": state.ca, "nodes": nodes }))?;
+    } else {
+        for (node, says) in nodes {
+            stdout::line(format_args!("{}  {}  {says}", node.id, node.url))?;
+        }
+    }
+    Ok(if all_up { Exit::Held } else { Exit::Violated })
+}

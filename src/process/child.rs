@@ -1,0 +1,147 @@
+//! One node's process: started, waited for, stopped.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::Instant;
+
+use super::health::HealthProbe;
+use super::layout::tail;
+use super::{Lifetime, ProcessError};
+
+/// How often a condition is looked at again.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long a node may take to answer after its start.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// How long a node may take to leave after it was asked to.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// A node that this process started.
+pub struct NodeProcess {
+    id: String,
+    url: String,
+    log: PathBuf,
+    pid: u32,
+    child: Child,
+    /// While it is open the node stays: see [`Lifetime::WithHarness`].
+    leash: Option<ChildStdin>,
+}
+
+impl NodeProcess {
+    /// Runs `program serve --config FILE`, its output in `log`.
+    ///
+    /// # Errors
+    /// If program or log file refuse.
+    pub fn spawn(
+        program: &Path,
+        id: &str,
+        url: String,
+        config: &Path,
+        log: PathBuf,
+        lifetime: Lifetime,
+    ) -> Result<Self, ProcessError> {
+        let out = File::options().create(true).append(true).open(&log);
+        let out = out.map_err(ProcessError::file(&log, "open the log"))?;
+        let err = out.try_clone().map_err(ProcessError::file(&log, "open the log"))?;
+        let mut command = Command::new(program);
+        command.arg("serve").arg("--config").arg(config).stdout(out).stderr(err);
+        // A group of its own: Ctrl-C in the terminal is for the harness, which then stops the nodes.
+        command.process_group(0);
+        match lifetime {
+            Lifetime::WithHarness => {
+                command.arg("--until-stdin-closes").stdin(Stdio::piped()).kill_on_drop(true)
+            }
+            Lifetime::Detached => command.stdin(Stdio::null()),
+        };
+        let mut child = command.spawn().map_err(ProcessError::file(program, "run the program"))?;
+        let leash = child.stdin.take();
+        let pid = child.id().unwrap_or_default();
+        Ok(Self { id: id.to_owned(), url, log, pid, child, leash })
+    }
+
+    /// The node's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its process id, even after it ended.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<String> {
+        self.child.try_wait().ok().flatten().map(|status| status.to_string())
+    }
+
+    /// Waits until it answers.
+    ///
+    /// # Errors
+    /// If it ends first or takes too long; with the end of its log.
+    pub async fn wait_until_healthy(&mut self, ca_file: &Path) -> Result<(), ProcessError> {
+        let probe = HealthProbe::new(&self.url, ca_file).map_err(|e| ProcessError::Certificate {
+            what: ca_file.display().to_string(),
+            why: e.to_string(),
+        })?;
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            if let Some(status) = self.ended() {
+                let (id, log) = (self.id.clone(), self.log.clone());
+                return Err(ProcessError::NodeEnded { id, status, tail: tail(&log), log });
+            }
+            let Err(last) = probe.ask().await else { return Ok(()) };
+            if Instant::now() >= deadline {
+                return Err(ProcessError::NodeSilent {
+                    id: self.id.clone(),
+                    url: self.url.clone(),
+                    waited: START_MAX,
+                    last,
+                    tail: tail(&self.log),
+                    log: self.log.clone(),
+                });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Asks it to leave and makes it. Says whether it had to be made to.
+    pub async fn stop(mut self) -> bool {
+        send(self.pid, Signal::TERM);
+        drop(self.leash.take());
+        if tokio::time::timeout(STOP_MAX, self.child.wait()).await.is_ok() {
+            return false;
+        }
+        // It may have ended in between: then there is nothing to kill.
+        let _ = self.child.kill().await;
+        true
+    }
+}
+
+/// Sends a signal. A process that is gone has nothing more to hear.
+pub fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// Ends a process that is not a child of this one; `is_ours` says whether the pid still is
+/// what was started. Returns whether it is gone.
+pub async fn end(pid: u32, is_ours: impl Fn() -> bool) -> bool {
+    for signal in [Signal::TERM, Signal::KILL] {
+        if !is_ours() {
+            return true;
+        }
+        send(pid, signal);
+        let deadline = Instant::now() + STOP_MAX;
+        while is_ours() && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+    !is_ours()
+}

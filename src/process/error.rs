@@ -1,0 +1,113 @@
+//! What can go wrong with a local cluster. All of it is set-up: exit code 3.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::outcome::Failure;
+
+/// Why a local cluster could not be started, found or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// A file or directory refused.
+    #[error("{}: cannot {doing}: {source}", .path.display())]
+    File {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried, as in "cannot ...".
+        doing: &'static str,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// A directory that must be empty is not.
+    #[error("{}: not empty and not a cluster of ours; name an empty or new directory", .0.display())]
+    NotEmpty(PathBuf),
+    /// No cluster there.
+    #[error("{}: there is no cluster here (no cluster.json); start one with `quorate cluster up --dir {}`", .0.display(), .0.display())]
+    NoCluster(PathBuf),
+    /// `cluster.json` cannot be understood.
+    #[error("{}: not a cluster file of this version: {why}", .path.display())]
+    BadState {
+        /// The file.
+        path: PathBuf,
+        /// What about it.
+        why: String,
+    },
+    /// It runs already.
+    #[error("{}: this cluster is already up ({}); stop it with `quorate cluster down --dir {}`", .dir.display(), .running.join(", "), .dir.display())]
+    AlreadyUp {
+        /// The directory.
+        dir: PathBuf,
+        /// Nodes that run.
+        running: Vec<String>,
+    },
+    /// The directory holds a cluster with other settings.
+    #[error("{}: holds a cluster with other settings ({what}); leave the settings out to start that one, or name a new directory", .dir.display())]
+    OtherSettings {
+        /// The directory.
+        dir: PathBuf,
+        /// Which setting, in both values.
+        what: String,
+    },
+    /// All ports that were tried are taken.
+    #[error("no free port found on {host} after {tried} tries; stop what uses them")]
+    NoFreePort {
+        /// The address.
+        host: String,
+        /// How many were tried.
+        tried: u32,
+    },
+    /// Not a certificate or key, or it cannot be made.
+    #[error("{what}: {why}")]
+    Certificate {
+        /// The file, or what was being made.
+        what: String,
+        /// The reason.
+        why: String,
+    },
+    /// The settings of the cluster do not fit together.
+    #[error(transparent)]
+    Config(#[from] quorate_cluster::config::ConfigError),
+    /// A node ended before it answered.
+    #[error("node {id} ended while starting ({status}); the end of {}:\n{tail}", .log.display())]
+    NodeEnded {
+        /// The node.
+        id: String,
+        /// How it ended.
+        status: String,
+        /// Its log.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+    },
+    /// A node runs but does not answer.
+    #[error("node {id} did not answer at {url}/healthz within {} s ({last}); the end of {}:\n{tail}", .waited.as_secs(), .log.display())]
+    NodeSilent {
+        /// The node.
+        id: String,
+        /// Its address.
+        url: String,
+        /// How long it was given.
+        waited: Duration,
+        /// What the last try met.
+        last: String,
+        /// Its log.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+    },
+}
+
+impl ProcessError {
+    /// For `map_err` on file operations.
+    pub fn file(path: &std::path::Path, doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { path, doing, source }
+    }
+}
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
+        Self::setup(error)
+    }
+}

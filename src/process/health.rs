@@ -1,0 +1,47 @@
+//! Asks a node whether it is answering yet.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_client::{Client, ClientOptions, Method, NodeChoice, NodeUrl, Request, Retry, TlsTrust};
+use quorate_env::{SystemClock, TokioNetwork};
+
+/// How long one question may take.
+const QUESTION: Duration = Duration::from_secs(1);
+
+/// Asks one node, over and over.
+pub struct HealthProbe {
+    client: Client,
+}
+
+impl HealthProbe {
+    /// A probe of the node at `url`, trusting the authority in `ca_file`.
+    ///
+    /// # Errors
+    /// If URL or file are unusable.
+    pub fn new(url: &str, ca_file: &Path) -> Result<Self, quorate_client::SetupError> {
+        let trust = TlsTrust::from_ca_file(ca_file, Arc::new(SystemClock::new()))?;
+        let url: NodeUrl = url.parse()?;
+        let options = ClientOptions {
+            node_choice: NodeChoice::Fixed(0),
+            deadline: QUESTION,
+            retry: Retry::Never,
+            ..ClientOptions::default()
+        };
+        Ok(Self { client: Client::new(Arc::new(TokioNetwork), vec![url], Some(trust), options)? })
+    }
+
+    /// Whether it answers `GET /healthz` with 200.
+    ///
+    /// # Errors
+    /// With what it met instead.
+    pub async fn ask(&self) -> Result<(), String> {
+        let request = Request { method: Method::Get, target: "/healthz", headers: &[], body: b"" };
+        match self.client.request_any(&request, None).await {
+            Ok((_, response)) if response.status == 200 => Ok(()),
+            Ok((_, response)) => Err(format!("it answered {}", response.status)),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Development certificates: an authority of one's own, and a certificate a node.
+//!
+//! For trying things out on one machine. The authority's key lies beside its certificate, so
+//! whoever can read the directory can pass for a node.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use quorate_cluster::config::TlsSection;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::ProcessError;
+use super::layout::{make_dir, write_file, write_secret};
+
+/// A certificate and its key, both PEM.
+pub struct Issued {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// Its private key.
+    pub key_pem: String,
+}
+
+/// An authority that issues certificates to nodes.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    own: Issued,
+}
+
+impl Authority {
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// If no key can be made.
+    pub fn new() -> Result<Self, ProcessError> {
+        let key = KeyPair::generate().map_err(refused("a development authority"))?;
+        let mut params = dated(CertificateParams::default());
+        params.distinguished_name.push(DnType::CommonName, "Quorate development CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).map_err(refused("a development authority"))?;
+        let own = Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() };
+        Ok(Self { issuer: Issuer::new(params, key), own })
+    }
+
+    /// Its own certificate and key.
+    pub fn own(&self) -> &Issued {
+        &self.own
+    }
+
+    /// A server certificate for `name`, good for `hosts` (names or addresses).
+    ///
+    /// # Errors
+    /// If a host cannot stand in a certificate.
+    pub fn issue(&self, name: &str, hosts: &[String]) -> Result<Issued, ProcessError> {
+        let what = || format!("a certificate for {name} ({})", hosts.join(", "));
+        let key = KeyPair::generate().map_err(|e| refused(&what())(e))?;
+        let mut params = dated(CertificateParams::new(hosts.to_vec()).map_err(|e| refused(&what())(e))?);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.signed_by(&key, &self.issuer).map_err(|e| refused(&what())(e))?;
+        Ok(Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+}
+
+/// Valid for as long as anyone may try this out: a development certificate that expires only
+/// teaches people to turn checks off.
+fn dated(mut params: CertificateParams) -> CertificateParams {
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2120, 1, 1);
+    params
+}
+
+/// The names by which a node that listens on `listen` is reached from this machine.
+pub fn hosts_of(listen: &str) -> Vec<String> {
+    let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host).trim_matches(['[', ']']);
+    let wildcard = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
+    if !host.is_empty() && !wildcard && !hosts.iter().any(|known| known == host) {
+        hosts.push(host.to_owned());
+    }
+    hosts
+}
+
+/// Certificates of one node in `dir`: those that are there, or new ones from a new authority.
+/// Says whether they are new.
+///
+/// # Errors
+/// If they cannot be made or written.
+pub fn own_certificates(dir: &Path, name: &str, listen: &str) -> Result<(TlsSection, bool), ProcessError> {
+    let path = |file: &str| dir.join(file).display().to_string();
+    let section = TlsSection { cert: path("cert.pem"), key: path("key.pem"), ca: Some(path("ca.pem")) };
+    // The certificate is written last: where it is, everything is.
+    if dir.join("cert.pem").exists() {
+        return Ok((section, false));
+    }
+    make_dir(dir)?;
+    let authority = Authority::new()?;
+    let issued = authority.issue(name, &hosts_of(listen))?;
+    write_file(&dir.join("ca.pem"), authority.own().certificate_pem.as_bytes())?;
+    write_secret(&dir.join("ca.key.pem"), authority.own().key_pem.as_bytes())?;
+    write_secret(&dir.join("key.pem"), issued.key_pem.as_bytes())?;
+    write_file(&dir.join("cert.pem"), issued.certificate_pem.as_bytes())?;
+    Ok((section, true))
+}
+
+/// What rustls needs to serve with the files of a `[tls]` section.
+///
+/// # Errors
+/// If a file cannot be read, holds nothing of its kind, or key and certificate do not fit.
+pub fn server_config(section: &TlsSection) -> Result<Arc<ServerConfig>, ProcessError> {
+    let refused = |file: &str, why: String| ProcessError::Certificate { what: file.to_owned(), why };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&section.cert)
+        .and_then(Iterator::collect)
+        .map_err(|e| refused(&section.cert, format!("not a readable certificate (tls.cert): {e}")))?;
+    if chain.is_empty() {
+        return Err(refused(&section.cert, "holds no certificate (tls.cert); give a PEM file".into()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&section.key)
+        .map_err(|e| refused(&section.key, format!("not a readable private key (tls.key): {e}")))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| refused(&section.cert, e.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|e| refused(&section.key, format!("does not go with {}: {e}", section.cert)))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn refused(what: &str) -> impl FnOnce(rcgen::Error) -> ProcessError {
+    let what = what.to_owned();
+    move |e| ProcessError::Certificate { what, why: e.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier as _;
+    use rustls::pki_types::{ServerName, UnixTime};
+
+    fn accepted(ca_pem: &str, certificate_pem: &str, host: &str) -> bool {
+        let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(der(ca_pem)).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let name = ServerName::try_from(host.to_owned()).unwrap();
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
+        verifier.verify_server_cert(&der(certificate_pem), &[], &name, &[], now).is_ok()
+    }
+
+    #[test]
+    fn a_certificate_is_good_for_its_hosts_under_its_authority_alone() {
+        let authority = Authority::new().unwrap();
+        let issued = authority.issue("n1", &hosts_of("store.example:4001")).unwrap();
+        let ca = &authority.own().certificate_pem;
+        for host in ["127.0.0.1", "localhost", "::1", "store.example"] {
+            assert!(accepted(ca, &issued.certificate_pem, host), "{host}");
+        }
+        assert!(!accepted(ca, &issued.certificate_pem, "other.example"));
+        let stranger = Authority::new().unwrap();
+        assert!(!accepted(&stranger.own().certificate_pem, &issued.certificate_pem, "127.0.0.1"));
+    }
+
+    #[test]
+    fn certificates_are_made_once_and_then_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let tls = dir.path().join("tls");
+        let (section, new) = own_certificates(&tls, "n1", "0.0.0.0:4001").unwrap();
+        assert!(new);
+        assert!(server_config(&section).is_ok());
+        let before = std::fs::read(&section.cert).unwrap();
+        let (again, new) = own_certificates(&tls, "n1", "0.0.0.0:4001").unwrap();
+        assert!(!new);
+        assert_eq!(std::fs::read(&again.cert).unwrap(), before);
+    }
+
+    #[test]
+    fn files_that_do_not_fit_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, _) = own_certificates(&dir.path().join("a"), "n1", "127.0.0.1:1").unwrap();
+        let (other, _) = own_certificates(&dir.path().join("b"), "n2", "127.0.0.1:1").unwrap();
+        let says = |section: TlsSection| server_config(&section).unwrap_err().to_string();
+
+        let missing = says(TlsSection { cert: "nowhere.pem".into(), ..one.clone() });
+        assert!(missing.contains("nowhere.pem") && missing.contains("tls.cert"), "{missing}");
+        let swapped = says(TlsSection { key: one.cert.clone(), ..one.clone() });
+        assert!(swapped.contains("tls.key"), "{swapped}");
+        let mixed = says(TlsSection { key: other.key, ..one });
+        assert!(mixed.contains("does not go with"), "{mixed}");
+    }
+}
