@@ -20,6 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 enum Act {
     /// Reads one request and writes these bytes.
     Reply(String),
+    /// Reads the head of a request, writes these bytes, and reads nothing more.
+    ReplyToHead(String),
     /// Reads one request and closes.
     ReadAndClose,
     /// Reads one request and says nothing for ever.
@@ -88,12 +90,20 @@ async fn serve(mut stream: DuplexStream, acts: Vec<Act>, requests: Arc<Mutex<Vec
         if matches!(act, Act::Close) {
             return;
         }
+        if let Act::ReplyToHead(bytes) = act {
+            let mut head = Vec::new();
+            while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+            return std::future::pending().await;
+        }
         let Some(request) = read_request(&mut stream).await else { return };
         requests.lock().unwrap().push(request);
         match act {
             Act::Reply(bytes) => stream.write_all(bytes.as_bytes()).await.unwrap(),
             Act::ReadAndHang => std::future::pending().await,
-            Act::ReadAndClose | Act::Close => return,
+            Act::ReadAndClose | Act::Close | Act::ReplyToHead(_) => return,
         }
     }
     // Stays open until the client leaves.
@@ -300,6 +310,18 @@ async fn the_stores_errors_come_with_status_code_message_and_effect() {
         Some(404),
         "a 404 without context is not the store's"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_body_refused_by_its_head_is_a_refusal_and_not_a_deadline() {
+    let body = r#"{"error":"too-large","message":"m","maybe_applied":false}"#;
+    let Act::Reply(refusal) = reply("413 Content Too Large", "", body) else { unreachable!() };
+    let (net, client) = one(vec![accepted([Act::ReplyToHead(refusal)]), accepted([stored()])]);
+    let value = vec![b'v'; 8 << 20];
+    let error = client.put("k", &value, None, WriteOptions::default()).await.unwrap_err();
+    assert_eq!((error.status(), error.effect()), (Some(413), Effect::Never), "{error}");
+    put(&client).await.unwrap();
+    assert_eq!(net.connects().len(), 2, "half a request is left in the first connection");
 }
 
 #[tokio::test(start_paused = true)]

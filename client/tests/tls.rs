@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use quorate_client::{Client, ClientError, ClientOptions, Effect, ReadOptions, TlsTrust};
 use quorate_env::{Network, SystemClock, TokioNetwork};
@@ -27,6 +28,10 @@ fn ca() -> Ca {
 
 /// A server with a certificate for `name`, which answers every request alike.
 async fn serve(ca: &Ca, name: &str) -> u16 {
+    serve_counted(ca, name, Arc::default()).await
+}
+
+async fn serve_counted(ca: &Ca, name: &str, handshakes: Arc<AtomicUsize>) -> u16 {
     let key = KeyPair::generate().unwrap();
     let certificate =
         CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &ca.issuer).unwrap();
@@ -43,6 +48,7 @@ async fn serve(ca: &Ca, name: &str) -> u16 {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
+            handshakes.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
                 let mut request = [0; 4096];
@@ -66,10 +72,12 @@ fn client(port: u16, ca: &Ca) -> Client {
 #[tokio::test]
 async fn gets_over_tls_and_keeps_the_connection() {
     let ca = ca();
-    let client = client(serve(&ca, "127.0.0.1").await, &ca);
+    let handshakes = Arc::new(AtomicUsize::new(0));
+    let client = client(serve_counted(&ca, "127.0.0.1", Arc::clone(&handshakes)).await, &ca);
     for _ in 0..3 {
         assert_eq!(client.get("k", ReadOptions::default()).await.unwrap().values[0].bytes, "v1");
     }
+    assert_eq!(handshakes.load(Ordering::Relaxed), 1);
 }
 
 async fn refusal(port: u16, trusted: &Ca) -> ClientError {

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use bytes::BytesMut;
 use quorate_env::BoxStream;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::response::HeadFacts;
 use super::{MalformedReply, Request, Response};
@@ -73,9 +73,11 @@ impl Connection {
         self.output.clear();
         request.write_to(host, &mut self.output).map_err(ExchangeError::BadRequest)?;
         let (response, keep_alive) = match self.write_output(sent).await {
-            Ok(()) => self.read_response(limits).await?,
-            // A server may refuse a large body while it is still arriving, and close. What it
-            // said before that is better news than the broken pipe.
+            Ok(whole) => {
+                let (response, keep_alive) = self.read_response(limits).await?;
+                (response, keep_alive && whole)
+            }
+            // What a server said before it closed is better news than the broken pipe.
             Err(broken) if *sent => {
                 let (response, _) = self.read_response(limits).await.map_err(|_| broken)?;
                 (response, false)
@@ -110,18 +112,38 @@ impl Connection {
         .await
     }
 
-    async fn write_output(&mut self, sent: &mut bool) -> io::Result<()> {
+    /// Writes the request. False if the other side began to answer before it had all of it: a
+    /// server may refuse a large body by its head and read no further, and without listening
+    /// meanwhile both sides would wait for ever.
+    async fn write_output(&mut self, sent: &mut bool) -> io::Result<bool> {
         *sent |= self.encrypted;
-        let mut rest = self.output.as_slice();
+        let Self { stream, output, input, .. } = self;
+        let mut rest = output.as_slice();
         while !rest.is_empty() {
-            let written = self.stream.write(rest).await?;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            let mut early = [0_u8; 1024];
+            let mut early = ReadBuf::new(&mut early);
+            let written = poll_fn(|context| {
+                let mut stream = Pin::new(&mut *stream);
+                if let Poll::Ready(written) = stream.as_mut().poll_write(context, rest) {
+                    return Poll::Ready(written.map(Some));
+                }
+                stream.poll_read(context, &mut early).map_ok(|()| None)
+            });
+            match written.await? {
+                Some(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Some(written) => {
+                    *sent = true;
+                    rest = &rest[written..];
+                }
+                None if early.filled().is_empty() => return Err(closed("within the request")),
+                None => {
+                    input.extend_from_slice(early.filled());
+                    return Ok(false);
+                }
             }
-            *sent = true;
-            rest = &rest[written..];
         }
-        self.stream.flush().await
+        stream.flush().await?;
+        Ok(true)
     }
 
     async fn read_response(&mut self, limits: Limits) -> Result<(Response, bool), ExchangeError> {
@@ -168,8 +190,12 @@ impl Connection {
     async fn read_some(&mut self) -> io::Result<()> {
         if self.stream.read_buf(&mut self.input).await? == 0 {
             let at = if self.input.is_empty() { "before the reply" } else { "within the reply" };
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("closed {at}")));
+            return Err(closed(at));
         }
         Ok(())
     }
+}
+
+fn closed(at: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, format!("closed {at}"))
 }
