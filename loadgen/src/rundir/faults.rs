@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 /// Whether a fault begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum FaultPhase {
+pub enum FaultEvent {
     /// It begins.
-    Start,
+    Begin,
     /// It is healed.
-    Stop,
+    End,
 }
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRecord {
+    /// Which fault of the run, from 0; its beginning and its end have the same number.
+    pub fault: u64,
+    /// Whether it begins or ends.
+    pub event: FaultEvent,
+    /// What goes wrong.
+    pub kind: String,
+    /// Who is hit.
+    pub targets: Vec<String>,
     /// When, in nanoseconds on the history's clock.
     pub at_ns: u64,
-    /// Which fault of the run, from 0; its start and stop have the same number.
-    pub fault: u64,
-    /// What kind of fault.
-    pub kind: String,
-    /// Whether it begins or ends.
-    pub phase: FaultPhase,
-    /// The nodes it is done to.
-    pub nodes: Vec<String>,
     /// What else there is to it, by kind.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub params: serde_json::Map<String, serde_json::Value>,

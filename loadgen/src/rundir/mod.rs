@@ -17,7 +17,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use faults::{FaultPhase, FaultRecord, write_faults};
+pub use faults::{FaultEvent, FaultRecord, write_faults};
 pub use record::{LoadRecord, Revision, RunRecord, SCHEMA_VERSION};
 pub use utc::{utc_compact, utc_rfc3339};
 pub use writer::IntervalFiles;

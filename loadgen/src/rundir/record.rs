@@ -20,7 +20,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub struct RunRecord {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
-    /// What kind of run it was: `bench` or `chaos`.
+    /// What kind of run it was, such as `bench`.
     pub kind: String,
     /// The run's name, as in its directory.
     pub name: String,

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use quorate_loadgen::rundir::{FAULT_SCHEMA, FaultPhase, FaultRecord, RUN_SCHEMA, Revision};
+use quorate_loadgen::rundir::{FAULT_SCHEMA, FaultEvent, FaultRecord, RUN_SCHEMA, Revision};
 use quorate_loadgen::trust::MachineInfo;
 use quorate_loadgen::{Completion, PlanSettings, RunDirectory, RunOutcome, RunRecord};
 
@@ -69,15 +69,15 @@ fn the_schema_refuses_what_is_not_a_run() {
 fn faults_are_lines_that_follow_their_schema() {
     let directory = tempfile::tempdir().unwrap();
     let run = RunDirectory::at(directory.path()).unwrap();
-    let fault = |at_ns, phase| FaultRecord {
+    let fault = |at_ns, event| FaultRecord {
         at_ns,
         fault: 0,
         kind: "partition".to_owned(),
-        phase,
-        nodes: vec!["n1".to_owned()],
+        event,
+        targets: vec!["n1".to_owned()],
         params: serde_json::Map::new(),
     };
-    let faults = [fault(5, FaultPhase::Start), fault(9, FaultPhase::Stop)];
+    let faults = [fault(5, FaultEvent::Begin), fault(9, FaultEvent::End)];
     run.write_faults(&faults).unwrap();
     let text = fs::read_to_string(run.file("faults.jsonl")).unwrap();
     assert_eq!(text.lines().count(), 2);
