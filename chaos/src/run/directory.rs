@@ -95,7 +95,10 @@ fn write_history(file: &Path, operations: &[Operation]) -> io::Result<()> {
 }
 
 /// The lines of a history, without compression.
-pub(super) fn history_text(operations: &[Operation]) -> Vec<u8> {
+///
+/// # Panics
+/// Never: every operation has a JSON form.
+pub fn history_text(operations: &[Operation]) -> Vec<u8> {
     let mut writer = HistoryWriter::plain(Vec::new());
     for operation in operations {
         writer.write(operation).expect("writing to memory does not fail");
@@ -104,7 +107,10 @@ pub(super) fn history_text(operations: &[Operation]) -> Vec<u8> {
 }
 
 /// The lines of `faults.jsonl`.
-pub(super) fn faults_text(events: &[FaultEvent]) -> String {
+///
+/// # Panics
+/// Never: every event has a JSON form.
+pub fn faults_text(events: &[FaultEvent]) -> String {
     let mut text = String::new();
     for event in events {
         text.push_str(&serde_json::to_string(event).expect("an event has a JSON form"));

@@ -296,7 +296,7 @@ holds = ["no-stale-read"]
             ("says", "sasy", &["x.toml", "sasy", "`says`"][..]),
             ("nodes = 5", "noeds = 5", &["x.toml", "[cluster]", "`nodes`"]),
             ("nodes = 5", "nodes = 2", &["cluster.nodes = 2", "replicas = 3"]),
-            ("clients = 4", "clint = 4", &["[workload]", "`clients`"]),
+            ("clients = 4", "cleints = 4", &["[workload]", "`clients`"]),
             ("kind = \"kill\"", "kind = \"kil\"", &["[[fault]]", "did you mean `kill`"]),
             ("\"latency\"", "\"latncy\"", &["[faults]", "did you mean `latency`"]),
             ("[\"n1\", \"c1\"]", "[\"n1\", \"n9\"]", &["n9", "n1, n2, n3, n4, n5, c1, c2"]),

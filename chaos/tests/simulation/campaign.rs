@@ -1,0 +1,116 @@
+//! Campaigns: the same result from any number of threads, and what is kept of it.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use quorate_chaos::campaign::{
+    CampaignError, CampaignOptions, Entry, Outcome, Progress, Shown, Silent, Summary, quick_seeds, run_campaign,
+};
+use quorate_chaos::run::Provenance;
+use quorate_chaos::scenario::{QUICK_SUITE, Scenario};
+
+use crate::scenario;
+
+/// Last write wins, and yet no write may be lost: fails with every seed.
+const IMPOSSIBLE: &str = "profiles = [\"lww\", \"dynamo\"]\n[workload]\nduration = \"2s\"\nkeys = 2\nthink_time = \"20ms\"\n\
+                          [expect.lww]\nholds = [\"no-lost-write\"]\n[expect.dynamo]\nmust_show = [\"refused\"]\nwithin = 3\n";
+
+fn options(scenario: Scenario, jobs: usize) -> CampaignOptions {
+    CampaignOptions {
+        entries: vec![Entry { argument: scenario.name.clone(), scenario, seeds: 1..=2 }],
+        profiles: None,
+        jobs: NonZeroUsize::new(jobs).unwrap(),
+        out: None,
+        keep_all: false,
+        junit: None,
+        keep_going: true,
+        provenance: Provenance::default(),
+    }
+}
+
+fn run(options: &CampaignOptions) -> Summary {
+    run_campaign(options, &mut Silent).unwrap()
+}
+
+#[test]
+fn the_summary_does_not_depend_on_the_number_of_threads() {
+    let impossible = scenario("impossible", IMPOSSIBLE);
+    let one = run(&options(impossible.clone(), 1));
+    assert_eq!(run(&options(impossible.clone(), 3)), one);
+    assert_eq!(one.exit_code(), 1);
+    assert_eq!((one.rows[0].seeds, one.rows[0].violated, one.rows[1].held), (2, 2, 2));
+    assert_eq!(one.failures[1].reproduce, "quorate chaos run impossible --profile lww --seed 2");
+    assert!(one.failures[0].says.contains("no-lost-write broken"), "{}", one.failures[0].says);
+    let stopped = CampaignOptions { keep_going: false, ..options(impossible, 2) };
+    let stopped = run(&stopped);
+    assert_eq!((stopped.rows.len(), stopped.rows[0].seeds), (1, 1), "ends with the first failure");
+}
+
+#[test]
+fn what_must_be_shown_and_was_not_counts_once_enough_seeds_ran() {
+    let mut options = options(scenario("impossible", IMPOSSIBLE), 2);
+    options.profiles = Some(vec!["dynamo".into()]);
+    let few = run(&options);
+    assert_eq!((few.rows[0].must_show[0].state, few.exit_code()), (Shown::TooFewSeeds, 2));
+    options.entries[0].seeds = 1..=3;
+    let enough = run(&options);
+    assert_eq!((enough.rows[0].must_show[0].state, enough.exit_code()), (Shown::Missing, 1));
+}
+
+#[test]
+fn failures_are_kept_with_all_that_is_needed_to_judge_them() {
+    struct Count(usize, Vec<PathBuf>);
+    impl Progress for Count {
+        fn begins(&mut self, runs: usize) {
+            self.0 = runs;
+        }
+        fn ran(&mut self, outcome: &Outcome) {
+            self.1.extend(outcome.directory.clone());
+        }
+    }
+    let out = tempfile::tempdir().unwrap();
+    let junit = out.path().join("reports/junit.xml");
+    let options = CampaignOptions {
+        out: Some(out.path().join("campaign")),
+        junit: Some(junit.clone()),
+        ..options(scenario("impossible", IMPOSSIBLE), 2)
+    };
+    let mut progress = Count(0, Vec::new());
+    let summary = run_campaign(&options, &mut progress).unwrap();
+    progress.1.sort();
+    let kept: Vec<PathBuf> = (1..=2).map(|s| out.path().join(format!("campaign/impossible/lww/{s}"))).collect();
+    assert_eq!((progress.0, &progress.1), (4, &kept));
+    for file in ["run.json", "scenario.toml", "history.jsonl.zst", "faults.jsonl", "verdict.json"] {
+        assert!(kept[0].join(file).is_file(), "{file}");
+    }
+    let report = quorate_check::check_path(&kept[0], &quorate_check::Options::default());
+    assert!(report.operations > 0, "{report:?}");
+    let junit = std::fs::read_to_string(junit).unwrap();
+    assert_eq!(junit.matches("<failure").count(), 2, "{junit}");
+    assert!(junit.contains("<skipped message=\"not seen, but only 2 of 3 seeds ran\"/>"), "{junit}");
+    let written = std::fs::read_to_string(out.path().join("campaign/summary.json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), serde_json::to_value(&summary).unwrap());
+}
+
+#[test]
+fn a_campaign_of_nothing_is_refused() {
+    let mut options = options(scenario("impossible", IMPOSSIBLE), 1);
+    options.profiles = Some(vec!["quorum".into()]);
+    let error = run_campaign(&options, &mut Silent).unwrap_err();
+    assert!(matches!(error, CampaignError::Nothing(_)), "{error}");
+}
+
+#[test]
+fn every_directed_scenario_holds_for_its_first_seed() {
+    let entries = QUICK_SUITE.iter().map(|name| {
+        let scenario = Scenario::load(name).unwrap();
+        assert!(*quick_seeds(&scenario).end() >= 5);
+        Entry { argument: (*name).to_owned(), scenario, seeds: 1..=1 }
+    });
+    let options = CampaignOptions { entries: entries.collect(), ..options(scenario("impossible", IMPOSSIBLE), 2) };
+    let summary = run(&options);
+    assert_eq!(summary.failures, []);
+    assert_eq!(summary.rows.len(), 8 * 4 + 1);
+    let weak = summary.rows.last().unwrap();
+    assert!(weak.must_show.iter().all(|m| m.state == Shown::Shown), "{weak:?}");
+}

@@ -1,0 +1,42 @@
+//! A node that panics or does not start ends its run as an error, never as silence.
+
+use std::sync::Arc;
+
+use quorate_chaos::run::{RunError, run};
+use quorate_chaos::world::{Seams, SimulatedWorld, WorldError};
+use quorate_cluster::store::{Promise, Write};
+
+use crate::{broken, scenario};
+
+const SHORT: &str = "profiles = [\"dynamo\"]\n[workload]\nduration = \"2s\"\n";
+
+#[test]
+fn a_panic_in_a_node_ends_the_run() {
+    let panic: fn(Vec<Write>, Promise) -> _ = |batch, promise| {
+        assert!(!batch.iter().any(|w| w.key().starts_with(b"d")), "the engine is on fire");
+        (batch, promise)
+    };
+    let seams = Seams { engine: Some(broken::engine(panic, true)), ..Seams::default() };
+    let error = run(&SimulatedWorld, &scenario("panics", SHORT), "dynamo", 1, &seams).unwrap_err();
+    let RunError::World(WorldError::Panicked { message, .. }) = &error else { panic!("{error}") };
+    assert!(message.contains("the engine is on fire"), "{message}");
+}
+
+#[test]
+fn a_node_that_does_not_start_ends_the_run() {
+    let seams = Seams {
+        disk: Some(Arc::new(|node, disk| {
+            if node == "n3" { broken::unreadable(disk, "node.json") } else { disk }
+        })),
+        ..Seams::default()
+    };
+    let error = run(&SimulatedWorld, &scenario("unreadable", SHORT), "dynamo", 1, &seams).unwrap_err();
+    let RunError::World(WorldError::Stopped { message, .. }) = &error else { panic!("{error}") };
+    assert!(message.contains("node.json"), "{message}");
+}
+
+#[test]
+fn a_store_that_the_scenario_does_not_run_is_refused_by_name() {
+    let error = run(&SimulatedWorld, &scenario("short", SHORT), "quorum", 1, &Seams::default()).unwrap_err();
+    assert!(error.to_string().contains("runs dynamo"), "{error}");
+}

@@ -1,0 +1,15 @@
+//! Whole simulated runs: determinism, planted bugs, campaigns, replay.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod broken;
+mod campaign;
+mod determinism;
+mod failures;
+mod planted;
+
+use quorate_chaos::scenario::Scenario;
+
+/// A scenario from the text of its file.
+fn scenario(name: &str, text: &str) -> Scenario {
+    Scenario::from_toml(text, "test", name).unwrap()
+}
