@@ -3,7 +3,9 @@
 //! past(w) is the values in w's context and their pasts. Kept as a sparse vector over chains, as version
 //! vectors are: each write extends a chain whose last write is in its past, or begins one, so that the
 //! past of a write is a prefix of every chain. Clients that read before they write need about as many
-//! chains as there are siblings; a blind write always begins one, and costs nothing else.
+//! chains as there are siblings; a blind write always begins one, and costs nothing else. Where a history
+//! forks, the chain goes on with the branch that lives longest: under last-write-wins most branches die
+//! at once, and one of them in its place would make all pasts grow with every fork.
 
 use std::collections::HashMap;
 
@@ -40,6 +42,8 @@ pub(crate) struct Causality {
     by_value: HashMap<Id, u32>,
     by_op: HashMap<u32, u32>,
     past: Vec<Cover>,
+    /// By write: of those that had read it, the one with the latest descendant; `NONE` if nobody had.
+    heir: Vec<u32>,
     /// By chain, by position from 1: the write.
     chains: Vec<Vec<u32>>,
 }
@@ -51,6 +55,7 @@ impl Causality {
             by_value: HashMap::new(),
             by_op: HashMap::new(),
             past: Vec::new(),
+            heir: Vec::new(),
             chains: Vec::new(),
         };
         for &op in history.of_key(key) {
@@ -67,6 +72,7 @@ impl Causality {
         causality.past.resize(causality.writes.len(), Vec::new());
         let mut entries = 0;
         let mut parents = Vec::new();
+        causality.find_heirs(history);
         for index in 0..u32::try_from(causality.writes.len()).unwrap_or(NONE) {
             entries += causality.link(history, index, &mut parents);
             if entries > ENTRIES_MAX {
@@ -74,6 +80,23 @@ impl Causality {
             }
         }
         Ok(causality)
+    }
+
+    fn find_heirs(&mut self, history: &History) {
+        let count = self.writes.len();
+        self.heir.resize(count, NONE);
+        let mut latest = vec![0; count];
+        let mut parents = Vec::new();
+        for index in (0..u32::try_from(count).unwrap_or(NONE)).rev() {
+            let latest_here = latest[index as usize].max(index);
+            self.parents(history, index, &mut parents);
+            for &parent in &parents {
+                if self.heir[parent as usize] == NONE || latest_here > latest[parent as usize] {
+                    latest[parent as usize] = latest_here;
+                    self.heir[parent as usize] = index;
+                }
+            }
+        }
     }
 
     /// Gives a write its past, and first those of what it had read, which by equal stamps may stand
@@ -128,9 +151,18 @@ impl Causality {
     }
 
     fn extend_chain(&mut self, index: u32, past: &Cover) {
+        let may_follow = |tail: u32| {
+            let heir = self.heir[tail as usize];
+            heir == index || self.writes[heir as usize].chain != NONE
+        };
+        let goes_on = self.heir[index as usize] != NONE;
         let free = past
             .iter()
-            .find(|&&(chain, position)| self.chains[chain as usize].len() == position as usize)
+            .filter(|_| goes_on)
+            .find(|&&(chain, position)| {
+                let members = &self.chains[chain as usize];
+                members.len() == position as usize && members.last().is_some_and(|&tail| may_follow(tail))
+            })
             .map(|&(chain, _)| chain);
         let chain = free.unwrap_or_else(|| {
             self.chains.push(Vec::new());

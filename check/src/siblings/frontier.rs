@@ -39,9 +39,14 @@ impl Frontier {
         }
     }
 
-    /// Nothing in this chain matters any more, until something further in it is demanded.
-    pub(crate) fn forget(&mut self, chain: u32) {
-        self.open.remove(&chain);
+    /// Of this chain, no more than this position is demanded from now on; 0 is nothing.
+    pub(crate) fn relax(&mut self, chain: u32, position: u32) {
+        if let Some(demanded) = self.demanded.get_mut(&chain) {
+            demanded.0 = demanded.0.min(position);
+        }
+        if self.buried.get(&chain).copied().unwrap_or(0) >= position {
+            self.open.remove(&chain);
+        }
     }
 
     /// Whether the cover lacks anything demanded. Costs the length of the cover, not of the frontier.
