@@ -1,0 +1,117 @@
+//! `quorate bench` against a cluster of real processes, and what is left when it ends.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{Running, nodes_of, quorate};
+
+fn run_json(dir: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(dir.join("run.json")).unwrap()).unwrap()
+}
+
+const SHORT: &[&str] = &["bench", "--duration", "2s", "--warmup", "200ms", "--keys", "100", "--rate", "200"];
+const LONG: &[&str] = &["bench", "--duration", "10m", "--warmup", "0s", "--keys", "50", "--rate", "50"];
+
+#[test]
+fn a_short_bench_leaves_a_whole_run_directory() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("run");
+    let out = dir.display().to_string();
+    let ended = quorate(&[SHORT, &["--check", "--out", &out]].concat()).with(0);
+    for part in ["get", "put", "p99.9", "svc p50", "trust: ", "checked: valid", "report.html"] {
+        assert!(ended.stdout.contains(part), "`{part}` is not in {ended:#?}");
+    }
+    assert!(!ended.stdout.contains('\u{1b}'), "colours on something that is no terminal");
+
+    let record = run_json(&dir);
+    let schema: Value = serde_json::from_str(quorate_loadgen::rundir::RUN_SCHEMA).unwrap();
+    let errors: Vec<String> =
+        jsonschema::validator_for(&schema).unwrap().iter_errors(&record).map(|e| e.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(record["command_line"][1], "bench");
+    assert_eq!(record["config"]["store"]["durability"], "commit");
+    let ok = |op: &str| record["results"]["ops"][op]["ok"].as_u64().unwrap();
+    assert!(ok("get") > 100 && ok("put") > 100, "{record}");
+
+    for file in ["latency.hlog", "timeseries.csv", "history.jsonl.zst", "verdict.json", "nodes/n1.log"] {
+        assert!(std::fs::metadata(dir.join(file)).unwrap().len() > 0, "{file}");
+    }
+    let page = std::fs::metadata(dir.join("report.html")).unwrap().len();
+    assert!((5_000..500_000).contains(&page), "{page} bytes");
+    assert!(!dir.join("cluster").exists(), "data and keys are removed");
+
+    // The other commands read what the bench wrote.
+    assert!(quorate(&["check", &out]).with(0).stdout.contains("valid"));
+    std::fs::remove_file(dir.join("report.html")).unwrap();
+    assert!(quorate(&["report", &out]).with(0).stdout.contains("put"));
+    assert!(dir.join("report.html").exists());
+}
+
+#[test]
+fn json_is_the_run_record_and_a_closed_loop_is_one() {
+    let parent = TempDir::new().unwrap();
+    let out = parent.path().join("run").display().to_string();
+    let words = [
+        "bench",
+        "--duration",
+        "1s",
+        "--warmup",
+        "0s",
+        "--keys",
+        "20",
+        "--clients",
+        "2",
+        "--json",
+        "--out",
+        &out,
+    ];
+    let record = quorate(&words).with(0).json();
+    assert_eq!(record, run_json(Path::new(&out)));
+    assert_eq!(record["loop"], "closed");
+    assert_eq!(record["offered_per_s"], Value::Null);
+}
+
+#[test]
+fn an_interrupted_bench_keeps_what_it_has_and_stops_its_nodes() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("run");
+    let out = dir.display().to_string();
+    let mut bench = Running::start(&[LONG, &["--out", &out]].concat());
+    bench.wait_for("measure");
+    let nodes = nodes_of(&dir.join("cluster"));
+    assert_eq!(nodes.len(), 3);
+    bench.signal(Signal::INT);
+    let ended = bench.end().with(2);
+    assert!(ended.stdout.contains("interrupted"), "{ended:#?}");
+    assert_eq!(run_json(&dir)["interrupted"], true);
+    assert!(nodes.iter().all(|node| node.is_gone()));
+    assert!(!dir.join("cluster").exists());
+}
+
+#[test]
+fn nodes_are_gone_when_their_harness_was_killed() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("run");
+    let out = dir.display().to_string();
+    let mut bench = Running::start(&[LONG, &["--out", &out]].concat());
+    bench.wait_for("measure");
+    let nodes = nodes_of(&dir.join("cluster"));
+    bench.signal(Signal::KILL);
+    assert_eq!(bench.end().code, None, "killed by a signal");
+    for node in nodes {
+        assert!(node.is_gone(), "node with pid {} outlived its harness", node.pid);
+    }
+}
+
+#[test]
+fn a_target_that_does_not_answer_is_no_measurement() {
+    let parent = TempDir::new().unwrap();
+    let out = parent.path().join("run").display().to_string();
+    quorate(&["bench", "--target", "http://127.0.0.1:1", "--out", &out]).refused(&["target", "127.0.0.1:1"]);
+    quorate(&["bench", "--target", "etcd", "--out", &out]).refused(&["etcd", "not in this version"]);
+}

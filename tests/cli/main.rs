@@ -1,0 +1,11 @@
+//! Drives the built program as its users do: words in, exit code and output out.
+//!
+//! One binary with modules inside: each test binary costs a link.
+
+mod bad_input;
+mod bench;
+mod chaos;
+mod check;
+mod cluster;
+mod harness;
+mod usage;
