@@ -93,15 +93,17 @@ impl Director {
             let count = self.down.entry(node.clone()).or_default();
             *count += 1;
             if *count == 1 {
-                sim.crash(node.as_str());
-                if let Some(disk) = self.nodes.disks.get(node) {
-                    disk.kill();
+                if let Some(host) = self.nodes.get(node) {
+                    host.network.set_crashing(true);
+                    sim.crash(node.as_str());
+                    host.network.set_crashing(false);
+                    host.disk.kill();
                 }
             }
             if cuts_power
-                && let (Some(disk), Some(random)) = (self.nodes.disks.get(node), self.disk_random.get_mut(node))
+                && let (Some(host), Some(random)) = (self.nodes.get(node), self.disk_random.get_mut(node))
             {
-                disk.power_cut(random);
+                host.disk.power_cut(random);
             }
         }
         if cuts_power {
@@ -144,9 +146,9 @@ impl Director {
     }
 
     fn set_disk_speed(&self, node: &str) {
-        if let Some(disk) = self.nodes.disks.get(node) {
+        if let Some(host) = self.nodes.get(node) {
             let slow = self.slow.get(node).copied().unwrap_or_default();
-            disk.set_sync_latency(SYNC_LATENCY + slow);
+            host.disk.set_sync_latency(SYNC_LATENCY + slow);
         }
     }
 

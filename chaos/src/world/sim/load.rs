@@ -142,7 +142,7 @@ fn client(nodes: &[String], deadline: Duration) -> Result<Client, WorldError> {
         .map(|node| format!("http://{node}:{API_PORT}").parse::<NodeUrl>())
         .collect::<Result<_, _>>()
         .map_err(|e| set_up(&e))?;
-    let net: Arc<dyn Network> = Arc::new(SimNetwork);
+    let net: Arc<dyn Network> = Arc::new(SimNetwork::default());
     Client::new(net, urls, None, ClientOptions { deadline, ..ClientOptions::default() }).map_err(|e| set_up(&e))
 }
 

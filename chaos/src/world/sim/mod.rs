@@ -23,7 +23,6 @@ pub(crate) use node::members;
 
 use self::director::Director;
 use self::load::Stage;
-use self::node::NodeHosts;
 use self::panics::PanicWatch;
 use super::{Play, Played, World, WorldError};
 use crate::workload::Recorder;
@@ -69,7 +68,7 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
         .build();
     let recorder = Recorder::new();
     let stage = Stage::default();
-    let nodes = NodeHosts::start(&mut sim, play, random)?;
+    let nodes = node::start(&mut sim, play, random)?;
     load::start(&mut sim, play, random, &recorder, &stage)?;
     let mut director = Director::new(play, random, nodes);
     loop {

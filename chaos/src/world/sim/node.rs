@@ -41,52 +41,57 @@ pub(crate) fn members(scenario: &Scenario) -> Result<Vec<Member>, String> {
         .collect()
 }
 
-/// The disks of all nodes.
-pub(super) struct NodeHosts {
-    pub(super) disks: BTreeMap<String, SimulatedDisk>,
+/// What of each node outlives its crashes.
+#[derive(Clone, Default)]
+pub(super) struct NodeHost {
+    pub(super) disk: SimulatedDisk,
+    pub(super) network: SimNetwork,
 }
 
-impl NodeHosts {
-    /// Registers a host for every node; they start with the first tick.
-    pub(super) fn start(sim: &mut turmoil::Sim<'_>, play: &Play<'_>, random: Random) -> Result<Self, WorldError> {
-        let members = members(play.scenario).map_err(WorldError::SetUp)?;
-        let mut disks = BTreeMap::new();
-        for member in &members {
-            let name = member.id.to_string();
-            let section = NodeSection {
-                id: member.id,
-                listen: member.api.clone(),
-                peer_listen: member.peer.clone(),
-                data_dir: String::new(),
-                capacity: member.capacity,
-                zone: member.zone.clone(),
-                seeds: Vec::new(),
-                token_key_file: None,
-            };
-            let config = Config::new(section, None, play.store.clone(), members.clone())
-                .map_err(|e| WorldError::SetUp(e.to_string()))?;
-            let disk = SimulatedDisk::new();
-            disk.set_sync_latency(SYNC_LATENCY);
-            let host = Host { config, disk: disk.clone(), random: random.child(&name), seams: play.seams.clone() };
-            sim.host(name.as_str(), move || host.clone().run());
-            disks.insert(name, disk);
-        }
-        Ok(Self { disks })
+/// All nodes, by name.
+pub(super) type NodeHosts = BTreeMap<String, NodeHost>;
+
+/// Registers a host for every node; they start with the first tick.
+pub(super) fn start(sim: &mut turmoil::Sim<'_>, play: &Play<'_>, random: Random) -> Result<NodeHosts, WorldError> {
+    let members = members(play.scenario).map_err(WorldError::SetUp)?;
+    let mut nodes = NodeHosts::new();
+    for member in &members {
+        let name = member.id.to_string();
+        let section = NodeSection {
+            id: member.id,
+            listen: member.api.clone(),
+            peer_listen: member.peer.clone(),
+            data_dir: String::new(),
+            capacity: member.capacity,
+            zone: member.zone.clone(),
+            seeds: Vec::new(),
+            token_key_file: None,
+        };
+        let config = Config::new(section, None, play.store.clone(), members.clone())
+            .map_err(|e| WorldError::SetUp(e.to_string()))?;
+        let node = NodeHost::default();
+        node.disk.set_sync_latency(SYNC_LATENCY);
+        let host = Host { config, node: node.clone(), random: random.child(&name), seams: play.seams.clone() };
+        sim.host(name.as_str(), move || host.clone().run());
+        nodes.insert(name, node);
     }
+    Ok(nodes)
 }
 
 #[derive(Clone)]
 struct Host {
     config: Config,
-    disk: SimulatedDisk,
+    node: NodeHost,
     random: Random,
     seams: Seams,
 }
 
 impl Host {
     async fn run(self) -> turmoil::Result {
+        // Declared first, so that it is dropped last.
+        let _closes_last = self.node.network.guard();
         let name = self.config.node.id.to_string();
-        let mut disk = self.disk.mount();
+        let mut disk = self.node.disk.mount();
         if let Some(wrap) = &self.seams.disk {
             disk = wrap(&name, disk);
         }
@@ -97,7 +102,7 @@ impl Host {
             }
             None => None,
         };
-        let env = Env { net: Arc::new(SimNetwork), clock: Arc::new(SimClock), random: self.random, disk };
+        let env = Env { net: Arc::new(self.node.network.clone()), clock: Arc::new(SimClock), random: self.random, disk };
         let node = Node::start(NodeParts { config: self.config, env, engine, tls: None }).await?;
         node.run().await?;
         Err(format!("node {name} ended by itself").into())
