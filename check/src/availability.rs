@@ -117,3 +117,65 @@ pub fn unavailable(
     }
     violations
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::{Window, by_window, unavailable};
+    use crate::history::Function;
+    use crate::report::{Kind, Report, Verdict};
+    use crate::testing::history;
+
+    fn window(name: &str, start_ns: u64, end_ns: u64) -> Window {
+        Window { name: name.to_owned(), start_ns, end_ns }
+    }
+
+    #[test]
+    fn each_window_counts_what_was_called_in_it() {
+        let history = history(
+            "1 put a 0-10
+             2 put b 100-?
+             3 put! c 110-120
+             1 put d 150-180
+             1 get d 190-195
+             1 get d 200-210
+             9 get d 150-155 node=n1
+             9 get d 500-510 final",
+        );
+        let reports =
+            by_window(&history, &[window("calm", 0, 100), window("cut", 100, 200), window("end", 300, 900)]);
+        let puts = reports[0].operations[&Function::Put];
+        assert_eq!((puts.ok, puts.fail, puts.info, puts.longest_gap_ns), (1, 0, 0, 90));
+        let puts = reports[1].operations[&Function::Put];
+        assert_eq!((puts.ok, puts.fail, puts.info, puts.longest_gap_ns), (1, 1, 1, 80));
+        assert!((puts.success_ratio - 1.0 / 3.0).abs() < 1e-9);
+        let gets = reports[1].operations[&Function::Get];
+        assert_eq!((gets.ok, gets.longest_gap_ns), (1, 95), "raw copies do not count");
+        assert!(reports[2].operations.is_empty(), "final reads do not count");
+        let text = serde_json::to_string(&reports[1]).unwrap();
+        assert!(
+            text.starts_with(r#"{"name":"cut","start_ns":100,"end_ns":200,"operations":{"get":{"#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn only_what_was_owed_an_answer_is_unavailable() {
+        let history = history("1 put a 0-10\n 2 put b 100-?\n 3 put! c 110-120\n 4 get! - 130-140");
+        let owed = |number: usize, entry: &crate::history::Entry| {
+            assert!(number > 0, "what succeeded is not asked about");
+            (entry.f() == Function::Put && entry.invoke_ns() >= 110).then(|| "node n1 was up".to_owned())
+        };
+        let violations = unavailable(&history, owed);
+        assert_eq!((violations.len(), violations[0].operations.as_slice()), (1, [2].as_slice()));
+        expect_test::expect![
+            "the put of c by process 3 (110 ns to 120 ns, failed) did not succeed, although node n1 was up"
+        ]
+        .assert_eq(&violations[0].says);
+        let mut report = Report::error("none");
+        (report.verdict, report.model) = (Verdict::Valid, Some(crate::Model::Siblings));
+        report.include(violations);
+        assert_eq!((report.verdict, report.count(Kind::Unavailable)), (Verdict::Invalid, 1));
+    }
+}

@@ -12,6 +12,9 @@ mod read;
 mod value;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use compact::{Entry, History, HistoryBuilder};
 pub use error::{HistoryError, LineError};
 pub use operation::{Argument, Function, Operation, Outcome};

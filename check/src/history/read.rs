@@ -91,7 +91,7 @@ fn read_line(bytes: &[u8], builder: &mut HistoryBuilder) -> Result<(), LineError
     };
     match serde_json::from_str::<Operation>(text) {
         Ok(operation) => builder.push(&operation),
-        Err(error) if error.is_eof() && !whole => Err(LineError::Truncated),
+        Err(_) if !whole && ends_inside(text) => Err(LineError::Truncated),
         Err(_) if is_not_a_client(text) => {
             builder.skip();
             Ok(())
@@ -103,6 +103,11 @@ fn read_line(bytes: &[u8], builder: &mut HistoryBuilder) -> Result<(), LineError
             Err(LineError::Json(format!("{message} (column {})", error.column())))
         }
     }
+}
+
+/// Whether the text is the beginning of a JSON value and not the end of it.
+fn ends_inside(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_err_and(|error| error.is_eof())
 }
 
 /// Whether the line is about something other than a client: its process is a name.

@@ -280,3 +280,50 @@ fn a_search_over_budget_is_unknown_and_says_so() {
     assert_eq!(report.verdict, Verdict::Unknown, "{report:#?}");
     assert!(report.not_judged[0].why.contains("gave up after 50"), "{:?}", report.not_judged);
 }
+
+/// The smallest shift of all gets' calls that brute force finds legal, and the definite bounds counted
+/// by nested loops.
+#[test]
+fn the_distance_from_linearizable_agrees_with_its_definitions() {
+    let mix = Mix { unique: true, cas: false, deletes: false, stamps: 12, back_to_back: false };
+    let mut measured = 0;
+    for seed in 0..20_000 {
+        let history = random(seed, mix);
+        let report = check(&history, &Options::default());
+        if report.count(Kind::Phantom) > 0 || report.verdict != Verdict::Invalid {
+            continue;
+        }
+        measured += 1;
+        let ops = operations(&history, 0, |_| false);
+        let shifted = |delta: i64| -> Vec<Op> {
+            let shift = |op: &Op| if matches!(op.step, Step::Read(_)) { op.call - delta } else { op.call };
+            // Each its own process: with calls moved back, a process's operations overlap.
+            (0..).zip(&ops).map(|(process, op)| Op { call: shift(op), process, ..*op }).collect()
+        };
+        let delta = (0..200).find(|&delta| brute_force(&shifted(delta), NOT_FOUND, 0));
+        let staleness = report.staleness.unwrap();
+        let measured_ns = staleness.delta_ms_max.map(|ms| (ms * 1e6).round() as i64);
+        assert_eq!(measured_ns, delta, "seed {seed}: {ops:?}");
+
+        let write_ret = |value: u32| {
+            ops.iter().find(|op| op.step == Step::Write(value)).map_or(i64::MIN, |write| write.ret)
+        };
+        let behind = |get: &Op, value: u32| {
+            let between = |op: &&Op| {
+                matches!(op.step, Step::Write(_)) && op.call > write_ret(value) && op.ret < get.call
+            };
+            ops.iter().filter(between).count() as u64
+        };
+        let gets: Vec<u64> = ops
+            .iter()
+            .filter_map(|op| match op.step {
+                Step::Read(value) => Some(behind(op, value)),
+                Step::Write(_) | Step::Cas(..) => None,
+            })
+            .collect();
+        assert_eq!(staleness.k_at_least, gets.iter().max().map(|most| most + 1), "seed {seed}: {ops:?}");
+        let stale = gets.iter().filter(|&&behind| behind > 0).count();
+        assert_eq!(report.count(Kind::Stale), stale as u64, "seed {seed}: {ops:?}");
+    }
+    assert!(measured > 3_000, "{measured}");
+}
