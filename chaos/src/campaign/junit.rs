@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::{Outcome, Shown, Summary};
 
 pub(super) fn render(summary: &Summary, outcomes: &[Outcome]) -> String {
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"quorate chaos\">\n");
+    let mut xml =
+        String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"quorate chaos\">\n");
     for row in &summary.rows {
         let unshown = row.must_show.iter().filter(|m| m.state == Shown::Missing).count() as u64;
         // Writing to a string does not fail.
@@ -28,7 +29,10 @@ pub(super) fn render(summary: &Summary, outcomes: &[Outcome]) -> String {
                 Shown::Shown => String::new(),
                 Shown::Missing => format!("<failure message=\"not seen in {} seeds\"/>", row.seeds),
                 Shown::TooFewSeeds => {
-                    format!("<skipped message=\"not seen, but only {} of {} seeds ran\"/>", row.seeds, shown.within)
+                    format!(
+                        "<skipped message=\"not seen, but only {} of {} seeds ran\"/>",
+                        row.seeds, shown.within
+                    )
                 }
             };
             let _ = writeln!(xml, "    <testcase name=\"must show {}\">{body}</testcase>", shown.sight);
@@ -40,15 +44,18 @@ pub(super) fn render(summary: &Summary, outcomes: &[Outcome]) -> String {
 }
 
 fn case(xml: &mut String, summary: &Summary, outcome: &Outcome) {
-    let failure = summary.failures.iter().find(|f| {
-        f.seed == outcome.seed && f.scenario == outcome.scenario && f.profile == outcome.profile
-    });
+    let failure = summary
+        .failures
+        .iter()
+        .find(|f| f.seed == outcome.seed && f.scenario == outcome.scenario && f.profile == outcome.profile);
     let body = match (failure, &outcome.result) {
         (Some(failure), result) => {
             let tag = if result.is_ok() { "failure" } else { "error" };
             format!("<{tag} message=\"{}\">{}</{tag}>", escape(&failure.says), escape(&failure.reproduce))
         }
-        (None, Ok(verdict)) if !verdict.not_judged.is_empty() && verdict.verdict != quorate_check::Verdict::Valid => {
+        (None, Ok(verdict))
+            if !verdict.not_judged.is_empty() && verdict.verdict != quorate_check::Verdict::Valid =>
+        {
             format!("<skipped message=\"{}\"/>", escape(&verdict.not_judged[0].why))
         }
         (None, _) => String::new(),

@@ -124,7 +124,10 @@ struct Task<'a> {
 ///
 /// # Errors
 /// If there is nothing to run, or a directory cannot be written. A failed run is no error.
-pub fn run_campaign(options: &CampaignOptions, progress: &mut dyn Progress) -> Result<Summary, CampaignError> {
+pub fn run_campaign(
+    options: &CampaignOptions,
+    progress: &mut dyn Progress,
+) -> Result<Summary, CampaignError> {
     let tasks = tasks(options);
     if tasks.is_empty() {
         return Err(CampaignError::Nothing(options.profiles.clone().unwrap_or_default()));
@@ -235,7 +238,10 @@ fn write_file(file: &std::path::Path, text: &str) -> Result<(), DirectoryError> 
 #[must_use]
 pub fn quick_seeds(scenario: &Scenario) -> RangeInclusive<u64> {
     let stores = scenario.stores().unwrap_or_default();
-    let most = stores.iter().map(|s| scenario.expect.must_show_for(&s.name)).filter(|(sights, _)| !sights.is_empty());
+    let most = stores
+        .iter()
+        .map(|s| scenario.expect.must_show_for(&s.name))
+        .filter(|(sights, _)| !sights.is_empty());
     1..=most.map(|(_, within)| within).max().unwrap_or(QUICK_SEEDS)
 }
 

@@ -122,7 +122,8 @@ impl Summary {
     /// not; else 2 if something could not be judged or too few seeds were run; else 0.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let must_show = |state| self.rows.iter().flat_map(|row| &row.must_show).any(|shown| shown.state == state);
+        let must_show =
+            |state| self.rows.iter().flat_map(|row| &row.must_show).any(|shown| shown.state == state);
         if !self.failures.is_empty() || must_show(Shown::Missing) {
             1
         } else if self.rows.iter().any(|row| row.unknown > 0) || must_show(Shown::TooFewSeeds) {
@@ -137,7 +138,8 @@ impl Row {
     fn new(entries: &[Entry], outcome: &Outcome) -> Self {
         let scenario = entries.iter().map(|e| &e.scenario).find(|s| s.name == outcome.scenario);
         let (sights, within) = scenario.map(|s| s.expect.must_show_for(&outcome.profile)).unwrap_or_default();
-        let must_show = |sight| MustShow { sight, seen: 0, within, first_seed: None, state: Shown::TooFewSeeds };
+        let must_show =
+            |sight| MustShow { sight, seen: 0, within, first_seed: None, state: Shown::TooFewSeeds };
         Self {
             scenario: outcome.scenario.clone(),
             profile: outcome.profile.clone(),

@@ -19,11 +19,11 @@ use super::Column;
 use crate::fault::{Span, Timeline};
 use crate::workload::{ERROR_FIELD, HOST_FIELD, STATUS_FIELD};
 
-/// How long a fault must be over before success is owed again: a request that hangs on a dead
-/// connection lasts `request`, the next attempt to reach a suspected peer waits `probe`, and its
-/// connection takes up to `connect`.
+/// How long a fault must be over before success is owed again: a call that hangs on a dead
+/// connection is noticed after `hand_over`, the next attempt to reach the peer waits `probe`, and
+/// its connection takes up to `connect`.
 fn settle_ns(timing: &Timing) -> u64 {
-    u64::try_from((timing.request + timing.probe + timing.connect).as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from((timing.hand_over + timing.probe + timing.connect).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What a put must find in order.
@@ -105,9 +105,8 @@ pub fn judge_availability(
 ) -> (Availability, Vec<Violation>) {
     let mut seen = Availability { windows: by_window(history, windows), ..Availability::default() };
     let status = |op: &Operation| op.extra.get(STATUS_FIELD).and_then(serde_json::Value::as_u64);
-    let is_owed = |op: &Operation| {
-        op.f == Function::Put && !matches!(status(op), Some(409 | 507)) && owed.is_owed(op)
-    };
+    let is_owed =
+        |op: &Operation| op.f == Function::Put && !matches!(status(op), Some(409 | 507)) && owed.is_owed(op);
     for put in operations.iter().filter(|op| op.f == Function::Put) {
         seen.puts += 1;
         let succeeded = put.outcome == Outcome::Ok;
@@ -195,7 +194,11 @@ mod tests {
             (false, "dynamo", partition, &["n1"], "n1", 31),
             (true, "dynamo", partition, &["n1"], "n1", 40),
         ] {
-            assert_eq!(is_owed(profile, kind, targets, via, at_s), owed, "{profile} {kind} {targets:?} {via} {at_s}");
+            assert_eq!(
+                is_owed(profile, kind, targets, via, at_s),
+                owed,
+                "{profile} {kind} {targets:?} {via} {at_s}"
+            );
         }
     }
 }

@@ -8,7 +8,9 @@ use quorate_check::{Kind, Model, NotJudged, Options, Report, Verdict, Violation,
 use quorate_cluster::config::{Conflict, StoreDefinition, Timing};
 use serde::{Deserialize, Serialize};
 
-use super::{Availability, FaultClass, Owed, Promise, Property, Sight, fault_classes, judge_availability, promise};
+use super::{
+    Availability, FaultClass, Owed, Promise, Property, Sight, fault_classes, judge_availability, promise,
+};
 use crate::fault::{Plan, Timeline};
 use crate::scenario::Scenario;
 use crate::workload::Rest;
@@ -59,7 +61,10 @@ pub struct RunVerdict {
     pub rest: Rest,
     /// How puts fared.
     pub availability: Availability,
-    /// What was broken, whether it was promised or not, at most ten of a kind.
+    /// How many violations of each kind there are, promised or not.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub violation_counts: BTreeMap<String, u64>,
+    /// What was broken, promised or not, at most ten of a kind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub violations: Vec<Violation>,
     /// What could not be judged, and why.
@@ -103,8 +108,13 @@ pub fn judge(
         .iter()
         .map(|&property| {
             let restless = property == Property::Converged && matches!(played.rest, Rest::NotReached(_));
-            let broken = found.violations.iter().filter(|v| property.is_broken_by(v)).count() + usize::from(restless);
-            let promise = if demanded.contains(&property) { Promise::Holds } else { promise(store, property, &classes) };
+            let broken =
+                found.violations.iter().filter(|v| property.is_broken_by(v)).count() + usize::from(restless);
+            let promise = if demanded.contains(&property) {
+                Promise::Holds
+            } else {
+                promise(store, property, &classes)
+            };
             PropertyVerdict { property, promise, broken: broken as u64 }
         })
         .collect();
@@ -124,6 +134,7 @@ pub fn judge(
         operations: played.operations.len(),
         rest: played.rest.clone(),
         availability,
+        violation_counts: found.counts(),
         violations: found.listed(),
         not_judged: found.not_judged,
     })
@@ -173,7 +184,8 @@ impl Found {
     /// key, so how old a get was is a question for the register; that concurrent writes are lost
     /// is still one of what writers had read.
     fn check(&mut self, history: &History, store: &StoreDefinition) {
-        let options = |model| Options { model: Some(model), violations_max: usize::MAX, ..Options::default() };
+        let options =
+            |model| Options { model: Some(model), violations_max: usize::MAX, ..Options::default() };
         let siblings = check(history, &options(Model::Siblings));
         match store.conflict {
             Conflict::Siblings => self.take(siblings, |_| true),
@@ -181,10 +193,13 @@ impl Found {
                 // An update that a later get shows again was merely read too early, which the register
                 // judges by time.
                 self.take(siblings, |v| {
-                    !matches!(v.kind, Kind::Stale | Kind::Session | Kind::FalseSibling) && v.lasting != Some(false)
+                    !matches!(v.kind, Kind::Stale | Kind::Session | Kind::FalseSibling)
+                        && v.lasting != Some(false)
                 });
                 let register = check(history, &options(Model::Register));
-                self.take(register, |v| matches!(v.kind, Kind::Stale | Kind::NotLinearizable | Kind::Session));
+                self.take(register, |v| {
+                    matches!(v.kind, Kind::Stale | Kind::NotLinearizable | Kind::Session)
+                });
             }
         }
     }
@@ -203,10 +218,20 @@ impl Found {
     fn seen(&self, availability: &Availability) -> BTreeMap<String, u64> {
         let count = |sight: &Sight| match sight.kind() {
             // One that a later get no longer shows was only read too early.
-            Some(kind) => self.violations.iter().filter(|v| v.kind == kind && v.lasting != Some(false)).count() as u64,
+            Some(kind) => {
+                self.violations.iter().filter(|v| v.kind == kind && v.lasting != Some(false)).count() as u64
+            }
             None => availability.refused,
         };
         Sight::ALL.iter().map(|s| (s.as_str().to_owned(), count(s))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for violation in &self.violations {
+            *counts.entry(violation.kind.name().to_owned()).or_default() += 1;
+        }
+        counts
     }
 
     fn listed(&self) -> Vec<Violation> {
@@ -220,4 +245,3 @@ impl Found {
         short
     }
 }
-

@@ -178,7 +178,10 @@ pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClas
         return Promise::Shows;
     }
     let column = Column::of(store);
-    if column == Column::LastWriteWins && property == Property::NoStaleRead && store.r() + store.w() <= store.n() {
+    if column == Column::LastWriteWins
+        && property == Property::NoStaleRead
+        && store.r() + store.w() <= store.n()
+    {
         // The profile has overlapping quorums; a store of its own may not.
         return Promise::Shows;
     }
@@ -194,7 +197,8 @@ pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClas
         b'S' => 2,
         _ => 3,
     };
-    let weakest = classes.iter().filter_map(|class| cells.as_bytes().get(*class as usize)).map(|&l| weakness(l)).max();
+    let weakest =
+        classes.iter().filter_map(|class| cells.as_bytes().get(*class as usize)).map(|&l| weakness(l)).max();
     match weakest {
         Some(0) => Promise::Holds,
         Some(2) => Promise::Shows,
@@ -213,9 +217,11 @@ pub fn fault_classes(plan: &Plan, store: &StoreDefinition) -> Vec<FaultClass> {
     let forgets_on_kill = store.engine == EngineKind::Memory || store.durability == Durability::Memory;
     for fault in &plan.faults {
         let class = match fault.kind {
-            FaultKind::Partition | FaultKind::Hold | FaultKind::OneWay | FaultKind::Latency | FaultKind::SlowNode => {
-                FaultClass::Network
-            }
+            FaultKind::Partition
+            | FaultKind::Hold
+            | FaultKind::OneWay
+            | FaultKind::Latency
+            | FaultKind::SlowNode => FaultClass::Network,
             FaultKind::Kill | FaultKind::Restart => {
                 losses += if forgets_on_kill { fault.targets.len() } else { 0 };
                 FaultClass::Kill
@@ -282,7 +288,10 @@ mod tests {
             assert_eq!(cell(profile, Property::NoLostWrite, &[TwoLosses]), Shows);
         }
         let stale = Property::NoStaleRead;
-        assert_eq!((cell("always-write", stale, &[Calm]), cell("always-write", stale, &[Network])), (May, Shows));
+        assert_eq!(
+            (cell("always-write", stale, &[Calm]), cell("always-write", stale, &[Network])),
+            (May, Shows)
+        );
         assert_eq!((cell("dynamo", stale, &[Calm]), cell("dynamo", stale, &[Network])), (Holds, Shows));
         for class in [Network, Kill, Clock, Membership, OneLoss] {
             assert_eq!(cell("quorum", stale, &[class]), Holds);

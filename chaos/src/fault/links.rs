@@ -114,7 +114,8 @@ impl LinkTable {
     }
 
     fn touch(&mut self, from: &str, to: &str) -> &mut Counts {
-        let pair = if from < to { (from.to_owned(), to.to_owned()) } else { (to.to_owned(), from.to_owned()) };
+        let pair =
+            if from < to { (from.to_owned(), to.to_owned()) } else { (to.to_owned(), from.to_owned()) };
         if !self.touched.contains_key(&pair) {
             let before = self.state(from, to);
             self.touched.insert(pair, before);

@@ -172,9 +172,15 @@ impl FaultSpec {
             );
         }
         if self.lasts.is_zero() && self.kind != FaultKind::Restart {
-            return bad("fault.for", &"0s", &format!("say how long the {} lasts, such as for = \"5s\"", self.kind));
+            return bad(
+                "fault.for",
+                &"0s",
+                &format!("say how long the {} lasts, such as for = \"5s\"", self.kind),
+            );
         }
-        if self.kind.is_slowness() && (self.add < Duration::from_millis(1) || self.add > Duration::from_secs(60)) {
+        if self.kind.is_slowness()
+            && (self.add < Duration::from_millis(1) || self.add > Duration::from_secs(60))
+        {
             return bad("fault.add", &format_duration(self.add), "choose 1ms to 60s");
         }
         if let Targets::Names(names) = &self.targets {
@@ -183,10 +189,18 @@ impl FaultSpec {
             }
             for name in names {
                 if !hosts.contains(name) {
-                    return bad("fault.targets", name, &format!("no such host; there are {}", hosts.join(", ")));
+                    return bad(
+                        "fault.targets",
+                        name,
+                        &format!("no such host; there are {}", hosts.join(", ")),
+                    );
                 }
                 if self.kind.is_on_nodes() && name.starts_with('c') {
-                    return bad("fault.targets", name, &format!("{} hits nodes, not the clients' hosts", self.kind));
+                    return bad(
+                        "fault.targets",
+                        name,
+                        &format!("{} hits nodes, not the clients' hosts", self.kind),
+                    );
                 }
             }
         }

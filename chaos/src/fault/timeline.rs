@@ -43,8 +43,9 @@ impl Timeline {
     /// Whether `node` ran, on a disk of normal speed, all through `span`.
     #[must_use]
     pub fn is_up(&self, node: &str, span: Span) -> bool {
-        self.active(span)
-            .all(|effects| !effects.down.iter().any(|n| n == node) && !effects.slow_disks.iter().any(|(n, _)| n == node))
+        self.active(span).all(|effects| {
+            !effects.down.iter().any(|n| n == node) && !effects.slow_disks.iter().any(|(n, _)| n == node)
+        })
     }
 
     /// Whether messages went both ways between two hosts, at normal speed, all through `span`.
@@ -56,12 +57,6 @@ impl Timeline {
                 .iter()
                 .any(|(from, to, _)| (from == one && to == other) || (from == other && to == one))
         })
-    }
-
-    /// Whether any fault was active within `span`.
-    #[must_use]
-    pub fn is_calm(&self, span: Span) -> bool {
-        self.active(span).next().is_none()
     }
 
     fn active(&self, span: Span) -> impl Iterator<Item = &Effects> {
@@ -90,7 +85,10 @@ mod tests {
         };
         let plan = Plan { faults: vec![fault(FaultKind::OneWay, 10, 20), fault(FaultKind::Kill, 30, 40)] };
         let timeline = Timeline::new(&plan, &names(&["n1", "n2", "n3"]), &names(&["c1"]), 1_000_000, 0);
-        let span = |from_ms: u64, until_ms: u64| Span { from_ns: from_ms * 1_000_000, until_ns: until_ms * 1_000_000 };
+        let span = |from_ms: u64, until_ms: u64| Span {
+            from_ns: from_ms * 1_000_000,
+            until_ns: until_ms * 1_000_000,
+        };
         assert!(timeline.is_linked("n1", "n2", span(1, 10)));
         assert!(!timeline.is_linked("n1", "n2", span(5, 11)));
         assert!(!timeline.is_linked("n2", "n1", span(21, 22)));
@@ -98,6 +96,5 @@ mod tests {
         assert!(timeline.is_linked("n1", "c1", span(0, 25)));
         assert!(timeline.is_up("n1", span(0, 30)) && !timeline.is_up("n1", span(35, 36)));
         assert!(timeline.is_up("n2", span(0, 100)));
-        assert!(timeline.is_calm(span(22, 30)) && !timeline.is_calm(span(22, 31)));
     }
 }

@@ -15,7 +15,7 @@ use super::Run;
 use crate::fault::FaultEvent;
 
 /// Version of the layout of `run.json`.
-const SCHEMA: u32 = 1;
+const SCHEMA_VERSION: u32 = 1;
 
 /// The revision of a build whose revision nobody told.
 pub const REVISION_UNKNOWN: &str = "nogit";
@@ -135,25 +135,30 @@ fn run_json(run: &Run, provenance: &Provenance) -> serde_json::Value {
     let load_s = run.explicit.workload.duration.as_secs_f64();
     let by_clients = run.played.operations.iter().filter(|op| !op.r#final).count();
     json!({
-        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
         "kind": "chaos",
         "name": run.explicit.name,
         "world": "sim",
-        "command": provenance.command,
+        "command_line": provenance.command,
         "revision": provenance.revision,
         "machine": provenance.machine,
-        "version": env!("CARGO_PKG_VERSION"),
-        "scenario": run.explicit.name,
+        "versions": { "quorate": env!("CARGO_PKG_VERSION") },
         "profile": run.store.name,
         "seed": run.seed,
         "tick_ms": u64::try_from(run.explicit.network.tick.as_millis()).unwrap_or(u64::MAX),
-        "configuration": { "store": run.store, "workload": run.explicit.workload, "network": run.explicit.network, "cluster": run.explicit.cluster },
-        // Clients of a chaos run wait for their answers: what they offer is what they achieve.
-        "achieved_rate": by_clients as f64 / load_s,
+        "config": {
+            "store": run.store,
+            "cluster": run.explicit.cluster,
+            "network": run.explicit.network,
+            "workload": run.explicit.workload,
+        },
+        // Clients of a chaos run wait for their answers: nothing is offered that is not achieved.
+        "offered_per_s": null,
+        "achieved_per_s": by_clients as f64 / load_s,
         "results": {
-            "operations": run.played.operations.len(),
-            "simulated_seconds": simulated_s,
             "verdict": run.verdict.verdict,
+            "operations": run.played.operations.len(),
+            "simulated_s": simulated_s,
         },
         "trust": "valid",
     })

@@ -70,7 +70,8 @@ pub fn run(
         placement.owners(placement.partition_of(key.as_bytes())).map(|id| id.to_string()).collect()
     };
     let plan = Plan::draw(scenario, Random::from_seed(seed), &owners_of);
-    let played = world.play(&Play { scenario, store: &store, plan: &plan, seed, owners_of: &owners_of, seams })?;
+    let played =
+        world.play(&Play { scenario, store: &store, plan: &plan, seed, owners_of: &owners_of, seams })?;
     let verdict = judge(scenario, &store, seed, &plan, &played, &owners_of)
         .map_err(|(position, reason)| RunError::History { position, reason })?;
     let mut explicit = scenario.clone();

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-
 use super::directory::{DirectoryError, faults_text, history_text, verdict_text};
 use super::{Run, RunError, run};
 use crate::scenario::{Scenario, ScenarioError};
@@ -86,7 +85,6 @@ pub fn replay(world: &dyn World, dir: &Path, revision: &str) -> Result<Replay, R
     Ok(Replay { run: again, differences, recorded_revision, other_revision })
 }
 
-
 fn read(file: &Path) -> Result<Vec<u8>, DirectoryError> {
     fs::read(file).map_err(|source| DirectoryError::Io { file: file.to_owned(), source })
 }
@@ -96,7 +94,8 @@ fn first_difference(before: &[u8], now: &[u8]) -> Option<usize> {
     if before == now {
         return None;
     }
-    let same = before.split(|b| *b == b'\n').zip(now.split(|b| *b == b'\n')).take_while(|(a, b)| a == b).count();
+    let same =
+        before.split(|b| *b == b'\n').zip(now.split(|b| *b == b'\n')).take_while(|(a, b)| a == b).count();
     Some(same + 1)
 }
 

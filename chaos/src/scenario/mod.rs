@@ -14,9 +14,7 @@ pub(crate) mod text;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use quorate_cluster::config::{
-    AntiEntropy, ConfigError, PROFILES, StoreDefinition, refuse_unknown_keys,
-};
+use quorate_cluster::config::{AntiEntropy, ConfigError, PROFILES, StoreDefinition, refuse_unknown_keys};
 use serde::{Deserialize, Serialize};
 
 pub use catalogue::{CatalogueEntry, QUICK_SUITE, catalogue};
@@ -102,9 +100,14 @@ impl Scenario {
     fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
         let mut table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
-        refuse_unknown_keys(&table, "the scenario file", &[
-            "name", "says", "profiles", "cluster", "network", "workload", "faults", "expect", "store", "fault",
-        ])?;
+        refuse_unknown_keys(
+            &table,
+            "the scenario file",
+            &[
+                "name", "says", "profiles", "cluster", "network", "workload", "faults", "expect", "store",
+                "fault",
+            ],
+        )?;
         let store = match table.remove("store") {
             Some(toml::Value::Table(store)) => {
                 let name = store.get("name").cloned();
@@ -149,8 +152,14 @@ impl Scenario {
     /// # Errors
     /// The first value that cannot be, or the first two that clash.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.name.is_empty() || !self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            return bad("name", &format!("\"{}\"", self.name), "use a-z, 0-9, `-`, `_` and `.`: it names directories");
+        if self.name.is_empty()
+            || !self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        {
+            return bad(
+                "name",
+                &format!("\"{}\"", self.name),
+                "use a-z, 0-9, `-`, `_` and `.`: it names directories",
+            );
         }
         self.cluster.validate()?;
         self.network.validate()?;
@@ -180,7 +189,11 @@ impl Scenario {
         for profile in self.expect.profile.keys() {
             let names: Vec<String> = self.stores()?.into_iter().map(|s| s.name).collect();
             if !names.contains(profile) {
-                return bad("expect", &profile, &format!("this scenario runs no such store; it runs {}", names.join(", ")));
+                return bad(
+                    "expect",
+                    &profile,
+                    &format!("this scenario runs no such store; it runs {}", names.join(", ")),
+                );
             }
         }
         Ok(())
@@ -285,7 +298,12 @@ holds = ["no-stale-read"]
         assert_eq!(again, scenario);
         for entry in catalogue() {
             let scenario = entry.scenario().unwrap();
-            assert_eq!(Scenario::from_toml(&scenario.to_toml(), "y.toml", "y").unwrap(), scenario, "{}", entry.name);
+            assert_eq!(
+                Scenario::from_toml(&scenario.to_toml(), "y.toml", "y").unwrap(),
+                scenario,
+                "{}",
+                entry.name
+            );
         }
     }
 

@@ -49,11 +49,21 @@ impl ClusterSection {
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         if self.nodes == 0 || self.nodes > 25 {
-            return bad("cluster.nodes", &self.nodes, "choose 1 to 25: the cost of a simulation grows with their cube");
+            return bad(
+                "cluster.nodes",
+                &self.nodes,
+                "choose 1 to 25: the cost of a simulation grows with their cube",
+            );
         }
-        for (field, given) in [("cluster.capacities", self.capacities.len()), ("cluster.zones", self.zones.len())] {
+        for (field, given) in
+            [("cluster.capacities", self.capacities.len()), ("cluster.zones", self.zones.len())]
+        {
             if given != 0 && given != self.nodes {
-                return bad(field, &format!("{given} value(s)"), &format!("give one for each of the {} nodes", self.nodes));
+                return bad(
+                    field,
+                    &format!("{given} value(s)"),
+                    &format!("give one for each of the {} nodes", self.nodes),
+                );
             }
         }
         Ok(())
@@ -85,8 +95,12 @@ impl Default for NetworkSection {
 
 impl NetworkSection {
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        if self.tick.is_zero() || self.tick.subsec_nanos() % 1_000_000 != 0 {
-            return bad("network.tick", &format_duration(self.tick), "use whole milliseconds, at least 1ms: timers have no finer grain");
+        if self.tick.is_zero() || !self.tick.subsec_nanos().is_multiple_of(1_000_000) {
+            return bad(
+                "network.tick",
+                &format_duration(self.tick),
+                "use whole milliseconds, at least 1ms: timers have no finer grain",
+            );
         }
         if self.latency_min > self.latency_max {
             return Err(ConfigError::Clash {
@@ -171,21 +185,37 @@ impl WorkloadSection {
             return bad("workload.keys", &self.keys, "choose 1 to 1000000");
         }
         if self.duration.is_zero() || self.duration > Duration::from_secs(3_600) {
-            return bad("workload.duration", &format_duration(self.duration), "choose more than 0s, at most 3600s");
+            return bad(
+                "workload.duration",
+                &format_duration(self.duration),
+                "choose more than 0s, at most 3600s",
+            );
         }
         if self.deadline < Duration::from_millis(10) {
-            return bad("workload.deadline", &format_duration(self.deadline), "no answer comes within that; choose at least 10ms");
+            return bad(
+                "workload.deadline",
+                &format_duration(self.deadline),
+                "no answer comes within that; choose at least 10ms",
+            );
         }
         if !(0.0..=1.0).contains(&self.blind) {
             return bad("workload.blind", &self.blind, "a part of all puts, 0 to 1");
         }
         let Mix { get, put, delete } = self.mix;
         let sum = get + put + delete;
-        if ![get, put, delete].iter().all(|w| *w >= 0.0) || !(sum.is_finite() && sum > 0.0) {
-            return bad("workload.mix", &format!("{get}, {put}, {delete}"), "weights are 0 or more, and one of them more than 0");
+        if !([get, put, delete].iter().all(|w| *w >= 0.0) && sum.is_finite() && sum > 0.0) {
+            return bad(
+                "workload.mix",
+                &format!("{get}, {put}, {delete}"),
+                "weights are 0 or more, and one of them more than 0",
+            );
         }
         if self.value_bytes < 24 {
-            return bad("workload.value_bytes", &self.value_bytes, "a value holds its own name, up to 24 bytes");
+            return bad(
+                "workload.value_bytes",
+                &self.value_bytes,
+                "a value holds its own name, up to 24 bytes",
+            );
         }
         Ok(())
     }
@@ -227,7 +257,11 @@ impl RandomFaults {
         }
         if self.for_min > self.for_max || self.for_min.is_zero() {
             let both = format!("{} and {}", format_duration(self.for_min), format_duration(self.for_max));
-            return bad("faults.for_min and for_max", &both, "the shortest is more than 0s and not above the longest");
+            return bad(
+                "faults.for_min and for_max",
+                &both,
+                "the shortest is more than 0s and not above the longest",
+            );
         }
         if self.for_max >= load {
             return Err(ConfigError::Clash {
@@ -292,7 +326,9 @@ impl Expect {
             refuse_unknown_keys(&table, section, &["holds", "must_show", "within"])?;
             refuse_unknown_words(&table, section, "holds", Property::NAMES)?;
             refuse_unknown_words(&table, section, "must_show", Sight::NAMES)?;
-            table.try_into().map_err(|e: toml::de::Error| ConfigError::Syntax(format!("{section}: {}", e.message())))
+            table
+                .try_into()
+                .map_err(|e: toml::de::Error| ConfigError::Syntax(format!("{section}: {}", e.message())))
         };
         let ExpectProfile { holds, must_show, within } = read(own, "[expect]")?;
         let mut profile = ByProfile::new();
@@ -335,9 +371,11 @@ pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
         }
     }
     if let Some(toml::Value::Table(workload)) = table.get("workload") {
-        refuse_unknown_keys(workload, "[workload]", &[
-            "clients", "duration", "think_time", "keys", "blind", "value_bytes", "deadline", "mix",
-        ])?;
+        refuse_unknown_keys(
+            workload,
+            "[workload]",
+            &["clients", "duration", "think_time", "keys", "blind", "value_bytes", "deadline", "mix"],
+        )?;
         if let Some(toml::Value::Table(mix)) = workload.get("mix") {
             refuse_unknown_keys(mix, "workload.mix", &["get", "put", "delete"])?;
         }
@@ -355,7 +393,12 @@ pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
 }
 
 /// Refuses words under `key` (one, or a list) that are not among `known`.
-fn refuse_unknown_words(table: &toml::Table, section: &str, key: &str, known: &[&str]) -> Result<(), ConfigError> {
+fn refuse_unknown_words(
+    table: &toml::Table,
+    section: &str,
+    key: &str,
+    known: &[&str],
+) -> Result<(), ConfigError> {
     let words: Vec<&str> = match table.get(key) {
         Some(toml::Value::String(word)) => vec![word],
         Some(toml::Value::Array(words)) => words.iter().filter_map(toml::Value::as_str).collect(),

@@ -54,7 +54,8 @@ pub async fn settle(
                     let hints = gauge(&text, "quorate_hints_pending");
                     clean.push(gauge(&text, "quorate_anti_entropy_clean_ns").unwrap_or(0));
                     if repairs.hints && hints != Some(0) {
-                        let count = hints.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
+                        let count =
+                            hints.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
                         waiting_for = Some(format!("{node} still keeps {count} hint(s)"));
                     }
                 }

@@ -142,7 +142,8 @@ impl Worker {
         let call = self.invoke(Function::Put, key, Some(&id), &covered);
         let token = self.token(known);
         let body = format!("{id:<width$}", width = self.setup.section.value_bytes);
-        let options = WriteOptions { node: Some(self.at), content_type: Some("text/plain"), ..WriteOptions::default() };
+        let options =
+            WriteOptions { node: Some(self.at), content_type: Some("text/plain"), ..WriteOptions::default() };
         let reply = self.setup.client.put(key, body.as_bytes(), token.as_deref(), options).await;
         if let Some(reply) = self.record_write(call, reply) {
             let mut values = covered;

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use quorate_chaos::campaign::{
-    CampaignError, CampaignOptions, Entry, Outcome, Progress, Shown, Silent, Summary, quick_seeds, run_campaign,
+    CampaignError, CampaignOptions, Entry, Outcome, Progress, Shown, Silent, Summary, quick_seeds,
+    run_campaign,
 };
 use quorate_chaos::run::Provenance;
 use quorate_chaos::scenario::{QUICK_SUITE, Scenario};
@@ -78,10 +79,20 @@ fn failures_are_kept_with_all_that_is_needed_to_judge_them() {
     let mut progress = Count(0, Vec::new());
     let summary = run_campaign(&options, &mut progress).unwrap();
     progress.1.sort();
-    let kept: Vec<PathBuf> = (1..=2).map(|s| out.path().join(format!("campaign/impossible/lww/{s}"))).collect();
+    let kept: Vec<PathBuf> =
+        (1..=2).map(|s| out.path().join(format!("campaign/impossible/lww/{s}"))).collect();
     assert_eq!((progress.0, &progress.1), (4, &kept));
     for file in ["run.json", "scenario.toml", "history.jsonl.zst", "faults.jsonl", "verdict.json"] {
         assert!(kept[0].join(file).is_file(), "{file}");
+    }
+    for (file, schema) in [
+        ("run.json", include_str!("../../schemas/run.schema.json")),
+        ("verdict.json", include_str!("../../schemas/verdict.schema.json")),
+    ] {
+        let instance = serde_json::from_slice(&std::fs::read(kept[0].join(file)).unwrap()).unwrap();
+        let validator = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
+        let complaints: Vec<String> = validator.iter_errors(&instance).map(|e| e.to_string()).collect();
+        assert!(complaints.is_empty(), "{file}: {complaints:?}");
     }
     let report = quorate_check::check_path(&kept[0], &quorate_check::Options::default());
     assert!(report.operations > 0, "{report:?}");
@@ -89,7 +100,10 @@ fn failures_are_kept_with_all_that_is_needed_to_judge_them() {
     assert_eq!(junit.matches("<failure").count(), 2, "{junit}");
     assert!(junit.contains("<skipped message=\"not seen, but only 2 of 3 seeds ran\"/>"), "{junit}");
     let written = std::fs::read_to_string(out.path().join("campaign/summary.json")).unwrap();
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), serde_json::to_value(&summary).unwrap());
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&written).unwrap(),
+        serde_json::to_value(&summary).unwrap()
+    );
 }
 
 #[test]
@@ -107,7 +121,8 @@ fn every_directed_scenario_holds_for_its_first_seed() {
         assert!(*quick_seeds(&scenario).end() >= 5);
         Entry { argument: (*name).to_owned(), scenario, seeds: 1..=1 }
     });
-    let options = CampaignOptions { entries: entries.collect(), ..options(scenario("impossible", IMPOSSIBLE), 2) };
+    let options =
+        CampaignOptions { entries: entries.collect(), ..options(scenario("impossible", IMPOSSIBLE), 2) };
     let summary = run(&options);
     assert_eq!(summary.failures, []);
     assert_eq!(summary.rows.len(), 8 * 4 + 1);

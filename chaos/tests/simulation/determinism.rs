@@ -61,7 +61,11 @@ fn a_run_is_replayed_from_its_directory() {
     let tampered = replay(&SimulatedWorld, &dir, "abc").unwrap();
     assert!(tampered.other_revision);
     assert_eq!(tampered.differences.len(), 1);
-    assert!(tampered.differences[0].contains("faults.jsonl: differs from line 1"), "{:?}", tampered.differences);
+    assert!(
+        tampered.differences[0].contains("faults.jsonl: differs from line 1"),
+        "{:?}",
+        tampered.differences
+    );
 
     std::fs::remove_file(dir.join("run.json")).unwrap();
     let missing = replay(&SimulatedWorld, &dir, "abc").unwrap_err().to_string();

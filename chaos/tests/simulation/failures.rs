@@ -25,9 +25,11 @@ fn a_panic_in_a_node_ends_the_run() {
 #[test]
 fn a_node_that_does_not_start_ends_the_run() {
     let seams = Seams {
-        disk: Some(Arc::new(|node, disk| {
-            if node == "n3" { broken::unreadable(disk, "node.json") } else { disk }
-        })),
+        disk: Some(Arc::new(
+            |node, disk| {
+                if node == "n3" { broken::unreadable(disk, "node.json") } else { disk }
+            },
+        )),
         ..Seams::default()
     };
     let error = run(&SimulatedWorld, &scenario("unreadable", SHORT), "dynamo", 1, &seams).unwrap_err();

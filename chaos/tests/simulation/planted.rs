@@ -30,7 +30,12 @@ fn assert_caught(scenario: &Scenario, profile: &str, seams: &Seams, kinds: &[Kin
     });
     let seed = caught.unwrap_or_else(|| panic!("{kinds:?} not seen in seeds {SEEDS:?} of {}", scenario.name));
     let sound = play(scenario, profile, seed, &Seams::default()).verdict;
-    assert_eq!(sound.violated().count(), 0, "seed {seed} does not hold without the bug: {:?}", sound.violations);
+    assert_eq!(
+        sound.violated().count(),
+        0,
+        "seed {seed} does not hold without the bug: {:?}",
+        sound.violations
+    );
 }
 
 const CALM: &str = "[workload]\nduration = \"6s\"\n";
@@ -44,7 +49,7 @@ fn hash(bytes: &[u8]) -> u64 {
 fn an_engine_that_forgets_is_caught_as_lost_writes() {
     let forget = |mut batch: Vec<Write>, promise| {
         batch.retain(|write| match write {
-            Write::Put { key, value } => !key.starts_with(b"d") || hash(value) % 4 != 0,
+            Write::Put { key, value } => !key.starts_with(b"d") || !hash(value).is_multiple_of(4),
             Write::Delete { .. } => true,
         });
         (batch, promise)
@@ -57,7 +62,9 @@ fn an_engine_that_forgets_is_caught_as_lost_writes() {
 fn an_acknowledgement_before_the_sync_is_caught_as_lost_writes_after_a_power_cut() {
     let hurry = |batch, promise: Promise| (batch, promise.min(Promise::OsBuffered));
     let seams = Seams { engine: Some(broken::engine(hurry, false)), ..Seams::default() };
-    let dark = format!("{CALM}[[fault]]\nkind = \"power-cut\"\ntargets = [\"n1\", \"n2\", \"n3\", \"n4\", \"n5\"]\nat = \"3s\"\nfor = \"1s\"\n");
+    let dark = format!(
+        "{CALM}[[fault]]\nkind = \"power-cut\"\ntargets = [\"n1\", \"n2\", \"n3\", \"n4\", \"n5\"]\nat = \"3s\"\nfor = \"1s\"\n"
+    );
     assert_caught(&scenario("hurries", &dark), "dynamo", &seams, &[Kind::Lost]);
 }
 
@@ -65,7 +72,7 @@ fn an_acknowledgement_before_the_sync_is_caught_as_lost_writes_after_a_power_cut
 fn a_context_that_is_ignored_is_caught_as_false_siblings() {
     let count = AtomicU64::new(0);
     let drop_some = move |_client, token: Option<String>| {
-        token.filter(|_| count.fetch_add(1, Ordering::Relaxed) % 10 != 0)
+        token.filter(|_| !count.fetch_add(1, Ordering::Relaxed).is_multiple_of(10))
     };
     let seams = Seams { token: Some(Arc::new(drop_some)), ..Seams::default() };
     assert_caught(&scenario("ignores", CALM), "quorum", &seams, &[Kind::FalseSibling]);
@@ -82,12 +89,22 @@ fn a_hint_that_is_dropped_early_is_caught_as_lost_writes() {
     let only_hints = "[store]\nname = \"only-hints\"\nreplicas = 3\nread_quorum = 1\nwrite_quorum = 1\npartitions = 16\n\
                       anti_entropy = \"off\"\nread_repair = false\n[workload]\nduration = \"6s\"\n\
                       [[fault]]\nkind = \"partition\"\ntargets = \"primaries-of k1\"\nat = \"1s\"\nfor = \"4s\"\n";
-    assert_caught(&scenario("drops-hints", only_hints), "only-hints", &seams, &[Kind::Lost, Kind::LostUpdate]);
+    assert_caught(
+        &scenario("drops-hints", only_hints),
+        "only-hints",
+        &seams,
+        &[Kind::Lost, Kind::LostUpdate],
+    );
 }
 
 #[test]
 fn a_dot_that_is_reused_after_a_restart_is_caught_as_lost_writes() {
     let seams = Seams { disk: Some(broken::disk_without("node.json")), ..Seams::default() };
     let restarts = format!("{CALM}[[fault]]\nkind = \"restart\"\ntargets = \"majority\"\nat = \"3s\"\n");
-    assert_caught(&scenario("forgets-itself", &restarts), "always-write", &seams, &[Kind::Lost, Kind::LostUpdate]);
+    assert_caught(
+        &scenario("forgets-itself", &restarts),
+        "always-write",
+        &seams,
+        &[Kind::Lost, Kind::LostUpdate],
+    );
 }

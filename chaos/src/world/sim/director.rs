@@ -92,13 +92,13 @@ impl Director {
         for node in &effects.down {
             let count = self.down.entry(node.clone()).or_default();
             *count += 1;
-            if *count == 1 {
-                if let Some(host) = self.nodes.get(node) {
-                    host.network.set_crashing(true);
-                    sim.crash(node.as_str());
-                    host.network.set_crashing(false);
-                    host.disk.kill();
-                }
+            if *count == 1
+                && let Some(host) = self.nodes.get(node)
+            {
+                host.network.set_crashing(true);
+                sim.crash(node.as_str());
+                host.network.set_crashing(false);
+                host.disk.kill();
             }
             if cuts_power
                 && let (Some(host), Some(random)) = (self.nodes.get(node), self.disk_random.get_mut(node))
@@ -176,4 +176,112 @@ fn set_link(sim: &turmoil::Sim<'_>, state: &PairState, network: &NetworkSection)
     // Sets least and greatest alike, so the greatest is set again.
     sim.set_link_latency(a, b, network.latency_min + state.delay);
     sim.set_link_max_message_latency(a, b, network.latency_max + state.delay);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use turmoil::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// `a` sends a byte to `b` every 10 ms for half a second; from `at_ms` to `until_ms` the link is
+    /// in the given state. Returns (sent, arrived) in milliseconds for every byte that arrived.
+    fn arrivals(at_ms: u128, until_ms: u128, state: PairState) -> Vec<(u64, u64)> {
+        let network = NetworkSection::default();
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(1)
+            .tick_duration(network.tick)
+            .min_message_latency(network.latency_min)
+            .max_message_latency(network.latency_max)
+            .simulation_duration(Duration::from_secs(60))
+            .build();
+        let arrived: Arc<Mutex<Vec<(u64, u64)>>> = Arc::default();
+        let log = Arc::clone(&arrived);
+        let now_ms = || u64::try_from(turmoil::sim_elapsed().unwrap().as_millis()).unwrap();
+        sim.host("b", move || {
+            let log = Arc::clone(&log);
+            async move {
+                let listener = TcpListener::bind(("0.0.0.0", 1)).await?;
+                let (mut stream, _) = listener.accept().await?;
+                loop {
+                    let sent = stream.read_u64().await?;
+                    log.lock().unwrap().push((sent, now_ms()));
+                }
+            }
+        });
+        sim.client("a", async move {
+            let mut stream = TcpStream::connect(("b", 1)).await?;
+            for _ in 0..50 {
+                stream.write_u64(now_ms()).await?;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(())
+        });
+        let healthy = PairState {
+            cut_a_to_b: false,
+            cut_b_to_a: false,
+            hold: false,
+            delay: Duration::ZERO,
+            ..state.clone()
+        };
+        let (mut begun, mut ended) = (false, false);
+        while !sim.step().unwrap() {
+            let elapsed_ms = sim.elapsed().as_millis();
+            if !begun && elapsed_ms >= at_ms {
+                set_link(&sim, &state, &network);
+                begun = true;
+            } else if !ended && elapsed_ms >= until_ms {
+                set_link(&sim, &healthy, &network);
+                ended = true;
+            }
+        }
+        arrived.lock().unwrap().clone()
+    }
+
+    fn healthy() -> PairState {
+        LinkTable::default().state("a", "b")
+    }
+
+    #[test]
+    fn a_held_link_delivers_everything_once_it_is_released() {
+        let arrived = arrivals(200, 400, PairState { hold: true, ..healthy() });
+        assert_eq!(arrived.len(), 50);
+        assert!(arrived.iter().all(|(_, at)| !(210..400).contains(at)), "{arrived:?}");
+        assert!(arrived.iter().any(|(sent, at)| *sent < 300 && *at >= 400));
+    }
+
+    #[test]
+    fn a_cut_link_loses_what_is_sent_and_its_connection_never_recovers() {
+        let arrived = arrivals(200, 400, PairState { cut_a_to_b: true, ..healthy() });
+        assert!(arrived.iter().all(|(sent, _)| *sent <= 202) && arrived.len() >= 15, "{arrived:?}");
+    }
+
+    #[test]
+    fn a_cut_the_other_way_does_not_stop_these_messages() {
+        assert_eq!(arrivals(200, 400, PairState { cut_b_to_a: true, ..healthy() }).len(), 50);
+    }
+
+    #[test]
+    fn a_cut_wins_over_a_hold() {
+        let arrived = arrivals(200, 400, PairState { cut_a_to_b: true, hold: true, ..healthy() });
+        assert!(arrived.iter().all(|(sent, _)| *sent <= 202), "{arrived:?}");
+    }
+
+    #[test]
+    fn a_delay_ends_with_its_fault() {
+        let arrived = arrivals(200, 400, PairState { delay: Duration::from_millis(50), ..healthy() });
+        assert_eq!(arrived.len(), 50);
+        let took = |from: u64, until: u64| {
+            let of_then = arrived.iter().filter(move |(sent, _)| (from..until).contains(sent));
+            of_then.map(|(sent, at)| at - sent).collect::<Vec<_>>()
+        };
+        assert!(took(0, 190).iter().all(|ms| *ms <= 10), "{arrived:?}");
+        assert!(took(210, 390).iter().all(|ms| (50..=60).contains(ms)), "{arrived:?}");
+        assert!(took(460, 600).iter().all(|ms| *ms <= 10), "{arrived:?}");
+    }
 }

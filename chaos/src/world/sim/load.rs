@@ -143,7 +143,8 @@ fn client(nodes: &[String], deadline: Duration) -> Result<Client, WorldError> {
         .collect::<Result<_, _>>()
         .map_err(|e| set_up(&e))?;
     let net: Arc<dyn Network> = Arc::new(SimNetwork::default());
-    Client::new(net, urls, None, ClientOptions { deadline, ..ClientOptions::default() }).map_err(|e| set_up(&e))
+    Client::new(net, urls, None, ClientOptions { deadline, ..ClientOptions::default() })
+        .map_err(|e| set_up(&e))
 }
 
 struct Watcher {
@@ -163,7 +164,8 @@ impl Watcher {
         let clock = SimClock;
         let start_ns = clock.monotonic_ns();
         self.stage.lock().load_start_ns = Some(start_ns);
-        while clock.monotonic_ns() < start_ns + self.load_ns || self.stage.lock().workers_done < self.clients {
+        while clock.monotonic_ns() < start_ns + self.load_ns || self.stage.lock().workers_done < self.clients
+        {
             tokio::time::sleep(LOOK).await;
         }
         // What clients gave up on may still be going on at its node for a request's time.

@@ -48,7 +48,9 @@ impl World for SimulatedWorld {
             (Ok(Ok(played)), None) => Ok(played),
             (_, Some(message)) => Err(WorldError::Panicked { at_ms: watch.at_ms(), message }),
             (Ok(Err(error)), None) => Err(error),
-            (Err(_), None) => Err(WorldError::Panicked { at_ms: watch.at_ms(), message: "without a message".into() }),
+            (Err(_), None) => {
+                Err(WorldError::Panicked { at_ms: watch.at_ms(), message: "without a message".into() })
+            }
         }
     }
 }

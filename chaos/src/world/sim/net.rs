@@ -73,7 +73,8 @@ impl Network for SimNetwork {
             let (host, port) = split(address)?;
             // Hosts have one interface; turmoil binds to all of them only.
             let inner = TcpListener::bind(("0.0.0.0", port)).await?;
-            Ok(Box::new(SimListener { inner, host: host.to_owned(), network: self.clone() }) as Box<dyn Listener>)
+            Ok(Box::new(SimListener { inner, host: host.to_owned(), network: self.clone() })
+                as Box<dyn Listener>)
         })
     }
 }

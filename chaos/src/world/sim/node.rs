@@ -52,7 +52,11 @@ pub(super) struct NodeHost {
 pub(super) type NodeHosts = BTreeMap<String, NodeHost>;
 
 /// Registers a host for every node; they start with the first tick.
-pub(super) fn start(sim: &mut turmoil::Sim<'_>, play: &Play<'_>, random: Random) -> Result<NodeHosts, WorldError> {
+pub(super) fn start(
+    sim: &mut turmoil::Sim<'_>,
+    play: &Play<'_>,
+    random: Random,
+) -> Result<NodeHosts, WorldError> {
     let members = members(play.scenario).map_err(WorldError::SetUp)?;
     let mut nodes = NodeHosts::new();
     for member in &members {
@@ -71,7 +75,8 @@ pub(super) fn start(sim: &mut turmoil::Sim<'_>, play: &Play<'_>, random: Random)
             .map_err(|e| WorldError::SetUp(e.to_string()))?;
         let node = NodeHost::default();
         node.disk.set_sync_latency(SYNC_LATENCY);
-        let host = Host { config, node: node.clone(), random: random.child(&name), seams: play.seams.clone() };
+        let host =
+            Host { config, node: node.clone(), random: random.child(&name), seams: play.seams.clone() };
         sim.host(name.as_str(), move || host.clone().run());
         nodes.insert(name, node);
     }
@@ -97,12 +102,18 @@ impl Host {
         }
         let engine = match &self.seams.engine {
             Some(wrap) => {
-                let engine = quorate_cluster::store::open(self.config.store.engine, Arc::clone(&disk), None).await?;
+                let engine =
+                    quorate_cluster::store::open(self.config.store.engine, Arc::clone(&disk), None).await?;
                 Some(wrap(&name, engine))
             }
             None => None,
         };
-        let env = Env { net: Arc::new(self.node.network.clone()), clock: Arc::new(SimClock), random: self.random, disk };
+        let env = Env {
+            net: Arc::new(self.node.network.clone()),
+            clock: Arc::new(SimClock),
+            random: self.random,
+            disk,
+        };
         let node = Node::start(NodeParts { config: self.config, env, engine, tls: None }).await?;
         node.run().await?;
         Err(format!("node {name} ended by itself").into())

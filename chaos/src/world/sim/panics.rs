@@ -1,6 +1,7 @@
 //! Notices panics in simulated tasks. A task that panics ends quietly, and a node that lost one of
 //! its tasks may go on half-alive; a run must not pass for one that was judged.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic;
 use std::sync::Once;
@@ -9,6 +10,12 @@ thread_local! {
     static WATCHED: Cell<bool> = const { Cell::new(false) };
     static FIRST: RefCell<Option<String>> = const { RefCell::new(None) };
     static AT_MS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What `panic!` was given: text, unless somebody panicked with a value of their own.
+fn message(payload: &dyn Any) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 static HOOK: Once = Once::new();
@@ -27,8 +34,11 @@ impl PanicWatch {
                 }
                 FIRST.with_borrow_mut(|first| {
                     first.get_or_insert_with(|| {
-                        let at = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
-                        let what = info.payload_as_str().unwrap_or("no message");
+                        let at = info
+                            .location()
+                            .map(|l| format!(" at {}:{}", l.file(), l.line()))
+                            .unwrap_or_default();
+                        let what = message(info.payload());
                         format!("{what}{at}")
                     });
                 });
