@@ -39,16 +39,6 @@ impl Frontier {
         }
     }
 
-    /// Of this chain, no more than this position is demanded from now on; 0 is nothing.
-    pub(crate) fn relax(&mut self, chain: u32, position: u32) {
-        if let Some(demanded) = self.demanded.get_mut(&chain) {
-            demanded.0 = demanded.0.min(position);
-        }
-        if self.buried.get(&chain).copied().unwrap_or(0) >= position {
-            self.open.remove(&chain);
-        }
-    }
-
     /// Whether the cover lacks anything demanded. Costs the length of the cover, not of the frontier.
     pub(crate) fn lacks(&self, cover: &Cover) -> bool {
         let met = cover

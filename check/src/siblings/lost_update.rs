@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::KeyHistory;
-use super::causality::Cover;
+use super::causality::{Causality, Cover, reach};
 use super::frontier::{Deletes, Frontier, by_return};
 use crate::history::{Function, Id};
 use crate::report::{Findings, Kind};
@@ -23,31 +23,36 @@ pub(crate) fn check(key: &KeyHistory<'_>, accounted: Option<&Cover>, findings: &
             && causality.write_of_op(op).is_some_and(|index| rivals.group_of.contains_key(&index))
     });
     let mut next = 0;
+    let mut frontier = Frontier::default();
     let mut deletes = Deletes::new(history, causality);
     for &get in history.of_key(key.key).iter().filter(|&&op| history.entry(op).is_read()) {
         let entry = history.entry(get);
         while let Some(&(_, op)) = puts.get(next).filter(|(ret, _)| *ret < entry.invoke) {
-            rivals.returned(key, op);
+            rivals.arm(causality.write_of_op(op));
             next += 1;
         }
-        let shown = causality.cover(history.values_of(get));
-        rivals.show(key, &shown);
-        let mut cover = shown.clone();
-        deletes.apply(causality, &mut rivals.frontier, (entry.invoke, entry.ret), &mut cover);
-        let mut lost = rivals.lost(key, &shown, &cover);
         // The same process's put that ended at the very stamp at which this get began.
+        let mut tied = Vec::new();
         for &(_, op) in puts[next..].iter().take_while(|(ret, _)| *ret == entry.invoke) {
-            let Some(index) = causality.write_of_op(op).filter(|_| history.precedes(op, get)) else {
-                continue;
-            };
-            if !rivals.reported.contains(&index)
-                && !rivals.frontier.settles(&cover, &causality.writes[index as usize])
-            {
-                lost.extend(rivals.rival(key, &shown, index).map(|rival| (index, rival)));
-            }
+            let own = causality.write_of_op(op).filter(|_| history.precedes(op, get));
+            rivals.arm(own);
+            tied.extend(own);
+        }
+        let shown = causality.cover(history.values_of(get));
+        let mut cover = shown.clone();
+        deletes.apply(causality, &mut frontier, (entry.invoke, entry.ret), &mut cover);
+        let missing = |index: u32| {
+            let write = &causality.writes[index as usize];
+            history.precedes(write.op, get) && !frontier.settles(&cover, write)
+        };
+        let lost = rivals.lost(causality, &shown, missing);
+        // A put that only its process knows to be over, or a delete that only this get may have seen,
+        // hides here what the next get may miss.
+        rivals.fresh.extend(tied);
+        for (chain, from, to) in differences(&shown, &cover) {
+            rivals.fresh.extend(&causality.chain(chain)[from as usize..to as usize]);
         }
         for (index, rival) in lost {
-            rivals.report(key, index);
             let put = causality.writes[index as usize].op;
             let rival = causality.writes[rival as usize].op;
             findings.add(Kind::LostUpdate, || {
@@ -65,21 +70,22 @@ pub(crate) fn check(key: &KeyHistory<'_>, accounted: Option<&Cover>, findings: &
     }
 }
 
-/// Writes made from one context, and which of them gets must show. A put is demanded only once it was
-/// acknowledged and one of its rivals was shown: the rest could not be found lost anyway.
+/// Writes made from one context, and which of them may yet be found lost.
+///
+/// From get to get only differences are looked at: a put that this get misses beside a rival that it
+/// shows was found at the get before, unless the put was acknowledged since, or one of the two is
+/// covered differently. Under last-write-wins, where most writes have lost a rival, anything else would
+/// look at all of them at every get.
 struct Rivals {
     groups: Vec<Vec<u32>>,
     group_of: BTreeMap<u32, usize>,
-    /// By group: whether any get has shown one of its writes.
-    shown: Vec<bool>,
-    /// By group: acknowledged puts that wait for that.
-    waiting: Vec<Vec<u32>>,
-    /// By chain: how far any get has shown it.
-    reach: BTreeMap<u32, u32>,
-    /// By chain: the positions demanded.
-    armed: BTreeMap<u32, BTreeSet<u32>>,
-    reported: BTreeSet<u32>,
-    frontier: Frontier,
+    /// Acknowledged puts not yet reported.
+    armed: BTreeSet<u32>,
+    seen: BTreeSet<u32>,
+    /// Those to look at for the next get whatever it shows: acknowledged or hidden at the last one.
+    fresh: Vec<u32>,
+    /// What the last get showed.
+    previous: Cover,
 }
 
 impl Rivals {
@@ -97,78 +103,64 @@ impl Rivals {
         let members = groups.iter().enumerate().flat_map(|(at, group)| group.iter().map(move |&i| (i, at)));
         Rivals {
             group_of: members.collect(),
-            shown: vec![false; groups.len()],
-            waiting: vec![Vec::new(); groups.len()],
             groups,
-            reach: BTreeMap::new(),
-            armed: BTreeMap::new(),
-            reported: BTreeSet::new(),
-            frontier: Frontier::default(),
+            armed: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            fresh: Vec::new(),
+            previous: Cover::new(),
         }
     }
 
-    fn returned(&mut self, key: &KeyHistory<'_>, op: u32) {
-        let Some(index) = key.causality.write_of_op(op) else { return };
-        let Some(&group) = self.group_of.get(&index) else { return };
-        if self.shown[group] {
-            self.arm(key, index);
-        } else {
-            self.waiting[group].push(index);
+    fn arm(&mut self, index: Option<u32>) {
+        if let Some(index) = index.filter(|&index| self.seen.insert(index)) {
+            self.armed.insert(index);
+            self.fresh.push(index);
         }
     }
 
-    fn arm(&mut self, key: &KeyHistory<'_>, index: u32) {
-        if !self.reported.contains(&index) {
-            let write = &key.causality.writes[index as usize];
-            self.armed.entry(write.chain).or_default().insert(write.position);
-            self.frontier.demand(write.chain, write.position, write.op);
-        }
+    fn group(&self, index: u32) -> &[u32] {
+        self.group_of.get(&index).map_or(&[], |&group| &self.groups[group])
     }
 
-    /// A get has shown all this: the groups of writes that nobody had shown before come into play.
-    fn show(&mut self, key: &KeyHistory<'_>, cover: &Cover) {
-        for &(chain, position) in cover {
-            let reach = self.reach.entry(chain).or_default();
-            let before = std::mem::replace(reach, position.max(*reach));
-            for at in before..position {
-                let index = key.causality.chain(chain)[at as usize];
-                if let Some(&group) = self.group_of.get(&index) {
-                    self.shown[group] = true;
-                    for waiting in std::mem::take(&mut self.waiting[group]) {
-                        self.arm(key, waiting);
-                    }
-                }
+    /// Armed puts that the get misses although it shows a rival, each with a rival; no longer armed.
+    fn lost(
+        &mut self,
+        causality: &Causality,
+        shown: &Cover,
+        missing: impl Fn(u32) -> bool,
+    ) -> Vec<(u32, u32)> {
+        let mut suspects = std::mem::take(&mut self.fresh);
+        for (chain, from, to) in differences(&self.previous, shown) {
+            for &index in &causality.chain(chain)[from as usize..to as usize] {
+                suspects.push(index);
+                suspects.extend(self.group(index));
             }
         }
-    }
-
-    /// Another write of the same context that the get does show.
-    fn rival(&self, key: &KeyHistory<'_>, shown: &Cover, index: u32) -> Option<u32> {
-        let group = &self.groups[*self.group_of.get(&index)?];
-        group.iter().copied().find(|&other| other != index && key.causality.covers(shown, other))
-    }
-
-    /// Demanded puts that the get lacks although it shows a rival: each with the rival.
-    fn lost(&self, key: &KeyHistory<'_>, shown: &Cover, cover: &Cover) -> Vec<(u32, u32)> {
+        self.previous.clone_from(shown);
+        suspects.sort_unstable();
+        suspects.dedup();
+        suspects.retain(|index| self.armed.contains(index) && missing(*index));
         let mut lost = Vec::new();
-        if self.frontier.lacks(cover) {
-            for (chain, reached, demanded, _) in self.frontier.gaps(cover) {
-                let missing = self.armed.get(&chain).map(|set| set.range(reached + 1..=demanded));
-                for &position in missing.into_iter().flatten() {
-                    let index = key.causality.chain(chain)[position as usize - 1];
-                    lost.extend(self.rival(key, shown, index).map(|rival| (index, rival)));
-                }
+        for index in suspects {
+            let rival = self.group(index).iter().copied().find(|&r| r != index && causality.covers(shown, r));
+            if let Some(rival) = rival {
+                self.armed.remove(&index);
+                lost.push((index, rival));
             }
         }
         lost
     }
+}
 
-    fn report(&mut self, key: &KeyHistory<'_>, index: u32) {
-        let write = &key.causality.writes[index as usize];
-        self.reported.insert(index);
-        if let Some(set) = self.armed.get_mut(&write.chain) {
-            set.remove(&write.position);
-            self.frontier.relax(write.chain, set.last().copied().unwrap_or(0));
-        }
-    }
+/// Where two covers differ: chain, and the shorter and the longer reach into it.
+fn differences(a: &Cover, b: &Cover) -> Vec<(u32, u32, u32)> {
+    let mut chains: Vec<u32> = a.iter().chain(b).map(|&(chain, _)| chain).collect();
+    chains.sort_unstable();
+    chains.dedup();
+    chains
+        .into_iter()
+        .map(|chain| (chain, reach(a, chain), reach(b, chain)))
+        .filter(|(_, a, b)| a != b)
+        .map(|(chain, a, b)| (chain, a.min(b), a.max(b)))
+        .collect()
 }
