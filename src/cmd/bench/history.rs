@@ -10,16 +10,29 @@ use quorate_check::history::{
 };
 use quorate_loadgen::{CallKind, OperationObserver, OperationRecord};
 
+/// Operations kept together. A single list would be copied as it grows, and every worker would
+/// wait for that: milliseconds that are not the store's.
+const CHUNK: usize = 8_192;
+
 /// Keeps every call in memory until the run is over, so that writing a file does not disturb it.
 #[derive(Default)]
 pub struct Recording {
-    operations: Mutex<Vec<Operation>>,
+    chunks: Mutex<Vec<Vec<Operation>>>,
 }
 
 impl OperationObserver for Recording {
     fn observed(&self, record: OperationRecord) {
+        let operation = operation(record);
         // An operation is pushed whole: a panic elsewhere leaves nothing half done.
-        self.operations.lock().unwrap_or_else(PoisonError::into_inner).push(operation(record));
+        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        match chunks.last_mut().filter(|chunk| chunk.len() < CHUNK) {
+            Some(chunk) => chunk.push(operation),
+            None => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(operation);
+                chunks.push(chunk);
+            }
+        }
     }
 }
 
@@ -29,8 +42,8 @@ impl Recording {
     /// # Errors
     /// If the file refuses.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
-        let mut operations =
-            std::mem::take(&mut *self.operations.lock().unwrap_or_else(PoisonError::into_inner));
+        let chunks = std::mem::take(&mut *self.chunks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut operations: Vec<Operation> = chunks.into_iter().flatten().collect();
         sort_by_invocation(&mut operations);
         let mut writer = HistoryWriter::zst(BufWriter::new(File::create(path)?))?;
         for operation in &operations {

@@ -56,6 +56,8 @@ async fn measure(
         subject = Box::pin(starting) => Some(subject?),
     };
     let Some(subject) = subject else {
+        // The nodes went with the future that started them; what they had written may go too.
+        let _ = std::fs::remove_dir_all(directory.file("cluster"));
         return Err(Failure::unknown("interrupted before the store was up"));
     };
 
