@@ -5,11 +5,14 @@
 mod junit;
 mod summary;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
+
+use quorate_cluster::config::nearest;
 
 pub use summary::{Failure, MustShow, Row, Shown, Summary};
 
@@ -108,9 +111,20 @@ pub enum CampaignError {
     /// A directory or file could not be written.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// No scenario runs any of the stores asked for.
-    #[error("nothing to run: no scenario given runs {}", .0.join(" or "))]
-    Nothing(Vec<String>),
+    /// There is no scenario, or none with a seed.
+    #[error("nothing to run: no scenario, or no seed, was given")]
+    Nothing,
+    /// No scenario runs a store that was asked for.
+    #[error("no scenario given runs a store called `{profile}`{hint}")]
+    NoSuchStore {
+        /// As given.
+        profile: String,
+        /// `; did you mean ...?`, or what they run.
+        hint: String,
+    },
+    /// Two scenarios that could not be told apart.
+    #[error("two scenarios are called `{0}`; give one of them another `name`")]
+    SameName(String),
 }
 
 struct Task<'a> {
@@ -128,9 +142,10 @@ pub fn run_campaign(
     options: &CampaignOptions,
     progress: &mut dyn Progress,
 ) -> Result<Summary, CampaignError> {
+    refuse_nonsense(options)?;
     let tasks = tasks(options);
     if tasks.is_empty() {
-        return Err(CampaignError::Nothing(options.profiles.clone().unwrap_or_default()));
+        return Err(CampaignError::Nothing);
     }
     progress.begins(tasks.len());
     let next = AtomicUsize::new(0);
@@ -188,6 +203,26 @@ pub fn run_campaign(
         write_file(file, &junit::render(&summary, &counted))?;
     }
     Ok(summary)
+}
+
+fn refuse_nonsense(options: &CampaignOptions) -> Result<(), CampaignError> {
+    let mut names = BTreeSet::new();
+    if let Some(entry) = options.entries.iter().find(|entry| !names.insert(&entry.scenario.name)) {
+        return Err(CampaignError::SameName(entry.scenario.name.clone()));
+    }
+    let stores = options.entries.iter().flat_map(|entry| entry.scenario.stores().unwrap_or_default());
+    let known: BTreeSet<String> = stores.map(|store| store.name).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    match options.profiles.iter().flatten().find(|profile| !known.contains(&profile.as_str())) {
+        None => Ok(()),
+        Some(profile) => {
+            let hint = match nearest(profile, &known) {
+                Some(near) => format!("; did you mean `{near}`?"),
+                None => format!("; they run {}", known.join(", ")),
+            };
+            Err(CampaignError::NoSuchStore { profile: profile.clone(), hint })
+        }
+    }
 }
 
 fn tasks(options: &CampaignOptions) -> Vec<Task<'_>> {

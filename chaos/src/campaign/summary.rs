@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Entry, Outcome};
 use crate::expect::Sight;
 use crate::words::words;
+use crate::workload::Rest;
 
 words! {
     /// Whether something that must be shown was.
@@ -191,7 +192,13 @@ impl Failure {
                     .violated()
                     .map(|p| {
                         let example = verdict.violations.iter().find(|v| p.property.is_broken_by(v));
-                        let says = example.map(|v| format!(": {}", v.says)).unwrap_or_default();
+                        let says = match (example, &verdict.rest) {
+                            (Some(violation), _) => format!(": {}", violation.says),
+                            (None, Rest::NotReached(why)) => {
+                                format!(": the store did not come to rest: {why}")
+                            }
+                            (None, Rest::Reached | Rest::NotAwaited) => String::new(),
+                        };
                         format!("{} broken {} time(s){says}", p.property, p.broken)
                     })
                     .collect();

@@ -9,6 +9,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use quorate_check::history::{HistoryWriter, Operation};
+use serde::Serialize;
 use serde_json::json;
 
 use super::Run;
@@ -121,11 +122,11 @@ pub fn faults_text(events: &[FaultEvent]) -> String {
 
 /// The text of `verdict.json`.
 pub(super) fn verdict_text(run: &Run) -> String {
-    pretty(&serde_json::to_value(&run.verdict).expect("a verdict has a JSON form"))
+    pretty(&run.verdict)
 }
 
-fn pretty(value: &serde_json::Value) -> String {
-    let mut text = serde_json::to_string_pretty(value).expect("JSON has a text form");
+fn pretty(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("what is written here has a JSON form");
     text.push('\n');
     text
 }

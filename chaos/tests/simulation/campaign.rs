@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use quorate_chaos::campaign::{
-    CampaignError, CampaignOptions, Entry, Outcome, Progress, Shown, Silent, Summary, quick_seeds,
-    run_campaign,
+    CampaignOptions, Entry, Outcome, Progress, Shown, Silent, Summary, quick_seeds, run_campaign,
 };
 use quorate_chaos::run::Provenance;
 use quorate_chaos::scenario::{QUICK_SUITE, Scenario};
@@ -107,11 +106,19 @@ fn failures_are_kept_with_all_that_is_needed_to_judge_them() {
 }
 
 #[test]
-fn a_campaign_of_nothing_is_refused() {
-    let mut options = options(scenario("impossible", IMPOSSIBLE), 1);
-    options.profiles = Some(vec!["quorum".into()]);
-    let error = run_campaign(&options, &mut Silent).unwrap_err();
-    assert!(matches!(error, CampaignError::Nothing(_)), "{error}");
+fn a_campaign_that_makes_no_sense_is_refused() {
+    let refused = |change: fn(&mut CampaignOptions)| {
+        let mut options = options(scenario("impossible", IMPOSSIBLE), 1);
+        change(&mut options);
+        run_campaign(&options, &mut Silent).unwrap_err().to_string()
+    };
+    let misspelt = refused(|o| o.profiles = Some(vec!["dynamo".into(), "lwv".into()]));
+    assert!(misspelt.contains("`lwv`; did you mean `lww`?"), "{misspelt}");
+    let other = refused(|o| o.profiles = Some(vec!["always-write".into()]));
+    assert!(other.contains("they run dynamo, lww"), "{other}");
+    let twice = refused(|o| o.entries.push(o.entries[0].clone()));
+    assert!(twice.contains("two scenarios are called `impossible`"), "{twice}");
+    assert!(refused(|o| o.entries.clear()).contains("nothing to run"));
 }
 
 #[test]

@@ -26,6 +26,11 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a healed store may take to come to rest.
 const REST_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Clients do not use a connection again that was idle for longer. Without power a node says no
+/// goodbye, so an older connection may be to an earlier run of the node, and the first request on
+/// it is reset: a failure of the connection, not of the store, which was owed to nobody.
+const IDLE_AGE_MAX: Duration = Duration::from_millis(400);
+
 /// How the end of a run went.
 #[derive(Clone, Debug)]
 pub(super) struct Ending {
@@ -143,8 +148,8 @@ fn client(nodes: &[String], deadline: Duration) -> Result<Client, WorldError> {
         .collect::<Result<_, _>>()
         .map_err(|e| set_up(&e))?;
     let net: Arc<dyn Network> = Arc::new(SimNetwork::default());
-    Client::new(net, urls, None, ClientOptions { deadline, ..ClientOptions::default() })
-        .map_err(|e| set_up(&e))
+    let options = ClientOptions { deadline, idle_age_max: IDLE_AGE_MAX, ..ClientOptions::default() };
+    Client::new(net, urls, None, options).map_err(|e| set_up(&e))
 }
 
 struct Watcher {
