@@ -143,6 +143,15 @@ pub struct Timing {
     pub hint_delivery: Duration,
 }
 
+impl Timing {
+    /// How long a connection may stay silent while answers are due before it is closed. A round
+    /// trip must be shorter; a third of the deadline leaves time to ask again.
+    #[must_use]
+    pub fn stall(&self) -> Duration {
+        self.request / 3
+    }
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Self {

@@ -14,6 +14,7 @@ mod stamps;
 mod token;
 mod write;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,6 +41,8 @@ pub use write::Written;
 
 /// Requests of clients that a node has in hand at most.
 const REQUESTS_MAX: usize = 8192;
+/// How often one node is asked again within a request after its connection was lost.
+const ASKED_AGAIN_MAX: u32 = 2;
 /// Nodes of a preference list that are considered at least.
 const PREFERENCE_NODES_MIN: usize = 16;
 
@@ -67,6 +70,20 @@ pub struct Coordinator {
     pub metrics: Arc<Metrics>,
     /// Requests in hand.
     pub in_hand: AtomicUsize,
+}
+
+/// Asking again after a lost connection: what is asked carries its dot, so a node that did get it
+/// the first time loses nothing by getting it twice.
+#[derive(Default)]
+struct AskedAgain(BTreeMap<NodeId, u32>);
+
+impl AskedAgain {
+    /// Whether `node` should be asked again after `result`; counts it if so.
+    fn should(&mut self, node: NodeId, result: &Result<Response, CallError>) -> bool {
+        let times = self.0.entry(node).or_default();
+        *times += 1;
+        matches!(result, Err(CallError::Lost)) && *times <= ASKED_AGAIN_MAX
+    }
 }
 
 /// What became of asking one node.

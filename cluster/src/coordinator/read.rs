@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Answer, Answers, Causality, Coordinator, RequestError};
+use super::{Answer, Answers, AskedAgain, Causality, Coordinator, RequestError};
 use crate::config::{Conflict, QuorumKind};
 use crate::quorum::{GetEffect, GetQuorum, ReadReply};
 use crate::rpc::{Request, Response};
@@ -82,6 +82,7 @@ impl Coordinator {
         let (mut get, mut effects) = GetQuorum::start(&list, needed, sloppy, &self.peers.suspected());
         let mut answers: Answers = FuturesUnordered::new();
         let mut answer = Some(answer);
+        let mut asked_again = AskedAgain::default();
         loop {
             let mut done = false;
             for effect in effects.drain(..) {
@@ -117,6 +118,10 @@ impl Coordinator {
                     Some(reply) => get.replied(from, reply),
                     None => get.failed(from),
                 },
+                Some(Answer::Final(from, lost)) if asked_again.should(from, &lost) => {
+                    self.ask(from, Request::Read { partition, key: key.clone() }, deadline, &answers);
+                    continue;
+                }
                 Some(Answer::Final(from, Err(_))) => get.failed(from),
                 Some(Answer::Silent(from, asking)) => {
                     self.peers.suspect(from);

@@ -1,5 +1,6 @@
 //! Puts and deletes.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Answer, Answers, Causality, Coordinator, RequestError, TokenError};
+use super::{Answer, Answers, AskedAgain, Causality, Coordinator, RequestError, TokenError};
 use crate::config::{Conflict, NodeId, QuorumKind};
 use crate::quorum::{PutEffect, PutQuorum};
 use crate::ring::{Standing, position};
@@ -146,6 +147,8 @@ impl Coordinator {
         // Whether some node may hold the write that did not say so.
         let mut unsure = false;
         let mut disk_full = false;
+        let mut asked_again = AskedAgain::default();
+        let mut requests: BTreeMap<NodeId, Request> = BTreeMap::new();
         loop {
             let mut done = false;
             for effect in effects.drain(..) {
@@ -161,6 +164,7 @@ impl Coordinator {
                             hint_for,
                             synced: false,
                         };
+                        requests.insert(to, request.clone());
                         self.ask(to, request, write.deadline, &answers);
                     }
                     PutEffect::Acknowledge => {
@@ -189,6 +193,13 @@ impl Coordinator {
             };
             effects = match next {
                 Some(Answer::Final(from, Ok(Response::Stored))) => put.stored(from),
+                Some(Answer::Final(from, lost)) if asked_again.should(from, &lost) => {
+                    unsure = true;
+                    if let Some(request) = requests.get(&from) {
+                        self.ask(from, request.clone(), write.deadline, &answers);
+                    }
+                    continue;
+                }
                 Some(Answer::Final(from, refused)) => {
                     disk_full |= matches!(&refused, Ok(Response::Refused { disk_full: true, .. }));
                     unsure |= self.may_hold(from, &refused);

@@ -229,7 +229,7 @@ impl Link {
         let listener =
             listen(reader, Arc::clone(&pending), Arc::clone(&heard), Arc::clone(&self.suspected), closed);
         let listener = tokio::spawn(listener);
-        let mut stall = Stall::new(self.timing.request / 2, Instant::now());
+        let mut stall = Stall::new(self.timing.stall(), Instant::now());
         let mut buffer = BytesMut::new();
         let mut next_id = 0_u64;
         let mut waiting = first;
