@@ -1,7 +1,7 @@
 //! What a run shows: tables for terminals, `report.html` for people who were not there.
 //!
 //! Reads run directories as their files are described (`run.json`, `latency.hlog`,
-//! `timeseries.csv`, `faults.jsonl`, `verdict.json`), not the programs that wrote them: runs of
+//! `timeseries.csv`, `history.jsonl.zst`, `faults.jsonl`, `verdict.json`), not the programs that wrote them: runs of
 //! other versions and of other tools that keep to the files are shown as well. What is missing
 //! is left out, what is damaged is an error that names the file.
 //!

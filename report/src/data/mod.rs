@@ -2,6 +2,7 @@
 
 mod campaign;
 pub mod fault;
+mod history;
 mod hlog;
 mod operations;
 mod timeseries;
@@ -53,7 +54,7 @@ pub struct RunData {
     pub run: Value,
     /// `latency.hlog`.
     pub latencies: Option<Latencies>,
-    /// `timeseries.csv`.
+    /// `timeseries.csv`, or what `history.jsonl.zst` says instead of it.
     pub timeseries: Option<Timeseries>,
     /// `faults.jsonl`.
     pub faults: Vec<FaultSpan>,
@@ -79,7 +80,10 @@ impl RunData {
             dir: dir.to_owned(),
             run,
             latencies,
-            timeseries: read(dir, "timeseries.csv", Timeseries::parse)?,
+            timeseries: match read(dir, "timeseries.csv", Timeseries::parse)? {
+                Some(series) => Some(series),
+                None => of_history(dir)?,
+            },
             faults: read(dir, "faults.jsonl", fault::parse)?.unwrap_or_default(),
             verdicts: read(dir, "verdict.json", verdict::parse)?.unwrap_or_default(),
         })
@@ -104,6 +108,14 @@ impl RunData {
         path.file_name()
             .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
     }
+}
+
+fn of_history(dir: &Path) -> Result<Option<Timeseries>, ReadError> {
+    let path = dir.join("history.jsonl.zst");
+    if !path.exists() {
+        return Ok(None);
+    }
+    history::read(&path).map_err(|why| ReadError::Damaged { path, why })
 }
 
 /// Reads one file as text and understands it; none if it is not there.

@@ -39,6 +39,11 @@ impl Timeseries {
         Ok(Self { names, rows })
     }
 
+    /// A table of these columns and rows.
+    pub(super) fn from_rows(names: &[&str], rows: Vec<Vec<f64>>) -> Self {
+        Self { names: names.iter().map(|name| (*name).to_owned()).collect(), rows }
+    }
+
     /// Whether there is nothing to plot.
     #[must_use]
     pub fn is_empty(&self) -> bool {

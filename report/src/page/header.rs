@@ -13,7 +13,7 @@ const FAULTS_MAX: usize = 100;
 pub(super) fn summary(run: &RunData) -> Markup {
     let trust = trust(run);
     html! {
-        h1 { (run.name()) }
+        h1 { @if let Some(kind) = run.text(&["kind"]) { (kind) " " } (run.name()) }
         @if let Some(command) = command(run) { p.soft { code { (command) } } }
         p {
             @if let Some((verdict, _)) = &trust {
@@ -84,8 +84,14 @@ pub(super) fn reproduction(run: &RunData) -> Markup {
                 @if let Some(value) = run.field(&[fact]) { tr { th { (fact) } td { (plain(value)) } } }
             }
         } }
+        @if let Some(Value::Object(config)) = run.field(&["config"]).or_else(|| run.field(&["configuration"])) {
+            h2 { "Configuration" }
+            table { tbody {
+                @for (name, value) in config { tr { th { (name) } td { (clipped(&plain(value))) } } }
+            } }
+        }
         @if !whole.is_empty() {
-            details { summary { "Configuration and results (run.json)" } pre { (clipped(&whole)) } }
+            details { summary { "All of run.json" } pre { (clipped(&whole)) } }
         }
     }
 }

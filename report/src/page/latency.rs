@@ -2,8 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::super::data::{QUANTILES, operations};
-use crate::data::{RunData, Timeseries};
+use crate::data::{FaultSpan, QUANTILES, RunData, Timeseries, operations};
 use crate::plot::{Band, Plot, Scale, Series, Tick};
 
 /// Faults drawn behind a plot. More would be one grey wall.
@@ -68,12 +67,12 @@ fn over_time(run: &RunData) -> Markup {
         let lines = names.enumerate().filter_map(|(i, name)| {
             let points: Vec<_> = seconds.iter().copied().zip(series.column(name)?).collect();
             let nothing = points.iter().all(|(_, y)| !y.is_finite() || *y == 0.0);
-            let name = name.trim_end_matches("_ms").replace('_', " ");
+            let name = name.trim_end_matches("_ms").replace('_', " ").replace("p999", "p99.9");
             (!nothing).then_some(Series { name, colour: i, dashed: i >= 6, points })
         });
         lines.collect()
     };
-    let bands = bands(run);
+    let bands = bands(run, start);
     let plot = |title: &str, y_label: &str, y_scale, series| Plot {
         title: title.into(),
         x_label: "time, s".into(),
@@ -102,13 +101,14 @@ fn time_column(series: &Timeseries) -> Option<Vec<f64>> {
     ["start_s", "second", "elapsed_s"].iter().find_map(|name| series.column(name))
 }
 
-/// Faults as stretches of the time axis. Their clock is the history's, in nanoseconds.
-fn bands(run: &RunData) -> Vec<Band> {
-    let ends = |fault: &crate::data::FaultSpan| fault.until_ns.unwrap_or(fault.from_ns) as f64 / 1e9;
+/// Faults as stretches of the time axis, which begins at `start_s` of their clock. A fault that
+/// is an instant (a restart) is drawn as a line.
+fn bands(run: &RunData, start_s: f64) -> Vec<Band> {
+    let seconds = |ns: u64| ns as f64 / 1e9 - start_s;
     let faults = run.faults.iter().take(BANDS_MAX);
-    let band = |fault: &crate::data::FaultSpan| Band {
-        from: fault.from_ns as f64 / 1e9,
-        to: ends(fault),
+    let band = |fault: &FaultSpan| Band {
+        from: seconds(fault.from_ns),
+        to: seconds(fault.until_ns.unwrap_or(fault.from_ns)),
         label: format!("{} {}", fault.kind, fault.targets.join(", ")),
     };
     faults.map(band).collect()
@@ -137,7 +137,7 @@ fn spectrum(run: &RunData) -> Markup {
     let half = Tick { at: 2_f64.log10(), label: "50%".into() };
     let plot = Plot {
         title: "Latency by percentile".into(),
-        x_label: "of operations are faster than".into(),
+        x_label: "percentile".into(),
         y_label: "ms".into(),
         x_scale: Scale::Linear,
         y_scale: Scale::Log,

@@ -117,6 +117,15 @@ mod tests {
     }
 
     #[test]
+    fn faults_are_drawn_behind_what_they_did() {
+        let mut run = big_run();
+        run.faults.truncate(3);
+        let page = run_page(&run);
+        assert_eq!(page.matches("<rect class=\"band\"").count(), 3 + 1, "three faults and the legend");
+        assert!(page.contains("<title>partition n1, &lt;n2&gt;</title>"));
+    }
+
+    #[test]
     fn an_empty_run_is_still_a_page() {
         let page = run_page(&RunData::default());
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
