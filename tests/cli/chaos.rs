@@ -46,7 +46,10 @@ fn a_seed_gives_the_same_bytes_in_another_process() {
         assert_eq!(fs::read(one.join(file)).unwrap(), fs::read(other.join(file)).unwrap(), "{file}");
     }
     let page = fs::read_to_string(one.join("report.html")).unwrap();
-    assert!(page.contains("<rect class=\"band\"") && page.contains("over time"), "faults behind what they did");
+    assert!(
+        page.contains("<rect class=\"band\"") && page.contains("over time"),
+        "faults behind what they did"
+    );
     assert!(page.len() < 500_000, "{} bytes", page.len());
     assert!(dir.path().join("one/report.html").exists() && dir.path().join("one/summary.json").exists());
 

@@ -22,7 +22,13 @@ pub struct Recording {
 
 impl OperationObserver for Recording {
     fn observed(&self, record: OperationRecord) {
-        let operation = operation(record);
+        self.push(operation(record));
+    }
+}
+
+impl Recording {
+    /// Adds an operation that was not part of the load.
+    pub fn push(&self, operation: Operation) {
         // An operation is pushed whole: a panic elsewhere leaves nothing half done.
         let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
         match chunks.last_mut().filter(|chunk| chunk.len() < CHUNK) {
@@ -34,9 +40,7 @@ impl OperationObserver for Recording {
             }
         }
     }
-}
 
-impl Recording {
     /// Writes `history.jsonl.zst`.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Here: the order of things. Flags are in `args`, the measuring itself in `quorate_loadgen`.
 
 mod args;
+mod finals;
 mod finish;
 mod history;
 mod progress;
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quorate_client::{Client, ClientOptions, NodeChoice, NodeUrl, Retry, TlsTrust};
+use quorate_cluster::config::AntiEntropy;
 use quorate_env::{Clock as _, RealPacer, SystemClock, TokioNetwork};
 use quorate_loadgen::trust::SystemProbe;
 use quorate_loadgen::{LoadPlan, LoadRun, QuorateTarget, RunDirectory, RunOutcome};
@@ -63,8 +65,19 @@ async fn measure(
 
     let recording = args.check.then(|| Arc::new(Recording::default()));
     let cancel = CancellationToken::new();
-    let loading = load(&subject, &plan, &directory, clock, recording.clone(), cancel.clone());
+    let loading = load(&subject, &plan, &directory, Arc::clone(&clock), recording.clone(), cancel.clone());
     let outcome = until_interrupted(Box::pin(loading), &mut interrupts, &cancel).await;
+    if let (Some(recording), Ok(RunOutcome { interrupted: false, .. })) = (&recording, &outcome) {
+        let reading = Box::pin(read_finally(&subject, &plan, clock, recording));
+        let read = tokio::select! {
+            biased;
+            () = interrupts.wait() => Err(Failure::unknown("interrupted")),
+            read = reading => read,
+        };
+        if let Err(why) = read {
+            say(format_args!("warning: no final reads, so what was lost is not judged: {why}"));
+        }
+    }
     let troubles = subject.stop(args.keep).await;
     troubles.iter().for_each(|trouble| say(format_args!("warning: {trouble}")));
     let finished =
@@ -98,6 +111,25 @@ async fn load(
     Ok(outcome)
 }
 
+/// Waits until a cluster of our own is at rest and records what it then holds.
+async fn read_finally(
+    subject: &Subject,
+    plan: &LoadPlan,
+    clock: Arc<SystemClock>,
+    recording: &Recording,
+) -> Result<(), Failure> {
+    let Some(config) = subject.config()? else { return Ok(()) };
+    let AntiEntropy::Every(period) = config.store.anti_entropy else {
+        return Err(Failure::unknown("anti_entropy is off, so the store does not come to rest by itself"));
+    };
+    say("waiting until the store is at rest, then reading every copy");
+    let client = client(subject, plan, Arc::clone(&clock))?;
+    let read =
+        finals::read_all(&client, &config, plan.keys, period, clock).await.map_err(Failure::unknown)?;
+    read.into_iter().for_each(|operation| recording.push(operation));
+    Ok(())
+}
+
 /// A client for measuring: it never tries twice, and every operation in flight may keep its
 /// connection, to whichever node it went.
 fn client(subject: &Subject, plan: &LoadPlan, clock: Arc<SystemClock>) -> Result<Client, Failure> {
@@ -128,7 +160,7 @@ async fn until_interrupted<T>(
                 if cancel.is_cancelled() {
                     return Err(Failure::unknown("interrupted twice: left at once"));
                 }
-                say("interrupted: stopping with what there is");
+                say("interrupted: stopping with what there is (again: at once)");
                 cancel.cancel();
             }
             result = &mut work => return result,

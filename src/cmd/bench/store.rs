@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions, TlsTrust};
-use quorate_cluster::config::StoreDefinition;
+use quorate_cluster::config::{Config, StoreDefinition};
 use quorate_env::{SystemClock, TokioNetwork};
 use quorate_loadgen::LoadPlan;
 use serde_json::{Value, json};
 
 use super::BenchArgs;
+use crate::cmd::serve::read_config;
 use crate::cmd::store::store_from;
 use crate::outcome::{Failure, say};
 use crate::process::{Lifetime, LocalCluster, Plan};
@@ -142,6 +143,15 @@ impl Subject {
     /// Whom to trust.
     pub fn ca(&self) -> Option<&Path> {
         self.ca.as_deref()
+    }
+
+    /// The configuration of a node of a cluster of our own; all know all members.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub fn config(&self) -> Result<Option<Config>, Failure> {
+        let node = self.own.as_ref().and_then(|(cluster, _)| cluster.state().nodes.first());
+        node.map(|node| read_config(&node.config)).transpose()
     }
 
     /// Stops a cluster of our own and removes its data unless it is to be kept. Returns what a
