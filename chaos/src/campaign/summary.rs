@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use quorate_check::Verdict;
+use quorate_check::{Kind, Verdict, Violation};
 use serde::Serialize;
 
 use super::{Entry, Outcome};
-use crate::expect::Sight;
+use crate::expect::{Property, Sight};
 use crate::words::words;
 use crate::workload::Rest;
 
@@ -191,7 +191,12 @@ impl Failure {
                 let broken: Vec<String> = verdict
                     .violated()
                     .map(|p| {
-                        let example = verdict.violations.iter().find(|v| p.property.is_broken_by(v));
+                        let shows = |v: &&Violation| match p.property {
+                            // Those that no power cut excuses come first.
+                            Property::BoundedLoss => matches!(v.kind, Kind::Lost | Kind::Resurrected),
+                            property => property.is_broken_by(v),
+                        };
+                        let example = verdict.violations.iter().find(shows);
                         let says = match (example, &verdict.rest) {
                             (Some(violation), _) => format!(": {}", violation.says),
                             (None, Rest::NotReached(why)) => {

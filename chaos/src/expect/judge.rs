@@ -8,6 +8,7 @@ use quorate_check::{Kind, Model, NotJudged, Options, Report, Verdict, Violation,
 use quorate_cluster::config::{Conflict, StoreDefinition, Timing};
 use serde::{Deserialize, Serialize};
 
+use super::late::late_losses;
 use super::{
     Availability, FaultClass, Owed, Promise, Property, Sight, fault_classes, judge_availability, promise,
 };
@@ -102,14 +103,25 @@ pub fn judge(
     found.check(&history, store);
     let (availability, denied) = judge_puts(scenario, store, plan, played, &history, owners_of);
     found.violations.extend(denied);
+    let late = late_losses(store, &played.operations, &played.events, &found.violations);
+    // To the front, so that they are among those that are listed.
+    for (place, position) in late.iter().enumerate() {
+        let violation = found.violations.remove(*position);
+        found.violations.insert(place, violation);
+    }
     let classes = fault_classes(plan, store);
     let demanded = scenario.expect.holds_for(&store.name);
     let properties: Vec<PropertyVerdict> = Property::ALL
         .iter()
         .map(|&property| {
             let restless = property == Property::Converged && matches!(played.rest, Rest::NotReached(_));
-            let broken =
-                found.violations.iter().filter(|v| property.is_broken_by(v)).count() + usize::from(restless);
+            let broken = match property {
+                Property::BoundedLoss => late.len(),
+                _ => {
+                    found.violations.iter().filter(|v| property.is_broken_by(v)).count()
+                        + usize::from(restless)
+                }
+            };
             let promise = if demanded.contains(&property) {
                 Promise::Holds
             } else {

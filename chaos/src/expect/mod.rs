@@ -10,6 +10,7 @@
 
 mod availability;
 mod judge;
+mod late;
 mod table;
 
 pub use availability::{Availability, Owed, judge_availability};

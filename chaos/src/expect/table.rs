@@ -24,11 +24,14 @@ words! {
         Linearizable = "linearizable",
         /// A put that is owed success succeeds.
         Available = "available",
+        /// Under `interval:T` only writes acknowledged less than T before a power cut are lost.
+        BoundedLoss = "bounded-loss",
     }
 }
 
 impl Property {
-    /// Whether `violation` breaks it. A lost update that a later get no longer shows was only read
+    /// Whether `violation` breaks it. [`Property::BoundedLoss`] is a matter of when, too, and judged
+    /// apart. A lost update that a later get no longer shows was only read
     /// too early: that is a stale read, not a lost write.
     #[must_use]
     pub fn is_broken_by(self, violation: &Violation) -> bool {
@@ -173,6 +176,11 @@ const TABLE: [(Property, [&str; 4]); 7] = [
 /// What `store` promises of `property` under all of `classes` at once: the weakest of its cells.
 #[must_use]
 pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClass]) -> Promise {
+    if property == Property::BoundedLoss {
+        let bounded =
+            matches!(store.durability, Durability::Interval(_)) && store.conflict == Conflict::Siblings;
+        return if bounded { Promise::Holds } else { Promise::None };
+    }
     let repairs = store.hinted_handoff && store.anti_entropy != AntiEntropy::Off;
     if property == Property::Converged && !repairs {
         return Promise::Shows;
@@ -309,6 +317,14 @@ mod tests {
         let classes = [FaultClass::Network, FaultClass::Kill];
         assert_eq!(cell("dynamo", Property::NoStaleRead, &classes), Promise::Shows);
         assert_eq!(cell("quorum", Property::NoStaleRead, &classes), Promise::Holds);
+        let hasty =
+            StoreDefinition { durability: "interval:100ms".parse().unwrap(), ..StoreDefinition::default() };
+        assert_eq!(promise(&hasty, Property::BoundedLoss, &classes), Promise::Holds);
+        assert_eq!(
+            cell("dynamo", Property::BoundedLoss, &classes),
+            Promise::None,
+            "nothing at all may be lost"
+        );
         let off = StoreDefinition { anti_entropy: AntiEntropy::Off, ..StoreDefinition::default() };
         assert_eq!(promise(&off, Property::Converged, &classes), Promise::Shows);
     }

@@ -38,6 +38,7 @@ built_in!(
     "one-way-partition",
     "kill-restart",
     "power-cut",
+    "interval-power-cut",
     "slow-replica",
     "mixed",
     "weak-lww",
@@ -52,6 +53,7 @@ pub const QUICK_SUITE: &[&str] = &[
     "one-way-partition",
     "kill-restart",
     "power-cut",
+    "interval-power-cut",
     "slow-replica",
     "weak-lww",
 ];

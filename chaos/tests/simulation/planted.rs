@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use quorate_chaos::expect::Property;
 use quorate_chaos::run::{Run, run};
 use quorate_chaos::scenario::Scenario;
 use quorate_chaos::world::{Seams, SimulatedWorld};
@@ -107,4 +108,17 @@ fn a_dot_that_is_reused_after_a_restart_is_caught_as_lost_writes() {
         &seams,
         &[Kind::Lost, Kind::LostUpdate],
     );
+}
+
+#[test]
+fn an_interval_that_is_not_kept_is_caught_as_a_loss_without_excuse() {
+    let never_sync = |batch, promise| (batch, promise);
+    let seams = Seams { engine: Some(broken::engine(never_sync, false)), ..Seams::default() };
+    let interval = Scenario::load("interval-power-cut").unwrap();
+    let is_late = |seams: &Seams, seed| {
+        let verdict = play(&interval, "interval", seed, seams).verdict;
+        verdict.violated().any(|broken| broken.property == Property::BoundedLoss)
+    };
+    assert!(SEEDS.into_iter().any(|seed| is_late(&seams, seed)));
+    assert!(!SEEDS.into_iter().any(|seed| is_late(&Seams::default(), seed)));
 }
