@@ -29,21 +29,21 @@ impl Interrupts {
     }
 }
 
-/// For commands that only compute: Ctrl-C and SIGTERM end the process with the exit code for
-/// "interrupted", saying `farewell`.
+/// For commands that only compute: from the return of this on, Ctrl-C and SIGTERM end the process
+/// with the exit code for "interrupted", saying `farewell`.
 pub fn leave_on_interrupt(farewell: &'static str) {
-    let wait = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let Ok(runtime) = runtime else { return };
-        let interrupted = runtime.block_on(async {
-            let Ok(mut interrupts) = Interrupts::listen() else { return false };
-            interrupts.wait().await;
-            true
-        });
-        if interrupted {
-            say(farewell);
-            std::process::exit(Exit::Unknown.code().into());
-        }
+    let (listening, ready) = std::sync::mpsc::channel::<()>();
+    let wait = async move {
+        let mut interrupts = Interrupts::listen()?;
+        drop(listening);
+        interrupts.wait().await;
+        say(farewell);
+        std::process::exit(Exit::Unknown.code().into())
     };
-    std::thread::spawn(wait);
+    std::thread::spawn(move || -> std::io::Result<()> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(wait)
+    });
+    // Nothing is ever sent: it ends when the other side is dropped, with or without success.
+    // Without, signals end the process as they always do.
+    let _ = ready.recv();
 }

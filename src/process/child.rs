@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::Instant;
 
+use super::error::NodeLog;
 use super::health::HealthProbe;
 use super::layout::tail;
 use super::{Lifetime, ProcessError};
@@ -92,22 +93,19 @@ impl NodeProcess {
         let deadline = Instant::now() + START_MAX;
         loop {
             if let Some(status) = self.ended() {
-                let (id, log) = (self.id.clone(), self.log.clone());
-                return Err(ProcessError::NodeEnded { id, status, tail: tail(&log), log });
+                return Err(ProcessError::NodeEnded { node: self.log_now(), status });
             }
             let Err(last) = probe.ask().await else { return Ok(()) };
             if Instant::now() >= deadline {
-                return Err(ProcessError::NodeSilent {
-                    id: self.id.clone(),
-                    url: self.url.clone(),
-                    waited: START_MAX,
-                    last,
-                    tail: tail(&self.log),
-                    log: self.log.clone(),
-                });
+                let url = self.url.clone();
+                return Err(ProcessError::NodeSilent { node: self.log_now(), url, waited: START_MAX, last });
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    fn log_now(&self) -> Box<NodeLog> {
+        Box::new(NodeLog { id: self.id.clone(), log: self.log.clone(), tail: tail(&self.log) })
     }
 
     /// Asks it to leave and makes it. Says whether it had to be made to.

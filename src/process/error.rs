@@ -1,5 +1,6 @@
 //! What can go wrong with a local cluster. All of it is set-up: exit code 3.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -69,33 +70,42 @@ pub enum ProcessError {
     #[error(transparent)]
     Config(#[from] quorate_cluster::config::ConfigError),
     /// A node ended before it answered.
-    #[error("node {id} ended while starting ({status}); the end of {}:\n{tail}", .log.display())]
+    #[error("node {} ended while starting ({status}); {node}", .node.id)]
     NodeEnded {
-        /// The node.
-        id: String,
+        /// The node and its log.
+        node: Box<NodeLog>,
         /// How it ended.
         status: String,
-        /// Its log.
-        log: PathBuf,
-        /// The last lines of it.
-        tail: String,
     },
     /// A node runs but does not answer.
-    #[error("node {id} did not answer at {url}/healthz within {} s ({last}); the end of {}:\n{tail}", .waited.as_secs(), .log.display())]
+    #[error("node {} did not answer at {url}/healthz within {} s ({last}); {node}", .node.id, .waited.as_secs())]
     NodeSilent {
-        /// The node.
-        id: String,
+        /// The node and its log.
+        node: Box<NodeLog>,
         /// Its address.
         url: String,
         /// How long it was given.
         waited: Duration,
         /// What the last try met.
         last: String,
-        /// Its log.
-        log: PathBuf,
-        /// The last lines of it.
-        tail: String,
     },
+}
+
+/// A node in trouble, and what it said last.
+#[derive(Debug)]
+pub struct NodeLog {
+    /// Its name.
+    pub id: String,
+    /// Its log.
+    pub log: PathBuf,
+    /// The last lines of it.
+    pub tail: String,
+}
+
+impl fmt::Display for NodeLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the end of {}:\n{}", self.log.display(), self.tail)
+    }
 }
 
 impl ProcessError {

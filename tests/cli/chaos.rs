@@ -4,9 +4,10 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::harness::quorate;
+use crate::harness::{Running, quorate};
 
 #[test]
 fn the_catalogue_says_what_its_scenarios_show() {
@@ -69,4 +70,14 @@ fn another_history_is_found_by_a_replay() {
     fs::write(run.join("verdict.json"), verdict.replacen("\"seed\": 1", "\"seed\": 2", 1)).unwrap();
     let ended = quorate(&["chaos", "replay", &run.display().to_string()]).with(1);
     assert!(ended.stdout.contains("verdict.json"), "{ended:#?}");
+}
+
+#[test]
+fn an_interrupted_campaign_is_unknown() {
+    let dir = TempDir::new().unwrap();
+    let out = dir.path().join("out").display().to_string();
+    let mut campaign = Running::start(&["chaos", "run", "mixed", "--seeds", "1..100000", "--out", &out]);
+    campaign.wait_for("400000 runs");
+    campaign.signal(Signal::INT);
+    assert!(campaign.end().with(2).stderr.contains("interrupted"));
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+use quorate_chaos::expect::{Promise, Property, promise};
 use quorate_check::history::History;
 use quorate_check::{Options, Report, check};
 use quorate_loadgen::trust::MachineInfo;
@@ -88,6 +89,20 @@ impl Finished {
         Ok(Some(report))
     }
 
+    /// Says of what was broken whether the store had promised it on a calm day.
+    fn promised(&self, report: &Report) -> Vec<String> {
+        let Wanted::Own { store, .. } = &self.wanted else { return Vec::new() };
+        let broken = |property: &&Property| report.violations.iter().any(|v| property.is_broken_by(v));
+        let line = |property: &Property| {
+            let promised = match promise(store, *property, &[]) {
+                Promise::Holds => "promised, and broken",
+                Promise::May | Promise::Shows | Promise::None => "not promised",
+            };
+            format!("{property}: {promised} by store `{}`", store.name)
+        };
+        Property::ALL.iter().filter(broken).map(line).collect()
+    }
+
     fn print(&self, record: &RunRecord, run: &RunData, verdict: Option<&Report>) -> Result<(), Failure> {
         if let Some(load) = record.load.as_ref().filter(|load| load.loaded < load.keys) {
             let example =
@@ -117,7 +132,7 @@ impl Finished {
                 "checked: {} ({model}, {} operations on {} keys)",
                 report.verdict, report.operations, report.keys
             ))?;
-            for line in details(report) {
+            for line in details(report).into_iter().chain(self.promised(report)) {
                 stdout::line(format_args!("  {line}"))?;
             }
         }

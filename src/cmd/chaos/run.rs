@@ -217,7 +217,7 @@ impl Progress for Told {
             }
             None => {
                 failed.iter().for_each(say);
-                if self.over % 100 == 0 {
+                if self.over.is_multiple_of(100) {
                     say(format_args!("{} of {} runs", self.over, self.runs));
                 }
             }
