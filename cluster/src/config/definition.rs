@@ -72,6 +72,11 @@ pub enum EngineKind {
 pub enum Placement {
     /// Equal partitions, each node's quota by its capacity (after Dynamo's strategy 3, section 6.2).
     Quota,
+    /// Unequal partitions that end at random tokens (strategy 1). Members must stay as they are:
+    /// every change cuts the ring anew. `partitions` has no effect.
+    Tokens,
+    /// Equal partitions, placed by random tokens (strategy 2).
+    TokensEqualPartitions,
 }
 
 /// Whether and how often replicas compare what they hold.

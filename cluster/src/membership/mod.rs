@@ -22,14 +22,16 @@ impl View {
     #[must_use]
     pub fn new(mut members: Vec<Member>, partitions: u32, replicas: usize) -> Self {
         members.sort_by_key(|m| m.id);
-        let nodes: Vec<PlacementNode> =
-            members.iter().map(|m| PlacementNode { id: m.id, capacity: m.capacity }).collect();
+        let node = |m: &Member| PlacementNode { id: m.id, capacity: m.capacity, zone: m.zone.clone() };
+        let nodes: Vec<PlacementNode> = members.iter().map(node).collect();
         let mut hash = Sha256::new();
         hash.update(partitions.to_be_bytes());
         hash.update((replicas as u64).to_be_bytes());
         for member in &members {
             hash.update(member.id.as_bytes());
             hash.update(member.capacity.to_be_bytes());
+            hash.update((member.zone.len() as u64).to_be_bytes());
+            hash.update(member.zone.as_bytes());
         }
         let version = hash.finalize().iter().take(8).fold(0, |v, b| (v << 8) | u64::from(*b));
         Self { version, members, placement: Placement::new(&nodes, partitions, replicas) }
@@ -81,6 +83,7 @@ mod tests {
         let (a, b) = (member("a", 1), member("b", 1));
         assert_eq!(view(&[a.clone(), b.clone()]), view(&[b.clone(), a.clone()]));
         assert_ne!(view(&[a.clone(), b.clone()]), view(&[a.clone(), member("b", 2)]));
+        assert_ne!(view(&[a.clone(), b.clone()]), view(&[a.clone(), Member { zone: "z".into(), ..b.clone() }]));
         assert_ne!(view(&[a.clone(), b]), view(&[a]));
     }
 }

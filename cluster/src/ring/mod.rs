@@ -1,19 +1,40 @@
 //! Who owns a key: the MD5 ring, its equal partitions, and their placement on unequal nodes.
 //!
-//! Dynamo, section 4.2 (consistent hashing) and section 6.2, strategy 3 (equal partitions,
-//! placement apart from partitioning). Pure: the same members give the same ring everywhere.
+//! Dynamo, section 4.2 (consistent hashing) and section 6.2. The placement stores use is after
+//! its strategy 3 (equal partitions, placement apart from partitioning), with quotas by capacity
+//! and zones as a constraint; strategies 1 and 2 are there to be compared. Pure: the same
+//! members, and the same placement before them, give the same ring everywhere.
+//!
+//! In reading order: `quota` (how much each node should hold), `zones` (what spreading changes
+//! about that), `deal` (a first placement), `exchange` (the next one, with few moves),
+//! `placement` (the table itself), `moves` and `balance` (what it costs and how even it is),
+//! `tokens` and `equal_partitions` (the other strategies), `compact` (how it travels).
 //!
 //! Not here: who is alive. A preference list names nodes; whether they answer is found out
 //! by asking them.
 
+mod balance;
+mod compact;
+mod deal;
+mod equal_partitions;
+mod exchange;
+mod moves;
+mod node;
 mod placement;
 mod quota;
+mod tokens;
+mod zones;
+#[cfg(test)]
+mod tests;
 
 use md5::{Digest, Md5};
 
 use crate::config::NodeId;
 
-pub use placement::{Placement, PlacementNode};
+pub use balance::{Balance, NodeLoad};
+pub use moves::Move;
+pub use node::{PlacementError, PlacementNode, Rules, TOKENS_PER_CAPACITY, ZoneShortfall};
+pub use placement::Placement;
 pub use quota::{fair_shares, quotas};
 
 /// A key's position on the ring: its MD5 digest as a 128-bit number (Dynamo, section 4.2).
@@ -63,7 +84,7 @@ impl PreferenceList {
 }
 
 #[cfg(test)]
-mod tests {
+mod position_tests {
     use super::*;
 
     #[test]

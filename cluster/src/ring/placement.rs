@@ -1,74 +1,154 @@
-//! Deals every partition to N distinct nodes so that each node meets its quota exactly.
-
-use std::cmp::Reverse;
+//! Which nodes own which partition, and how one such table follows from the one before.
 
 use quorate_env::random::mix;
+use serde::{Deserialize, Serialize};
 
-use super::{PreferenceList, partition_of, quotas};
-use crate::config::NodeId;
+use super::compact::Compact;
+use super::deal::deal;
+use super::exchange::{VACANT, exchange};
+use super::zones::{Servers, Shares};
+use super::{
+    PlacementError, PlacementNode, PreferenceList, Rules, ZoneShortfall, equal_partitions, partition_of,
+    tokens,
+};
+use crate::config::{self, NodeId};
 
-/// A node as placement sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlacementNode {
-    /// Its name.
-    pub id: NodeId,
-    /// Its share of the data relative to the others.
-    pub capacity: u32,
-}
-
-/// Which nodes own which partition. A pure function of the members.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which nodes own which partition.
+///
+/// [`Placement::new`] is a pure function of the members. [`Placement::change`] is one of the
+/// placement before and the members, which is what keeps the moves few: so a view carries its
+/// placement (it has a compact serde form) instead of every node working it out anew.
+///
+/// Invariants: the owners of a partition are N distinct nodes. With `quota`, each node owns its
+/// quota exactly, within one copy of its fair share after `new`, and every partition has copies
+/// in [`Placement::spread`] zones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Compact", into = "Compact")]
 pub struct Placement {
-    nodes: Vec<PlacementNode>,
-    replicas: usize,
-    /// `replicas` node indexes for each partition, one partition after the other.
-    owners: Vec<u16>,
+    pub(super) rules: Rules,
+    /// Sorted by name.
+    pub(super) nodes: Vec<PlacementNode>,
+    /// N node indexes for each partition, one partition after the other.
+    pub(super) owners: Vec<u32>,
+    /// The last position of each partition where they are unequal; empty where they are equal.
+    pub(super) cuts: Vec<u64>,
+    /// Zones that every partition has copies in, at least, by rule.
+    pub(super) spread: usize,
 }
 
 impl Placement {
-    /// Places `partitions` partitions of `replicas` copies on `nodes`, whatever their order.
-    ///
-    /// Partition by partition, N nodes are drawn by a hash, weighted by what is left of their
-    /// quotas. A node whose quota equals the partitions left must be drawn; since quotas never
-    /// exceed the partitions and add up to N times them, at most N nodes must, so this always
-    /// ends with every quota met.
+    /// Places `partitions` partitions of `replicas` copies on `nodes`, whatever their order, by
+    /// quotas.
     ///
     /// # Panics
-    /// If there are fewer nodes than replicas or more than 65,535 nodes.
+    /// Where [`Rules::check`] gives an error, as with fewer nodes than replicas.
     #[must_use]
     pub fn new(nodes: &[PlacementNode], partitions: u32, replicas: usize) -> Self {
-        assert!(nodes.len() < usize::from(u16::MAX), "{} nodes are more than a placement holds", nodes.len());
-        let mut nodes = nodes.to_vec();
-        nodes.sort_by_key(|n| n.id);
-        let capacities: Vec<u32> = nodes.iter().map(|n| n.capacity).collect();
-        let mut left = quotas(&capacities, partitions, replicas);
-        let name_hashes: Vec<u64> = nodes.iter().map(|n| name_hash(n.id)).collect();
-        let mut owners = Vec::with_capacity(partitions as usize * replicas);
-        for partition in 0..partitions {
-            let partitions_left = partitions - partition;
-            let mut drawn: Vec<(bool, u64, u16)> = (0..nodes.len())
-                .filter(|i| left[*i] > 0)
-                .map(|i| {
-                    let must = left[i] == partitions_left;
-                    (must, weighted_draw(name_hashes[i], partition, left[i]), i as u16)
-                })
-                .collect();
-            drawn.sort_unstable_by_key(|(must, draw, i)| (Reverse(*must), *draw, *i));
-            drawn.truncate(replicas);
-            // Who must be drawn is no reason to come first: the order spreads coordination.
-            drawn.sort_unstable_by_key(|(_, draw, i)| (*draw, *i));
-            for (_, _, i) in drawn {
-                left[usize::from(i)] -= 1;
-                owners.push(i);
-            }
+        Self::by(Rules::quota(partitions, replicas), nodes).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Places by any rules.
+    ///
+    /// # Errors
+    /// As [`Rules::check`].
+    pub fn by(rules: Rules, nodes: &[PlacementNode]) -> Result<Self, PlacementError> {
+        rules.check(nodes)?;
+        let nodes = sorted(nodes);
+        Ok(match rules.strategy {
+            config::Placement::Quota => Self::dealt(rules, nodes),
+            config::Placement::Tokens => tokens::place(rules, nodes),
+            config::Placement::TokensEqualPartitions => equal_partitions::place(rules, nodes),
+        })
+    }
+
+    /// The placement once the members are `nodes`: some joined, left, or changed their capacity or
+    /// zone. With `quota` as few copies move as may be: a join moves copies only to who joined, a
+    /// leave only the copies of who left, wherever zones permit.
+    ///
+    /// # Panics
+    /// As [`Placement::new`].
+    #[must_use]
+    pub fn change(&self, nodes: &[PlacementNode]) -> Self {
+        self.try_change(nodes).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// [`Placement::change`] for members that were not checked.
+    ///
+    /// # Errors
+    /// As [`Rules::check`]; the placement stays as it was.
+    pub fn try_change(&self, nodes: &[PlacementNode]) -> Result<Self, PlacementError> {
+        if self.rules.strategy != config::Placement::Quota {
+            return Self::by(self.rules, nodes);
         }
-        Self { nodes, replicas, owners }
+        self.rules.check(nodes)?;
+        Ok(self.exchanged(sorted(nodes)))
+    }
+
+    fn dealt(rules: Rules, nodes: Vec<PlacementNode>) -> Self {
+        let (servers, n) = (Servers::of(&nodes), rules.replicas as usize);
+        let shares = Shares::of(&servers, rules.partitions, n);
+        let none = (vec![0; nodes.len()], vec![0.0; nodes.len()]);
+        let quotas = shares.quotas(&servers, rules.partitions, n, &none.0, &none.1);
+        let owners = deal(&servers, &quotas, rules.partitions, n, shares.spread, seed(&nodes));
+        Self::with_owners(rules, nodes, owners, shares.spread)
+    }
+
+    fn exchanged(&self, nodes: Vec<PlacementNode>) -> Self {
+        let (servers, n) = (Servers::of(&nodes), self.replicas());
+        let partitions = self.partitions();
+        let shares = Shares::of(&servers, partitions, n);
+        let shares_before = Shares::of(&Servers::of(&self.nodes), partitions, n).shares;
+        let (mut held, mut before) = (vec![0; nodes.len()], vec![0.0; nodes.len()]);
+        let index_now: Vec<u32> = self
+            .nodes
+            .iter()
+            .map(|node| nodes.binary_search_by_key(&node.id, |n| n.id).map_or(VACANT, |i| i as u32))
+            .collect();
+        let owners: Vec<u32> = self.owners.iter().map(|i| index_now[*i as usize]).collect();
+        for owner in owners.iter().filter(|owner| **owner != VACANT) {
+            held[*owner as usize] += 1;
+        }
+        for (i, now) in index_now.iter().enumerate().filter(|(_, now)| **now != VACANT) {
+            before[*now as usize] = shares_before[i];
+        }
+        let quotas = shares.quotas(&servers, partitions, n, &held, &before);
+        let owners = exchange(&servers, owners, &quotas, n, shares.spread, seed(&nodes))
+            // Every quota can be dealt afresh, at the price of moving nearly everything.
+            .unwrap_or_else(|| deal(&servers, &quotas, partitions, n, shares.spread, seed(&nodes)));
+        Self::with_owners(self.rules, nodes, owners, shares.spread)
+    }
+
+    /// The order of a partition's owners spreads coordination evenly, whoever came first.
+    pub(super) fn with_owners(
+        rules: Rules,
+        nodes: Vec<PlacementNode>,
+        mut owners: Vec<u32>,
+        spread: usize,
+    ) -> Self {
+        let names: Vec<u64> = nodes.iter().map(|n| name_hash(n.id)).collect();
+        for (partition, row) in owners.chunks_exact_mut(rules.replicas as usize).enumerate() {
+            let salt = mix(partition as u64 + 1);
+            row.sort_unstable_by_key(|i| (mix(names[*i as usize] ^ salt), *i));
+        }
+        Self { rules, nodes, owners, cuts: Vec::new(), spread }
     }
 
     /// Q.
     #[must_use]
     pub fn partitions(&self) -> u32 {
-        (self.owners.len() / self.replicas) as u32
+        (self.owners.len() / self.replicas()) as u32
+    }
+
+    /// N.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.rules.replicas as usize
+    }
+
+    /// What it was made by.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.rules
     }
 
     /// The nodes, sorted by name.
@@ -77,16 +157,63 @@ impl Placement {
         &self.nodes
     }
 
+    /// The distinct zones that every partition has copies in, at least: as many as there are
+    /// replicas and zones, unless [`Placement::zone_shortfall`] says why not. The strategies that
+    /// throw tokens know no zones and promise 1.
+    #[must_use]
+    pub fn spread(&self) -> usize {
+        self.spread
+    }
+
+    /// The zone whose small capacity keeps partitions from spreading over as many zones as there
+    /// are replicas and zones, if one does.
+    #[must_use]
+    pub fn zone_shortfall(&self) -> Option<ZoneShortfall> {
+        if self.rules.strategy != config::Placement::Quota {
+            return None;
+        }
+        Shares::of(&Servers::of(&self.nodes), self.rules.partitions, self.replicas()).shortfall
+    }
+
+    /// Refuses a placement that spreads less than replicas and zones alone permit.
+    ///
+    /// # Errors
+    /// [`PlacementError::Zone`] naming the zone that is too small.
+    pub fn require_zones(self) -> Result<Self, PlacementError> {
+        match self.zone_shortfall() {
+            Some(shortfall) => Err(shortfall.into()),
+            None => Ok(self),
+        }
+    }
+
     /// The partition that `key` falls into.
     #[must_use]
     pub fn partition_of(&self, key: &[u8]) -> u32 {
-        partition_of(key, self.partitions())
+        if self.cuts.is_empty() {
+            partition_of(key, self.partitions())
+        } else {
+            tokens::partition_of(key, &self.cuts)
+        }
+    }
+
+    /// The fraction of the ring that a partition covers.
+    #[must_use]
+    pub fn width(&self, partition: u32) -> f64 {
+        if self.cuts.is_empty() {
+            1.0 / f64::from(self.partitions())
+        } else {
+            tokens::width(partition, &self.cuts)
+        }
     }
 
     /// The N owners of a partition.
     pub fn owners(&self, partition: u32) -> impl Iterator<Item = NodeId> + '_ {
-        let at = partition as usize * self.replicas;
-        self.owners[at..at + self.replicas].iter().map(|i| self.nodes[usize::from(*i)].id)
+        self.row(partition).iter().map(|i| self.nodes[*i as usize].id)
+    }
+
+    pub(super) fn row(&self, partition: u32) -> &[u32] {
+        let at = partition as usize * self.replicas();
+        &self.owners[at..at + self.replicas()]
     }
 
     /// The owners, then the distinct nodes met walking the ring clockwise, `nodes_max` in all.
@@ -111,77 +238,35 @@ impl Placement {
 
     /// The partitions that `node` owns.
     pub fn partitions_of(&self, node: NodeId) -> impl Iterator<Item = u32> + '_ {
-        (0..self.partitions()).filter(move |p| self.owners(*p).any(|n| n == node))
+        let index = self.nodes.binary_search_by_key(&node, |n| n.id).map_or(VACANT, |i| i as u32);
+        (0..self.partitions()).filter(move |p| self.row(*p).contains(&index))
+    }
+
+    /// Copies held by each node, in the order of [`Placement::nodes`].
+    #[must_use]
+    pub fn copies(&self) -> Vec<u32> {
+        let mut copies = vec![0; self.nodes.len()];
+        for owner in &self.owners {
+            copies[*owner as usize] += 1;
+        }
+        copies
     }
 }
 
-fn name_hash(id: NodeId) -> u64 {
+fn sorted(nodes: &[PlacementNode]) -> Vec<PlacementNode> {
+    let mut nodes = nodes.to_vec();
+    nodes.sort_by_key(|n| n.id);
+    nodes
+}
+
+/// Different members are dealt differently.
+fn seed(nodes: &[PlacementNode]) -> u64 {
+    nodes.iter().fold(0, |seed, node| mix(seed ^ name_hash(node.id)))
+}
+
+/// A node's name as a well-spread number.
+pub(super) fn name_hash(id: NodeId) -> u64 {
     let (high, low) = id.as_bytes().split_at(8);
     let word = |half: &[u8]| half.iter().fold(0_u64, |w, b| (w << 8) | u64::from(*b));
     mix(word(high) ^ mix(word(low)))
-}
-
-/// An exponential draw of rate `weight`: the smallest of several falls to each in proportion
-/// to its weight (Efraimidis and Spirakis, 2006). Scaled to an integer so that equal inputs
-/// give equal orders on every machine.
-fn weighted_draw(name_hash: u64, partition: u32, weight: u32) -> u64 {
-    let uniform = mix(name_hash ^ mix(u64::from(partition) + 1)) >> 11;
-    // -ln(u) by integer arithmetic: floor(2^53 / u) would not be linear, so count in f64 whose
-    // ln is the same on all IEEE machines to far more digits than are kept here.
-    let exponential = -((uniform as f64 + 0.5) / 9_007_199_254_740_992.0).ln() / f64::from(weight);
-    (exponential * 1e12) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use super::*;
-    use proptest::prelude::*;
-
-    fn nodes(capacities: &[u32]) -> Vec<PlacementNode> {
-        let node =
-            |(i, c): (usize, &u32)| PlacementNode { id: format!("n{i}").parse().unwrap(), capacity: *c };
-        capacities.iter().enumerate().map(node).collect()
-    }
-
-    proptest! {
-        #[test]
-        fn every_quota_is_met_by_distinct_owners(
-            capacities in prop::collection::vec(1_u32..9, 3..9), partitions in 1_u32..300, replicas in 1_usize..4,
-        ) {
-            let nodes = nodes(&capacities);
-            let placement = Placement::new(&nodes, partitions, replicas);
-            let mut held: BTreeMap<NodeId, u32> = BTreeMap::new();
-            for partition in 0..partitions {
-                let list = placement.preference_list(partition, 100);
-                let all: BTreeSet<NodeId> = list.primaries.iter().chain(&list.fallbacks).copied().collect();
-                prop_assert_eq!(list.primaries.len(), replicas);
-                prop_assert_eq!(all.len(), list.primaries.len() + list.fallbacks.len());
-                for node in list.primaries {
-                    *held.entry(node).or_default() += 1;
-                }
-            }
-            let expected = quotas(&capacities, partitions, replicas);
-            let held: Vec<u32> = nodes.iter().map(|n| held.get(&n.id).copied().unwrap_or(0)).collect();
-            prop_assert_eq!(held, expected);
-        }
-
-        #[test]
-        fn the_order_of_members_does_not_matter(capacities in prop::collection::vec(1_u32..9, 3..9)) {
-            let mut shuffled = nodes(&capacities);
-            shuffled.reverse();
-            prop_assert_eq!(Placement::new(&nodes(&capacities), 64, 3), Placement::new(&shuffled, 64, 3));
-        }
-    }
-
-    #[test]
-    fn every_other_node_serves_as_a_fallback() {
-        let placement = Placement::new(&nodes(&[1; 7]), 64, 3);
-        for partition in 0..64 {
-            assert_eq!(placement.preference_list(partition, 7).fallbacks.len(), 4);
-            assert_eq!(placement.preference_list(partition, 5).fallbacks.len(), 2);
-        }
-    }
 }
