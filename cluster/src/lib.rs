@@ -12,6 +12,7 @@ pub mod ring; // who owns a key
 pub mod version; // which write saw which
 pub mod membership; // who is in the cluster
 pub mod quorum; // how N replicas answer as one
+pub mod merkle; // where two copies of a partition differ
 pub mod store; // the records of one node, on disk or in memory
 pub mod replica; // what one node does with its own copies
 pub mod rpc; // messages between peers
