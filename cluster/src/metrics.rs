@@ -45,6 +45,18 @@ pub struct Metrics {
     pub anti_entropy_rounds: Counter,
     /// Keys in which a round found a difference.
     pub anti_entropy_differences: Counter,
+    /// Records sent to other owners by anti-entropy.
+    pub anti_entropy_sent: Counter,
+    /// Records received from other owners by this node's own rounds of anti-entropy.
+    pub anti_entropy_received: Counter,
+    /// Walks of the scrubber over all records.
+    pub scrub_walks: Counter,
+    /// Records whose checksums the scrubber verified.
+    pub scrub_records: Counter,
+    /// Records that the scrubber found to be damaged before anybody else did.
+    pub scrub_damaged: Counter,
+    /// Partitions whose records were found not to be those that were written.
+    pub tree_mismatches: Counter,
     /// Peer connections that were refused or broken off for what they sent.
     pub peers_refused: Arc<AtomicU64>,
     /// When the last round began that compared everything with every other owner and found no
@@ -72,6 +84,17 @@ impl Metrics {
                 "Keys found to differ by anti-entropy.",
                 self.anti_entropy_differences.get(),
             ),
+            ("anti_entropy_sent_total", "Records sent by anti-entropy.", self.anti_entropy_sent.get()),
+            (
+                "anti_entropy_received_total",
+                "Records received by own anti-entropy.",
+                self.anti_entropy_received.get(),
+            ),
+            ("scrub_walks_total", "Walks over all records.", self.scrub_walks.get()),
+            ("scrub_records_total", "Records verified by the scrubber.", self.scrub_records.get()),
+            ("scrub_damaged_total", "Damaged records found by the scrubber.", self.scrub_damaged.get()),
+            ("damage_found_total", "Damaged records found by anybody.", replica.damage_found()),
+            ("tree_mismatches_total", "Partitions that changed without a write.", self.tree_mismatches.get()),
             (
                 "peers_refused_total",
                 "Peer connections refused or broken off.",
@@ -95,6 +118,12 @@ impl Metrics {
             ("store_live_bytes", "Bytes of keys and values.", stats.live_bytes),
             ("store_log_bytes", "Bytes on disk.", stats.log_bytes),
             ("store_damaged_records", "Records whose checksum does not fit.", stats.damaged_records),
+            (
+                "quarantined_records",
+                "Repaired records that wait for all owners.",
+                replica.quarantined() as u64,
+            ),
+            ("tree_bytes", "Memory of the hash trees.", replica.tree_bytes()),
             ("replica_complete", "1 if an absent record here is a vote.", u64::from(replica.is_complete())),
         ];
         for (name, help, value) in gauges {

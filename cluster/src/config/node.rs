@@ -141,6 +141,8 @@ pub struct Timing {
     pub probe: Duration,
     /// How often hints are offered to their owners.
     pub hint_delivery: Duration,
+    /// From the end of one walk over all records, verifying them, to the next.
+    pub scrub: Duration,
 }
 
 impl Timing {
@@ -160,6 +162,7 @@ impl Default for Timing {
             connect: Duration::from_millis(500),
             probe: Duration::from_millis(500),
             hint_delivery: Duration::from_millis(500),
+            scrub: Duration::from_secs(3600),
         }
     }
 }

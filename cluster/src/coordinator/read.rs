@@ -174,7 +174,9 @@ fn reply_of(response: Response) -> Option<ReadReply> {
         Response::Refused { .. }
         | Response::Pong
         | Response::Stored
-        | Response::PartitionDigests(_)
-        | Response::KeyDigests(_) => None,
+        | Response::Roots(_)
+        | Response::TreeNodes(_)
+        | Response::Compared(_)
+        | Response::Exchanged(_) => None,
     }
 }

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaService};
 use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Peers};
 use crate::store::{Engine, StoreError};
-use crate::transfer::{AntiEntropy, HintDelivery};
+use crate::transfer::{AntiEntropy, HintDelivery, Scrubber};
 
 pub use identity::{Identity, IdentityError, Start};
 
@@ -226,6 +226,16 @@ impl Node {
             };
             background.spawn(delivery.run());
         }
+        let scrubber = Scrubber {
+            me,
+            view: Arc::clone(&coordinator.view),
+            replica: Arc::clone(&replica),
+            random: self.env.random.stream("scrubber"),
+            period: timing.scrub,
+            keep_trees: store.anti_entropy != Period::Off,
+            metrics: Arc::clone(&coordinator.metrics),
+        };
+        background.spawn(scrubber.run());
         if let Period::Every(period) = store.anti_entropy {
             let anti_entropy = AntiEntropy {
                 me,

@@ -1,6 +1,8 @@
 //! Whole nodes over loopback sockets, asked in plain HTTP.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod repair;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +78,8 @@ struct Reply {
 
 impl Reply {
     fn context(&self) -> String {
-        let line = self.head.lines().find(|l| l.to_ascii_lowercase().starts_with("x-quorate-context:")).unwrap();
+        let line =
+            self.head.lines().find(|l| l.to_ascii_lowercase().starts_with("x-quorate-context:")).unwrap();
         line.split_once(':').unwrap().1.trim().to_owned()
     }
 
@@ -87,7 +90,10 @@ impl Reply {
 
 async fn ask(api: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     let mut stream = TcpStream::connect(api).await.unwrap();
-    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -149,10 +155,21 @@ async fn the_last_write_wins_where_the_store_says_so() {
 
 #[tokio::test]
 async fn bad_requests_are_refused_by_name_and_change_nothing() {
-    let store = StoreDefinition { value_bytes_max: 8, key_bytes_max: 4, sibling_limit: 2, ..StoreDefinition::default() };
+    let store = StoreDefinition {
+        value_bytes_max: 8,
+        key_bytes_max: 4,
+        sibling_limit: 2,
+        ..StoreDefinition::default()
+    };
     let (nodes, _) = cluster(3, &store).await;
     let api = &nodes[0].api;
-    let refused = |reply: Reply| (reply.status, reply.json()["error"].as_str().unwrap().to_owned(), reply.json()["maybe_applied"].as_bool());
+    let refused = |reply: Reply| {
+        (
+            reply.status,
+            reply.json()["error"].as_str().unwrap().to_owned(),
+            reply.json()["maybe_applied"].as_bool(),
+        )
+    };
     let expect = |status: u16, code: &str| (status, code.to_owned(), Some(false));
     assert_eq!(refused(put(api, "k", None, "123456789").await), expect(413, "value_too_large"));
     assert_eq!(refused(put(api, "kkkkk", None, "v").await), expect(400, "bad_key"));
@@ -163,7 +180,10 @@ async fn bad_requests_are_refused_by_name_and_change_nothing() {
     assert_eq!(refused(ask(api, "POST", "/kv/k", &[], b"").await), expect(405, "method_not_allowed"));
     assert_eq!(refused(ask(api, "GET", "/nothing", &[], b"").await), expect(404, "no_such_path"));
     assert_eq!(refused(ask(api, "GET", "/kv/k?r=7", &[], b"").await), expect(400, "bad_query"));
-    assert_eq!(refused(ask(api, "PUT", "/kv/k", &[("if-none-match", "*")], b"v").await), expect(400, "not_linearizable"));
+    assert_eq!(
+        refused(ask(api, "PUT", "/kv/k", &[("if-none-match", "*")], b"v").await),
+        expect(400, "not_linearizable")
+    );
     assert_eq!(get(api, "k").await.status, 404);
     assert_eq!(put(api, "k", None, "a").await.status, 204);
     assert_eq!(put(api, "k", None, "b").await.status, 204);
@@ -174,7 +194,11 @@ async fn bad_requests_are_refused_by_name_and_change_nothing() {
 
 #[tokio::test]
 async fn a_write_for_an_absent_owner_waits_on_a_fallback_and_reaches_it_on_return() {
-    let (mut nodes, members) = cluster(4, &StoreDefinition { anti_entropy: crate::config::AntiEntropy::Off, ..StoreDefinition::default() }).await;
+    let (mut nodes, members) = cluster(
+        4,
+        &StoreDefinition { anti_entropy: crate::config::AntiEntropy::Off, ..StoreDefinition::default() },
+    )
+    .await;
     let gone = nodes.remove(0);
     gone.handle.shut_down();
     gone.task.await.unwrap().unwrap();
@@ -183,13 +207,15 @@ async fn a_write_for_an_absent_owner_waits_on_a_fallback_and_reaches_it_on_retur
         assert_eq!(put(&nodes[0].api, key, None, "v").await.status, 204, "{key}");
         assert_eq!(get(&nodes[1].api, key).await.status, 200, "{key}");
     }
-    let store = StoreDefinition { anti_entropy: crate::config::AntiEntropy::Off, ..StoreDefinition::default() };
+    let store =
+        StoreDefinition { anti_entropy: crate::config::AntiEntropy::Off, ..StoreDefinition::default() };
     let back = start(config(&members[0], &members, &store), gone.disk).await.unwrap();
     let pending = async {
         loop {
             let mut hints = 0;
             for node in &nodes {
-                let metrics = String::from_utf8(ask(&node.api, "GET", "/metrics", &[], b"").await.body).unwrap();
+                let metrics =
+                    String::from_utf8(ask(&node.api, "GET", "/metrics", &[], b"").await.body).unwrap();
                 let line = metrics.lines().find(|l| l.starts_with("quorate_hints_pending")).unwrap();
                 hints += line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
             }
@@ -216,5 +242,8 @@ async fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind(&members[0].api).unwrap();
     let config = config(&members[0], &members, &StoreDefinition::default());
     let error = start(config, SimulatedDisk::default()).await.err().unwrap().to_string();
-    assert!(error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("another process"), "{error}");
+    assert!(
+        error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("another process"),
+        "{error}"
+    );
 }

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Change, Replica, ReplicaError, keys};
+use super::{Decision, Replica, ReplicaError, keys};
 use crate::config::NodeId;
 use crate::quorum::ReadReply;
 use crate::store::{Promise, StoreError};
@@ -51,7 +51,7 @@ impl Replica {
                     record.clone()
                 }
             };
-            if before.as_ref() == Some(&merged) { Ok(None) } else { Ok(Some(Change::Put(merged))) }
+            if before.as_ref() == Some(&merged) { Ok(None) } else { Ok(Some(Decision::Put(merged))) }
         })
         .await
     }
@@ -103,7 +103,7 @@ impl Replica {
             if before.as_ref() == Some(&delivered.record) {
                 self.hints_pending.fetch_sub(1, Ordering::AcqRel);
                 dropped = true;
-                Ok(Some(Change::Delete))
+                Ok(Some(Decision::Delete))
             } else {
                 Ok(None)
             }

@@ -25,6 +25,13 @@ pub(super) fn key_of_data(stored: &[u8]) -> &[u8] {
     stored.get(5..).unwrap_or_default()
 }
 
+/// The partition of a copy; nothing for what is no copy.
+pub(super) fn partition_of_data(stored: &[u8]) -> Option<u32> {
+    let (kind, rest) = stored.split_first()?;
+    let partition = rest.first_chunk::<4>()?;
+    (*kind == b'd').then(|| u32::from_be_bytes(*partition))
+}
+
 /// What all hints start with.
 pub(super) const HINTS: &[u8] = b"h";
 

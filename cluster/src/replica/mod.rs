@@ -9,7 +9,11 @@
 mod digest;
 mod hints;
 mod keys;
+mod repair;
 mod service;
+mod summary;
+mod throttle;
+mod trees;
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -21,14 +25,19 @@ use bytes::Bytes;
 use quorate_env::{BoxFuture, Clock};
 
 use crate::config::{Conflict, StoreDefinition};
+use crate::merkle::key_hash;
 use crate::quorum::ReadReply;
-use crate::ring::position;
 use crate::store::{Engine, Position, Promise, StoreError, Write};
 use crate::version::{HybridClock, KindMismatch, Record, SkewError, Undecodable};
 
-pub use digest::{KeyDigest, PartitionDigest};
+pub use digest::{Listed, Walked};
 pub use hints::Hint;
+pub(crate) use repair::by_print;
+pub use repair::{Keyed, LeafAnswer, LeafAsk, Wanted};
 pub use service::ReplicaService;
+pub use summary::Summary;
+pub use throttle::Throttle;
+use trees::{Change, Trees};
 
 /// Keys whose writes may run at the same time; two keys rarely share a lock.
 const LOCKS: usize = 256;
@@ -60,10 +69,16 @@ pub struct Replica {
     hints_pending: AtomicI64,
     /// Whether an absent record here means that none was ever acknowledged here.
     complete: AtomicBool,
+    /// How often that ceased to be so.
+    losses: AtomicU64,
     /// Keys whose record had rotted and was replaced by something that may hold less.
     quarantined: Mutex<BTreeSet<Vec<u8>>>,
-    /// Counts every change to a copy, so that background comparison can tell that nothing changed.
+    /// Records known not to be readable, until something is written over them.
+    damaged: Mutex<BTreeSet<Vec<u8>>>,
+    damage_found: AtomicU64,
+    /// Counts every change to a copy or hint.
     changes: AtomicU64,
+    trees: Trees,
 }
 
 impl Replica {
@@ -78,6 +93,7 @@ impl Replica {
         store: &StoreDefinition,
         complete: bool,
     ) -> Result<Self, StoreError> {
+        let damaged: BTreeSet<Vec<u8>> = engine.damaged().into_iter().collect();
         let replica = Self {
             promise: store.durability.into(),
             conflict: store.conflict,
@@ -86,8 +102,12 @@ impl Replica {
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             hints_pending: AtomicI64::new(0),
             complete: AtomicBool::new(complete),
+            losses: AtomicU64::new(0),
             quarantined: Mutex::new(BTreeSet::new()),
+            damage_found: AtomicU64::new(damaged.len() as u64),
+            damaged: Mutex::new(damaged),
             changes: AtomicU64::new(0),
+            trees: Trees::new(store.partitions),
         };
         replica.count_hints()?;
         Ok(replica)
@@ -106,17 +126,32 @@ impl Replica {
         self.complete.load(Ordering::Acquire)
     }
 
-    /// Every other owner's copies were merged since `quarantined_before` was taken: nothing is
-    /// missing here that they have.
-    pub fn set_complete(&self, quarantined_before: &BTreeSet<Vec<u8>>) {
-        self.complete.store(true, Ordering::Release);
-        lock(&self.quarantined).retain(|key| !quarantined_before.contains(key));
+    /// Every other owner's copies were merged since `lacking` was taken: nothing is missing here
+    /// that they have, unless more was lost meanwhile.
+    pub fn set_complete(&self, lacking: &Lacking) {
+        if self.losses.load(Ordering::Acquire) == lacking.losses {
+            self.complete.store(true, Ordering::Release);
+        }
+        lock(&self.quarantined).retain(|key| !lacking.quarantined.contains(key));
     }
 
-    /// Keys that cast no vote because their record had rotted.
+    /// What may be missing here now.
     #[must_use]
-    pub fn quarantined(&self) -> BTreeSet<Vec<u8>> {
-        lock(&self.quarantined).clone()
+    pub fn lacking(&self) -> Lacking {
+        let losses = self.losses.load(Ordering::Acquire);
+        Lacking { quarantined: lock(&self.quarantined).clone(), complete: self.is_complete(), losses }
+    }
+
+    /// Keys whose record had rotted and was written over before all owners were asked.
+    #[must_use]
+    pub fn quarantined(&self) -> usize {
+        lock(&self.quarantined).len()
+    }
+
+    /// Something acknowledged here is gone without a trace: nothing absent is a vote any more.
+    fn set_incomplete(&self) {
+        self.losses.fetch_add(1, Ordering::AcqRel);
+        self.complete.store(false, Ordering::Release);
     }
 
     /// How many changes copies have seen since the start.
@@ -134,7 +169,12 @@ impl Replica {
             Ok(None) => ReadReply::NotFound {
                 complete: self.is_complete() && !lock(&self.quarantined).contains(&stored),
             },
-            Err(_) => ReadReply::Damaged,
+            Err(error) => {
+                if digest::is_damage(&error) {
+                    self.note_damage(&stored, true);
+                }
+                ReadReply::Damaged
+            }
         }
     }
 
@@ -178,9 +218,15 @@ impl Replica {
                 None => record.clone(),
             };
             // Already there: nothing to write, but the acknowledgement promises what is there.
-            if before.as_ref() == Some(&merged) { Ok(None) } else { Ok(Some(Change::Put(merged))) }
+            if before.as_ref() == Some(&merged) { Ok(None) } else { Ok(Some(Decision::Put(merged))) }
         })
         .await
+    }
+
+    /// Forgets a record that cannot be read, unless something was written over it meanwhile.
+    async fn drop_damaged(&self, stored: &[u8]) -> Result<(), ReplicaError> {
+        self.write_locked(stored, Promise::Memory, |before| Ok(before.is_none().then_some(Decision::Delete)))
+            .await
     }
 
     /// Reads, decides and appends under the key's lock, then waits for the promise without it,
@@ -189,22 +235,39 @@ impl Replica {
         &self,
         stored: &[u8],
         promise: Promise,
-        decide: impl FnOnce(Option<Record>) -> Result<Option<Change>, ReplicaError>,
+        decide: impl FnOnce(Option<Record>) -> Result<Option<Decision>, ReplicaError>,
     ) -> Result<(), ReplicaError> {
         let mut decide = Some(decide);
         let mut appended: Option<BoxFuture<'_, Result<Position, StoreError>>> = None;
         poll_fn(|cx| {
-            if let Some(decide) = decide.take() {
-                let _guard = self.lock_of(stored);
-                match self.prepare(stored, promise, decide) {
-                    Ok(Some(write)) => appended = Some(write),
-                    Ok(None) => return Poll::Ready(Ok(())),
-                    Err(error) => return Poll::Ready(Err(error)),
+            let Some(decide) = decide.take() else { return poll_write(appended.as_mut(), cx) };
+            let hash = key_hash(stored);
+            let _guard = self.lock_of(hash);
+            let prepared = match self.prepare(stored, promise, decide) {
+                Ok(Some(prepared)) => prepared,
+                Ok(None) => return Poll::Ready(Ok(())),
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            let mut slot = prepared.change.as_ref().and_then(|_| self.trees.slot_of(stored));
+            appended = Some(prepared.write);
+            // The engine appends in the first poll, which this one is, still under the locks.
+            let polled = poll_write(appended.as_mut(), cx);
+            let (is_appended, in_doubt) = match &polled {
+                Poll::Pending | Poll::Ready(Ok(())) => (true, false),
+                Poll::Ready(Err(ReplicaError::Store(error))) => (false, error.maybe_applied()),
+                Poll::Ready(Err(_)) => (false, false),
+            };
+            if let (Some(slot), Some(change)) = (&mut slot, &prepared.change) {
+                if is_appended {
+                    slot.changed(stored, hash, change);
+                } else if in_doubt {
+                    slot.doubt();
                 }
-                // The engine appends in the first poll, which this one is, still under the lock.
-                return poll_write(appended.as_mut(), cx);
             }
-            poll_write(appended.as_mut(), cx)
+            if is_appended && prepared.was_damaged {
+                lock(&self.damaged).remove(stored);
+            }
+            polled
         })
         .await
     }
@@ -214,43 +277,84 @@ impl Replica {
         &self,
         stored: &[u8],
         promise: Promise,
-        decide: impl FnOnce(Option<Record>) -> Result<Option<Change>, ReplicaError>,
-    ) -> Result<Option<BoxFuture<'_, Result<Position, StoreError>>>, ReplicaError> {
-        let before = match self.load(stored) {
-            Ok(before) => before,
-            Err(ReplicaError::Store(StoreError::Damaged { .. }) | ReplicaError::Undecodable(_)) => {
+        decide: impl FnOnce(Option<Record>) -> Result<Option<Decision>, ReplicaError>,
+    ) -> Result<Option<Prepared<'_>>, ReplicaError> {
+        let mut was_damaged = false;
+        let (old, before) = match self.load_whole(stored) {
+            Ok(Some((bytes, record))) => (Some(bytes), Some(record)),
+            Ok(None) => (None, None),
+            Err(error) if digest::is_damage(&error) => {
                 // What it held is unknown, so what replaces it is no full copy.
                 lock(&self.quarantined).insert(stored.to_vec());
-                None
+                self.note_damage(stored, true);
+                was_damaged = true;
+                (None, None)
             }
             Err(other) => return Err(other),
         };
         let key = stored.to_vec();
-        let write = match decide(before)? {
-            Some(Change::Put(record)) => Write::Put { key, value: Bytes::from(record.encode()) },
-            Some(Change::Delete) => Write::Delete { key },
+        let (write, new) = match decide(before)? {
+            Some(Decision::Put(record)) => {
+                let value = Bytes::from(record.encode());
+                (Write::Put { key, value: value.clone() }, Some(value))
+            }
+            Some(Decision::Delete) => (Write::Delete { key }, None),
             // Already as wanted, but perhaps not yet durable: the promise covers that too.
-            None if promise == Promise::Synced => return Ok(Some(self.engine.flush())),
+            None if promise == Promise::Synced => {
+                let write = self.engine.flush();
+                return Ok(Some(Prepared { write, change: None, was_damaged: false }));
+            }
             None => return Ok(None),
         };
         self.changes.fetch_add(1, Ordering::AcqRel);
-        Ok(Some(self.engine.apply(vec![write], promise)))
+        let write = self.engine.apply(vec![write], promise);
+        Ok(Some(Prepared { write, change: Some(Change { old, new }), was_damaged }))
     }
 
     fn load(&self, stored: &[u8]) -> Result<Option<Record>, ReplicaError> {
-        let Some(bytes) = self.engine.get(stored)? else { return Ok(None) };
-        Ok(Some(Record::decode(&bytes)?))
+        Ok(self.load_whole(stored)?.map(|(_, record)| record))
     }
 
-    fn lock_of(&self, stored: &[u8]) -> MutexGuard<'_, ()> {
-        lock(&self.locks[position(stored) as usize % LOCKS])
+    /// The record and the bytes it was read from.
+    fn load_whole(&self, stored: &[u8]) -> Result<Option<(Bytes, Record)>, ReplicaError> {
+        let Some(bytes) = self.engine.get(stored)? else { return Ok(None) };
+        let record = Record::decode(&bytes)?;
+        Ok(Some((bytes, record)))
+    }
+
+    fn lock_of(&self, key_hash: u64) -> MutexGuard<'_, ()> {
+        lock(&self.locks[key_hash as usize % LOCKS])
+    }
+}
+
+/// What may be missing at one moment, for [`Replica::set_complete`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    quarantined: BTreeSet<Vec<u8>>,
+    complete: bool,
+    losses: u64,
+}
+
+impl Lacking {
+    /// Whether nothing is.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.complete && self.quarantined.is_empty()
     }
 }
 
 /// What a write does to the record under a key.
-enum Change {
+enum Decision {
     Put(Record),
     Delete,
+}
+
+/// A write that was decided on and not yet polled.
+struct Prepared<'a> {
+    write: BoxFuture<'a, Result<Position, StoreError>>,
+    /// None when the record stays as it is.
+    change: Option<Change>,
+    was_damaged: bool,
 }
 
 fn poll_write(
@@ -332,24 +436,5 @@ mod tests {
         let foreign = Record::Latest(Stamped { stamp: Stamp::default(), payload: None });
         let error = replica().store(0, b"k", &foreign, Promise::Memory).await.unwrap_err();
         assert!(matches!(error, ReplicaError::Kind(_)));
-    }
-
-    #[tokio::test]
-    async fn digests_tell_which_keys_differ_whatever_the_order_of_arrival() {
-        let (a, b) = (replica(), replica());
-        for (replica, order) in [(&a, [1, 2, 3]), (&b, [3, 1, 2])] {
-            for key in order {
-                replica.store(7, &[key], &put(u64::from(key)), Promise::Memory).await.unwrap();
-            }
-        }
-        assert_eq!(a.partition_digest(7).await.unwrap(), b.partition_digest(7).await.unwrap());
-        b.store(7, &[2], &put(9), Promise::Memory).await.unwrap();
-        assert_ne!(a.partition_digest(7).await.unwrap(), b.partition_digest(7).await.unwrap());
-        let digests = |keys: Vec<KeyDigest>| keys.into_iter().map(|k| (k.key, k.digest)).collect::<Vec<_>>();
-        let (of_a, of_b) =
-            (digests(a.key_digests(7, None, 10).unwrap()), digests(b.key_digests(7, None, 10).unwrap()));
-        let differing: Vec<&[u8]> =
-            of_a.iter().zip(&of_b).filter(|(x, y)| x != y).map(|(x, _)| &x.0[..]).collect();
-        assert_eq!(differing, [&[2]]);
     }
 }

@@ -13,9 +13,6 @@ use crate::rpc::{Request, Response, Service};
 use crate::store::{Promise, StoreError};
 use crate::version::Record;
 
-/// Most key digests in one answer.
-const DIGESTS_MAX: u32 = 4096;
-
 /// One node's copies as its peers see them.
 pub struct ReplicaService {
     /// This node.
@@ -44,23 +41,18 @@ impl ReplicaService {
                 let stored = self.store(partition, &key, &record, hint_for, synced).await;
                 stored.map_or_else(|refused| refused, |()| Response::Stored)
             }
-            Request::PartitionDigests { partitions } => {
-                let mut digests = Vec::with_capacity(partitions.len());
-                for partition in partitions {
-                    match self.replica.partition_digest(partition).await {
-                        Ok(digest) => digests.push(digest),
-                        Err(error) => return refuse(&error.to_string(), false),
-                    }
-                }
-                Response::PartitionDigests(digests)
+            Request::Roots { partitions } => {
+                Response::Roots(partitions.into_iter().map(|p| self.replica.root(p)).collect())
             }
-            Request::KeyDigests { partition, after, limit } => {
-                let limit = limit.min(DIGESTS_MAX) as usize;
-                match self.replica.key_digests(partition, after.as_deref(), limit) {
-                    Ok(digests) => Response::KeyDigests(digests),
-                    Err(error) => refuse(&format!("{from} asked for digests: {error}"), false),
-                }
-            }
+            Request::TreeNodes { salt, nodes } => self.tree_nodes(salt, &nodes),
+            Request::Compare { salt, leaves } => match self.compare(salt, &leaves).await {
+                Ok(answers) => Response::Compared(answers),
+                Err(error) => refuse(&format!("{from} asked for a comparison: {error}"), false),
+            },
+            Request::Exchange { records, wanted } => match self.exchange(&records, &wanted).await {
+                Ok(records) => Response::Exchanged(records),
+                Err(refused) => refused,
+            },
         }
     }
 
@@ -75,7 +67,7 @@ impl ReplicaService {
         }
     }
 
-    async fn store(
+    pub(super) async fn store(
         &self,
         partition: u32,
         key: &[u8],
@@ -102,7 +94,7 @@ impl ReplicaService {
         })
     }
 
-    fn checked(&self, partition: u32, key: &[u8]) -> Result<(), Response> {
+    pub(super) fn checked(&self, partition: u32, key: &[u8]) -> Result<(), Response> {
         if self.view.placement().partition_of(key) == partition {
             Ok(())
         } else {

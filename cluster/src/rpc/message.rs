@@ -5,7 +5,8 @@ use quorate_env::Leg;
 use serde::{Deserialize, Serialize};
 
 use crate::config::NodeId;
-use crate::replica::{KeyDigest, PartitionDigest};
+use crate::merkle::{Node, Root, Salt};
+use crate::replica::{Keyed, LeafAnswer, LeafAsk, Wanted};
 
 /// The first frame of whoever connects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,19 +80,31 @@ pub enum Request {
         /// responsibility, so they need more than a put does.
         synced: bool,
     },
-    /// Digests of whole partitions.
-    PartitionDigests {
+    /// The roots of the trees of whole partitions.
+    Roots {
         /// Which.
         partitions: Vec<u32>,
     },
-    /// Digests of the keys of one partition, in key order.
-    KeyDigests {
+    /// The sums of the children of inner nodes.
+    TreeNodes {
+        /// How to shorten them.
+        salt: Salt,
         /// Which.
-        partition: u32,
-        /// From behind this key.
-        after: Option<Bytes>,
-        /// At most so many.
-        limit: u32,
+        nodes: Vec<Node>,
+    },
+    /// What differs under some nodes, key by key.
+    Compare {
+        /// How fingerprints were shortened.
+        salt: Salt,
+        /// Where, and what the sender has there.
+        leaves: Vec<LeafAsk>,
+    },
+    /// To merge some records, synced, and to send others.
+    Exchange {
+        /// What the receiver lacks.
+        records: Vec<Keyed>,
+        /// What the sender lacks.
+        wanted: Vec<Wanted>,
     },
 }
 
@@ -102,7 +115,8 @@ impl Request {
         match self {
             Self::Read { .. } => Some((Leg::Read, Leg::Response)),
             Self::Store { synced: false, .. } => Some((Leg::Write, Leg::Ack)),
-            Self::Ping | Self::Store { .. } | Self::PartitionDigests { .. } | Self::KeyDigests { .. } => None,
+            Self::Ping | Self::Store { .. } | Self::Roots { .. } => None,
+            Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => None,
         }
     }
 }
@@ -123,10 +137,16 @@ pub enum Response {
     Damaged,
     /// To a store: done, as durably as was asked.
     Stored,
-    /// To partition digests, in the order asked.
-    PartitionDigests(Vec<PartitionDigest>),
-    /// To key digests.
-    KeyDigests(Vec<KeyDigest>),
+    /// To roots, in the order asked; nothing for a partition whose tree is not there yet.
+    Roots(Vec<Option<Root>>),
+    /// To tree nodes, in the order asked: sixteen sums as [`Salt::pack`] packs them, or nothing
+    /// where the tree ends.
+    TreeNodes(Vec<Option<Bytes>>),
+    /// To a comparison, in the order asked. May stop early; it answers at least one.
+    Compared(Vec<LeafAnswer>),
+    /// To an exchange: all that was sent is stored, and these are the records wanted, in the order
+    /// asked. May stop early; it answers at least one.
+    Exchanged(Vec<Option<Bytes>>),
     /// It would not or could not; says why.
     Refused {
         /// For people.

@@ -47,6 +47,16 @@ pub trait Engine: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError>;
 
+    /// As [`Engine::scan`], but the keys alone, without reading values where an index spares that.
+    /// Known damage does not hide a key from this, unless the engine keeps no list of keys apart
+    /// from the values.
+    ///
+    /// # Errors
+    /// As [`Engine::scan`].
+    fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(self.scan(prefix, after, limit)?.into_iter().map(|(key, _)| key).collect())
+    }
+
     /// Brings everything applied before this call under [`Engine::strongest`].
     ///
     /// # Errors

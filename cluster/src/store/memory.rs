@@ -83,6 +83,13 @@ impl Engine for MemoryEngine {
         Ok(wanted.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
+    fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let state = self.read();
+        let records = state.records.range::<[u8], _>((scan_start(prefix, after), Bound::Unbounded));
+        let keys = records.map(|(key, _)| key).take_while(|key| key.starts_with(prefix));
+        Ok(keys.take(limit).cloned().collect())
+    }
+
     fn flush(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         Box::pin(async { Ok(Position { segment: 0, offset: self.read().batches }) })
     }

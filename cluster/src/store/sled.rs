@@ -160,6 +160,18 @@ impl Engine for SledEngine {
         Ok(found)
     }
 
+    fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut keys = Vec::new();
+        for key in self.db.range::<&[u8], _>((scan_start(prefix, after), Bound::Unbounded)).keys() {
+            let key = key.map_err(failed)?;
+            if keys.len() == limit || !key.starts_with(prefix) {
+                break;
+            }
+            keys.push(key.to_vec());
+        }
+        Ok(keys)
+    }
+
     fn flush(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         Box::pin(async {
             let position = Position { segment: 0, offset: self.batches.load(Ordering::Relaxed) };

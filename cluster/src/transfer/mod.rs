@@ -1,4 +1,5 @@
-//! Background work that brings copies to where they belong: hint delivery and anti-entropy.
+//! Background work that brings copies to where they belong, and notices when they rot: hint
+//! delivery, anti-entropy and the scrubber.
 //!
 //! Everything moved here is synced by its receiver before it is acknowledged, whatever the
 //! store promises: responsibility for a write passes on.
@@ -7,6 +8,9 @@
 
 mod anti_entropy;
 mod hint_delivery;
+mod scrubber;
+mod session;
 
 pub use anti_entropy::AntiEntropy;
 pub use hint_delivery::HintDelivery;
+pub use scrubber::Scrubber;

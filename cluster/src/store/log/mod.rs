@@ -341,6 +341,17 @@ impl Engine for LogEngine {
         Ok(found)
     }
 
+    fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let records = self.records();
+        let range = records
+            .index
+            .entries()
+            .range::<[u8], _>((scan_start(prefix, after), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix));
+        let present = range.filter(|(_, entry)| entry.kind != Kind::Tombstone);
+        Ok(present.take(limit).map(|(key, _)| key.to_vec()).collect())
+    }
+
     fn flush(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
         Box::pin(async {
             let position = self.writer().position();
