@@ -52,9 +52,10 @@ pub struct WindowReport {
 #[must_use]
 pub fn by_window(history: &History, windows: &[Window]) -> Vec<WindowReport> {
     let entries = history.entries();
-    let counts = |entry: &&Entry| !entry.is_final() && entry.node == crate::history::NONE;
+    let counts = |number: &usize| !entries[*number].is_final() && history.node(*number).is_none();
     let mut successes: BTreeMap<Function, Vec<u64>> = BTreeMap::new();
-    for entry in entries.iter().filter(counts).filter(|entry| entry.outcome == Outcome::Ok) {
+    let all = (0..entries.len()).filter(counts).map(|number| &entries[number]);
+    for entry in all.filter(|entry| entry.outcome == Outcome::Ok) {
         successes.entry(entry.f).or_default().extend(entry.return_ns());
     }
     successes.values_mut().for_each(|returns| returns.sort_unstable());
@@ -64,7 +65,7 @@ pub fn by_window(history: &History, windows: &[Window]) -> Vec<WindowReport> {
             let start = entries.partition_point(|entry| entry.invoke_ns() < window.start_ns);
             let end = entries.partition_point(|entry| entry.invoke_ns() < window.end_ns);
             let mut operations: BTreeMap<Function, Tally> = BTreeMap::new();
-            for entry in entries.get(start..end).unwrap_or_default().iter().filter(counts) {
+            for entry in (start..end.max(start)).filter(counts).map(|number| &entries[number]) {
                 let tally = operations.entry(entry.f).or_default();
                 match entry.outcome {
                     Outcome::Ok => tally.ok += 1,

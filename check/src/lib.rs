@@ -34,16 +34,22 @@
 //! faults or settings: what it judges is what clients saw.
 
 pub mod availability;
+pub mod certificate;
 mod check;
 pub mod history;
 mod linearizable;
 mod phantom;
 mod report;
 mod say;
+mod sets;
 mod siblings;
 mod staleness;
 #[cfg(test)]
 mod testing;
 
-pub use check::{Options, check, check_path, guess_model};
-pub use report::{FirstImpossible, Guarantee, Kind, Model, NotJudged, Report, Staleness, Verdict, Violation};
+pub use certificate::Certificate;
+pub use check::{Options, check, check_path, guess_model, initial_of};
+pub use report::{
+    Distribution, FirstImpossible, Guarantee, Kind, Model, NotJudged, Report, SetReport, Staleness, Verdict,
+    Violation, Visibility,
+};

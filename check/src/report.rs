@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::Certificate;
 use crate::history::Value;
 
 /// The answer to "did it hold?". Ordered by how much it outweighs the others when several are merged.
@@ -55,9 +56,28 @@ pub enum Model {
     CasRegister,
     /// Each key holds the set of values that no later write has read: Dynamo's siblings.
     Siblings,
+    /// Several registers that transactions read and write together.
+    MultiRegister,
+    /// A string a key: get, put, append.
+    Kv,
+    /// A lock: acquire, release.
+    Mutex,
+    /// A set a key that only grows: add, get.
+    Set,
 }
 
 impl Model {
+    /// All models.
+    pub const ALL: [Model; 7] = [
+        Model::Register,
+        Model::CasRegister,
+        Model::MultiRegister,
+        Model::Kv,
+        Model::Mutex,
+        Model::Set,
+        Model::Siblings,
+    ];
+
     /// The name on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -65,6 +85,10 @@ impl Model {
             Model::Register => "register",
             Model::CasRegister => "cas-register",
             Model::Siblings => "siblings",
+            Model::MultiRegister => "multi-register",
+            Model::Kv => "kv",
+            Model::Mutex => "mutex",
+            Model::Set => "set",
         }
     }
 }
@@ -73,10 +97,10 @@ impl std::str::FromStr for Model {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [Model::Register, Model::CasRegister, Model::Siblings]
-            .into_iter()
-            .find(|model| model.name() == name)
-            .ok_or_else(|| format!("unknown model {name:?}: one of register, cas-register, siblings"))
+        Model::ALL.into_iter().find(|model| model.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = Model::ALL.iter().map(|model| model.name()).collect();
+            format!("unknown model {name:?}: one of {}", names.join(", "))
+        })
     }
 }
 
@@ -128,8 +152,13 @@ impl Kind {
     #[must_use]
     pub fn decides(self, model: Model) -> bool {
         match model {
-            Model::Register | Model::CasRegister => matches!(self, Kind::NotLinearizable | Kind::Phantom),
             Model::Siblings => true,
+            Model::Register
+            | Model::CasRegister
+            | Model::MultiRegister
+            | Model::Kv
+            | Model::Mutex
+            | Model::Set => matches!(self, Kind::NotLinearizable | Kind::Phantom),
         }
     }
 }
@@ -138,8 +167,30 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
+    /// A get misses what its own session had written.
+    ReadYourWrites,
+    /// A get misses what its own session had read.
+    MonotonicReads,
+    /// A get shows a write, but not the one before it of the same session.
+    MonotonicWrites,
+    /// A get shows a write, but not what its session had read before it wrote.
+    WritesFollowReads,
     /// A later get, by any client, misses what an earlier get had already shown.
     ReadsGoBack,
+}
+
+impl Guarantee {
+    /// The name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Guarantee::ReadYourWrites => "read-your-writes",
+            Guarantee::MonotonicReads => "monotonic-reads",
+            Guarantee::MonotonicWrites => "monotonic-writes",
+            Guarantee::WritesFollowReads => "writes-follow-reads",
+            Guarantee::ReadsGoBack => "reads-go-back",
+        }
+    }
 }
 
 /// One thing that went wrong, and the operations that prove it.
@@ -171,8 +222,87 @@ pub struct FirstImpossible {
     pub operation: usize,
 }
 
-/// How far from the newest state the gets were.
+/// Quantiles of a quantity over all operations that have one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// How many have one.
+    pub count: u64,
+    /// Their mean.
+    pub mean: f64,
+    /// Half of them are at most this.
+    pub p50: f64,
+    /// 99 of 100 are at most this.
+    pub p99: f64,
+    /// 999 of 1000 are at most this.
+    pub p999: f64,
+    /// All are at most this.
+    pub max: f64,
+}
+
+impl Distribution {
+    /// The quantiles of some numbers, each multiplied by `unit`; none of none. Reorders the numbers.
+    #[must_use]
+    pub fn of(numbers: &mut [u64], unit: f64) -> Option<Distribution> {
+        Distribution::with_zeros(0, numbers, unit)
+    }
+
+    /// As [`Distribution::of`], with so many zeros beside the numbers.
+    #[must_use]
+    pub fn with_zeros(zeros: u64, numbers: &mut [u64], unit: f64) -> Option<Distribution> {
+        let count = zeros + numbers.len() as u64;
+        let last = count.checked_sub(1)?;
+        let sum: u128 = numbers.iter().map(|&number| u128::from(number)).sum();
+        let mut at = |share: f64| {
+            let place = ((count as f64 * share).ceil() as u64).saturating_sub(1).min(last);
+            match usize::try_from(place.checked_sub(zeros).unwrap_or(u64::MAX)) {
+                Ok(place) if place < numbers.len() => *numbers.select_nth_unstable(place).1 as f64 * unit,
+                _ => 0.0,
+            }
+        };
+        let (p50, p99, p999, max) = (at(0.5), at(0.99), at(0.999), at(1.0));
+        let mean = sum as f64 / count as f64 * unit;
+        Some(Distribution { count, mean, p50, p99, p999, max })
+    }
+}
+
+/// Gets that were called so long after the last acknowledged write before them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Visibility {
+    /// Less than so many milliseconds after it, and no less than in the entry before; none is no bound.
+    pub below_ms: Option<f64>,
+    /// How many gets.
+    pub reads: u64,
+    /// How many of them returned that write or one that is not older for certain.
+    pub fresh: u64,
+}
+
+/// How a set fared, element by element, as Jepsen's set-full checker counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct SetReport {
+    /// Elements that somebody tried to add.
+    pub attempts: u64,
+    /// Present in the end, as far as anyone saw.
+    pub stable: u64,
+    /// Known to be there once, and absent from the last get that could tell.
+    pub lost: u64,
+    /// Never seen for certain, present or absent.
+    pub never_read: u64,
+    /// Stable, but some get missed them after they were known.
+    pub stale: u64,
+    /// Gets that returned an element more than once.
+    pub duplicated: u64,
+    /// Elements that were read although nobody tried to add them.
+    pub unexpected: u64,
+    /// From known to stable, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_latency_ms: Option<Distribution>,
+    /// From known to lost, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_latency_ms: Option<Distribution>,
+}
+
+/// How far from the newest state the gets were.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Staleness {
     /// The smallest time by which all gets must be allowed to lag for the history to be linearizable
     /// (delta-atomicity), in milliseconds. None if it was not computed.
@@ -181,6 +311,25 @@ pub struct Staleness {
     pub k_at_least: Option<u64>,
     /// The fraction of successful gets that are stale for certain.
     pub stale_reads: f64,
+    /// The smallest time by which all operations together must be stretched, half of it at each end, for
+    /// the history to be linearizable (gamma), in milliseconds. None if it was not computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gamma_ms_max: Option<f64>,
+    /// Over all gets, how long before the get its value had been overwritten for certain, in
+    /// milliseconds; 0 where it had not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_ms: Option<Distribution>,
+    /// Over all gets, how many newer values had certainly been written before the get was called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale_versions: Option<Distribution>,
+    /// Whether one of the latest two values is enough for every get: true or false if it is certain,
+    /// none if it was not found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub two_atomic: Option<bool>,
+    /// How likely a get was fresh, by how long before it the last write had been acknowledged: what PBS
+    /// calls t-visibility, as it was measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub t_visibility: Vec<Visibility>,
 }
 
 /// Something that the history or the budget did not allow to judge.
@@ -227,6 +376,18 @@ pub struct Report {
     /// How far from the newest state the gets were; needs unique writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staleness: Option<Staleness>,
+    /// How many values gets returned, final and raw reads included: by number of siblings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sibling_counts: BTreeMap<usize, u64>,
+    /// How a set fared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<SetReport>,
+    /// Operations in the order that proves a valid history linearizable and that was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certified: Option<usize>,
+    /// That order, for who wants to verify it once more.
+    #[serde(skip)]
+    pub certificate: Option<Certificate>,
     /// What could not be judged, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_judged: Vec<NotJudged>,
@@ -259,6 +420,10 @@ impl Report {
             witness: None,
             first_impossible: None,
             staleness: None,
+            sibling_counts: BTreeMap::new(),
+            set: None,
+            certified: None,
+            certificate: None,
             not_judged: Vec::new(),
             warnings: Vec::new(),
             error: None,

@@ -57,14 +57,18 @@ pub(crate) fn operation(history: &History, number: u32) -> String {
     let failed = if entry.outcome == Outcome::Fail { ", failed" } else { "" };
     let what = match entry.f {
         Function::Get if entry.outcome == Outcome::Ok => {
-            let of_node = match entry.node {
+            let of_node = match history.node_of(number) {
                 NONE => String::new(),
                 node => format!(" from the copy of node {}", history.value(node)),
             };
             format!("the get of {}{of_node}", values(history, history.values_of(number)))
         }
         Function::Cas => {
-            format!("the cas from {} to {}", value(history, entry.from), value(history, entry.value))
+            format!(
+                "the cas from {} to {}",
+                value(history, history.from_of(number)),
+                value(history, entry.value)
+            )
         }
         Function::Delete if entry.value == NONE => "the delete".to_owned(),
         Function::Put | Function::Delete | Function::Append | Function::Add if entry.value != NONE => {
@@ -109,11 +113,15 @@ pub(crate) fn conflict(history: &History, ops: &[Op], a: &Cluster, b: &Cluster, 
 
 /// That no order explains an operation, when the reason has no shorter name.
 pub(crate) fn unorderable(history: &History, witness: &[u32], first: u32) -> String {
-    let together: Vec<String> =
-        witness.iter().filter(|&&number| number != first).map(|&number| operation(history, number)).collect();
-    let beside = match together.as_slice() {
-        [] => "what was over before it".to_owned(),
-        others => others.join(", "),
+    const NAMED: usize = 6;
+    let mut others: Vec<u32> = witness.iter().copied().filter(|&number| number != first).collect();
+    // The latest calls are the nearest to it.
+    others.sort_unstable_by_key(|&number| std::cmp::Reverse(number));
+    let named: Vec<String> = others.iter().take(NAMED).map(|&number| operation(history, number)).collect();
+    let beside = match (named.as_slice(), others.len().saturating_sub(NAMED)) {
+        ([], _) => "what was over before it".to_owned(),
+        (named, 0) => named.join(", "),
+        (named, more) => format!("{} and {more} earlier ones", named.join(", ")),
     };
     format!("no order of the operations explains {} beside {beside}", operation(history, first))
 }

@@ -34,7 +34,9 @@ pub enum HistoryError {
         reason: LineError,
     },
     /// Nothing at all in the file.
-    #[error("{file}: the file is empty; a history has one JSON object a line")]
+    #[error(
+        "{file}: the file is empty; a history has at least one operation, such as one JSON object a line"
+    )]
     Empty {
         /// As the caller named it.
         file: String,
@@ -123,6 +125,33 @@ pub enum LineError {
         node: String,
         /// The first such read, counted from 0 by invocation.
         first: usize,
+    },
+    /// Not EDN, or not an operation in EDN.
+    #[error("{0}")]
+    Edn(String),
+    /// The end of an operation that never began.
+    #[error("process {process} ends an operation, but has none open")]
+    NothingOpen {
+        /// The process.
+        process: i64,
+    },
+    /// The end of another operation than the one that is open.
+    #[error("process {process} ends a {ended}, but what it has open is a {called}")]
+    OtherFunction {
+        /// The process.
+        process: i64,
+        /// What was called.
+        called: String,
+        /// What ended.
+        ended: String,
+    },
+    /// A function that no model knows.
+    #[error(
+        "unknown function {f:?}: one of read, get, write, put, cas, append, add, delete, acquire, release, txn"
+    )]
+    UnknownFunction {
+        /// As the file has it.
+        f: String,
     },
     /// More operations or values than the compact form can number.
     #[error("the history has more than 4 billion operations or values")]

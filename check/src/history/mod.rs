@@ -4,9 +4,14 @@
 //! read, [`HistoryWriter`] and [`History::read`] the way out and in. A history says nothing about
 //! nodes, faults or settings: a checker that needed those would be trusting what it is to judge.
 
+mod builder;
 mod compact;
+mod edn;
 mod error;
+mod events;
+mod format;
 mod intern;
+mod line;
 mod operation;
 mod read;
 mod value;
@@ -15,11 +20,13 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use compact::{Entry, History, HistoryBuilder};
+pub use builder::HistoryBuilder;
+pub use compact::{Conventions, Entry, History};
 pub use error::{HistoryError, LineError};
+pub use format::Format;
 pub use operation::{Argument, Function, Operation, Outcome};
 pub use value::Value;
 pub use write::{HistoryWriter, sort_by_invocation};
 
-pub(crate) use compact::NONE;
+pub(crate) use compact::{NEVER, NONE};
 pub(crate) use intern::Id;

@@ -1,15 +1,18 @@
-//! Reading a history: JSON Lines, plain or compressed, from a reader, a file or a run directory.
+//! Reading a history: any format, plain or compressed, from a reader, a file or a run directory.
 //!
 //! Strict: a checker that guesses what a broken line meant gives verdicts about another history. Three
-//! leniences: blank lines are skipped, a missing newline at the very end is no error, and lines whose
+//! leniences in JSON Lines: blank lines are skipped, a missing newline at the very end is no error, and lines whose
 //! `process` is a name (`"nemesis"`) are not client operations and are skipped.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::compact::{History, HistoryBuilder};
+use super::builder::HistoryBuilder;
+use super::compact::History;
 use super::error::{HistoryError, LineError};
+use super::format::{Format, read_events};
+use super::line;
 use super::operation::Operation;
 
 /// The longest line accepted, in bytes: far above any operation, far below what would hurt.
@@ -17,11 +20,20 @@ const LINE_BYTES_MAX: usize = 64 << 20;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 impl History {
-    /// Reads a file (plain or zstd, told by its first bytes) or the history of a run directory.
+    /// Reads a file (plain or zstd, told by its first bytes) or the history of a run directory, in the
+    /// format that it looks like.
     ///
     /// # Errors
     /// [`HistoryError`] with file, line and reason.
     pub fn read(path: &Path) -> Result<History, HistoryError> {
+        History::read_as(path, None)
+    }
+
+    /// Reads a file or run directory in a format, or in the one that it looks like.
+    ///
+    /// # Errors
+    /// [`HistoryError`] with file, line and reason.
+    pub fn read_as(path: &Path, format: Option<Format>) -> Result<History, HistoryError> {
         let name = path.display().to_string();
         let open = |source| HistoryError::Open { file: name.clone(), source };
         if path.is_dir() {
@@ -31,17 +43,57 @@ impl History {
                 .find(|candidate| candidate.is_file())
                 .map_or_else(
                     || Err(HistoryError::NoHistory { file: name.clone() }),
-                    |file| History::read(&file),
+                    |file| History::read_as(&file, format),
                 );
         }
         let mut reader = BufReader::with_capacity(1 << 16, File::open(path).map_err(open)?);
         let start = reader.fill_buf().map_err(open)?;
         if start.starts_with(&ZSTD_MAGIC) {
             let decoder = zstd::stream::read::Decoder::with_buffer(reader).map_err(open)?;
-            History::from_jsonl(BufReader::with_capacity(1 << 16, decoder), &name)
+            History::from_reader(BufReader::with_capacity(1 << 16, decoder), format, &name)
         } else {
-            History::from_jsonl(reader, &name)
+            History::from_reader(reader, format, &name)
         }
+    }
+
+    /// Reads from a reader, in a format or in the one that its first bytes look like. `name` stands for
+    /// the file in errors.
+    ///
+    /// # Errors
+    /// [`HistoryError`] with file, line and reason.
+    pub fn from_reader(
+        mut reader: impl BufRead,
+        format: Option<Format>,
+        name: &str,
+    ) -> Result<History, HistoryError> {
+        let failed = |source| HistoryError::Read { file: name.to_owned(), line: 1, source };
+        let format = match format {
+            Some(format) => format,
+            None => Format::guess(reader.fill_buf().map_err(failed)?),
+        };
+        if format == Format::Jsonl {
+            return History::from_jsonl(reader, name);
+        }
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map_err(failed)?;
+        History::from_bytes(&bytes, Some(format), name)
+    }
+
+    /// Reads from memory, in a format or in the one that the bytes look like.
+    ///
+    /// # Errors
+    /// [`HistoryError`] with file, line and reason.
+    pub fn from_bytes(bytes: &[u8], format: Option<Format>, name: &str) -> Result<History, HistoryError> {
+        let format = format.unwrap_or_else(|| Format::guess(&bytes[..bytes.len().min(1 << 16)]));
+        if format == Format::Jsonl {
+            return History::from_jsonl(bytes, name);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| HistoryError::Line {
+            file: name.to_owned(),
+            line: 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() as u64,
+            reason: LineError::NotUtf8,
+        })?;
+        read_events(text, format, name)
     }
 
     /// Reads JSON Lines. `name` stands for the file in errors.
@@ -89,6 +141,9 @@ fn read_line(bytes: &[u8], builder: &mut HistoryBuilder) -> Result<(), LineError
         Err(_) if !whole => return Err(LineError::Truncated),
         Err(_) => return Err(LineError::NotUtf8),
     };
+    if let Some(line) = line::parse(text) {
+        return builder.push_raw(&line.raw());
+    }
     match serde_json::from_str::<Operation>(text) {
         Ok(operation) => builder.push(&operation),
         Err(_) if !whole && ends_inside(text) => Err(LineError::Truncated),

@@ -11,6 +11,11 @@ use crate::history::NONE;
 
 /// Operations (positions in the key's list) that cannot be ordered, if there are any.
 pub(crate) fn find_conflict(ops: &[Op], clusters: &Clusters) -> Option<Vec<u32>> {
+    order(ops, clusters).err()
+}
+
+/// An order of the operations (positions in the key's list), or some that have none.
+pub(crate) fn order(ops: &[Op], clusters: &Clusters) -> Result<Vec<u32>, Vec<u32>> {
     let happened = happened(ops, clusters);
     let mut list: Vec<Option<Cluster>> = clusters.list.iter().copied().map(Some).collect();
     // By cluster: the cas that took its value away, and the cluster which that cas wrote.
@@ -23,21 +28,25 @@ pub(crate) fn find_conflict(ops: &[Op], clusters: &Clusters) -> Option<Vec<u32>>
             continue;
         }
         let Some(cluster) = list.get_mut(from as usize).and_then(Option::as_mut) else {
-            return Some(vec![op]);
+            return Err(vec![op]);
         };
         cluster.take(op, ops[op as usize].call, ops[op as usize].ret);
         if let Some((other, _)) = next[from as usize].replace((op, to)) {
-            return Some(vec![other, op]);
+            return Err(vec![other, op]);
         }
         is_first[to] = false;
     }
     let mut merged: Vec<Cluster> = Vec::new();
+    let mut heads: Vec<usize> = Vec::new();
     let mut seen = vec![false; list.len()];
     for head in (0..list.len()).filter(|&cluster| is_first[cluster]) {
         let Some(whole) = list[head] else { continue };
         match merge_chain(whole, head, &list, &next, &mut seen) {
-            Ok(whole) => merged.push(whole),
-            Err(conflict) => return Some(conflict),
+            Ok(whole) => {
+                merged.push(whole);
+                heads.push(head);
+            }
+            Err(conflict) => return Err(conflict),
         }
     }
     // What no chain reaches goes round in a circle: every value in it needs another one first.
@@ -51,10 +60,37 @@ pub(crate) fn find_conflict(ops: &[Op], clusters: &Clusters) -> Option<Vec<u32>>
                 break;
             }
         }
-        return Some(circle);
+        return Err(circle);
     }
-    let conflict = zones::find_conflict(&merged)?;
-    Some(zones::Conflict::witness(&merged[conflict.a as usize], &merged[conflict.b as usize]))
+    if let Some(conflict) = zones::find_conflict(&merged) {
+        return Err(zones::Conflict::witness(&merged[conflict.a as usize], &merged[conflict.b as usize]));
+    }
+    // Chains by `f + s` as clusters are, in each the links one after another.
+    let mut by_sum: Vec<(i128, usize)> = merged
+        .iter()
+        .zip(&heads)
+        .map(|(whole, &head)| (i128::from(whole.f) + i128::from(whole.s), head))
+        .collect();
+    by_sum.sort_unstable();
+    let mut rank = vec![NONE; list.len()];
+    let mut place = 0;
+    for (_, head) in by_sum {
+        let mut at = Some(head);
+        while let Some(link) = at {
+            rank[link] = place;
+            place += 1;
+            at = next[link].map(|(_, to)| to);
+        }
+    }
+    let mut members: Vec<(u32, bool, u32)> = (0_u32..)
+        .zip(&clusters.of_op)
+        .filter_map(|(position, &cluster)| {
+            let rank = *rank.get(cluster as usize).filter(|&&rank| rank != NONE)?;
+            Some((rank, clusters.list[cluster as usize].put != position, position))
+        })
+        .collect();
+    members.sort_unstable();
+    Ok(members.into_iter().map(|(_, _, position)| position).collect())
 }
 
 /// By cas: whether it happened, because it was answered or because its new value was seen.

@@ -59,6 +59,18 @@ impl Scratch {
         }
     }
 
+    /// The cluster of a value, or `NONE`.
+    pub(super) fn cluster_of(&self, value: Id) -> u32 {
+        let last = self.of_value.len() - 1;
+        self.of_value[last.min(value as usize)]
+    }
+
+    /// Gives a value to a cluster.
+    pub(super) fn claim(&mut self, value: Id, cluster: u32) {
+        self.used.push(value);
+        *self.slot(value) = cluster;
+    }
+
     fn slot(&mut self, value: Id) -> &mut u32 {
         // Two states are no values of the history: "not found" takes the last place, and an initial
         // value that no operation mentions the one before it.
@@ -66,7 +78,8 @@ impl Scratch {
         &mut self.of_value[last.min(value as usize)]
     }
 
-    fn clear(&mut self) {
+    /// Forgets all values.
+    pub(super) fn clear(&mut self) {
         for value in std::mem::take(&mut self.used) {
             *self.slot(value) = NONE;
         }

@@ -11,9 +11,14 @@
 
 pub(crate) mod chains;
 pub(crate) mod clusters;
+pub(crate) mod machine;
 pub(crate) mod prefix;
+pub(crate) mod quick;
+pub(crate) mod rounds;
 pub(crate) mod search;
 pub(crate) mod stamps;
+pub(crate) mod tokens;
+pub(crate) mod versions;
 pub(crate) mod zones;
 
 #[cfg(test)]
@@ -38,15 +43,15 @@ pub(crate) enum Step {
 
 /// One operation on one key. `ret` is `i64::MAX` if it may take effect at any later time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Op {
+pub(crate) struct Op<S = Step> {
     pub(crate) number: u32,
     pub(crate) process: u32,
     pub(crate) call: i64,
     pub(crate) ret: i64,
-    pub(crate) step: Step,
+    pub(crate) step: S,
 }
 
-impl Op {
+impl<S> Op<S> {
     /// Whether its answer came: it must be placed.
     pub(crate) fn returned(&self) -> bool {
         self.ret != i64::MAX
@@ -56,30 +61,18 @@ impl Op {
 /// What was found out about one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Finding {
-    Linearizable,
+    /// In this order, by operation number.
+    Linearizable(Vec<u32>),
     /// These operations cannot be ordered.
-    Not {
-        witness: Vec<u32>,
-        first_impossible: u32,
-        says: String,
-    },
+    Not { witness: Vec<u32>, first_impossible: u32, says: String },
     /// Undecided, and why.
     Unknown(String),
 }
 
-/// The finding and the method that led to it.
+/// The finding and the method that led to it; none if only the search can tell.
 pub(crate) struct Judged {
-    pub(crate) finding: Finding,
+    pub(crate) finding: Option<Finding>,
     pub(crate) algorithm: &'static str,
-}
-
-/// Limits for the search; zones need none.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Budget {
-    /// Configurations to remember, about 64 bytes each.
-    pub(crate) configurations: usize,
-    /// When to give up; none makes the verdict independent of the machine.
-    pub(crate) deadline: Option<std::time::Instant>,
 }
 
 /// The operations of one key that say something about its register. Gets without an answer and writes
@@ -98,17 +91,17 @@ pub(crate) fn operations(history: &History, key: usize, is_phantom: impl Fn(u32)
         let step = match (entry.f, entry.outcome) {
             (_, Outcome::Fail) | (Function::Get, Outcome::Info) => continue,
             // A raw copy of one node is no answer of the store.
-            (Function::Get, Outcome::Ok) if entry.node != NONE || is_phantom(number) => continue,
+            (Function::Get, Outcome::Ok) if history.is_raw(number) || is_phantom(number) => continue,
             (Function::Get, Outcome::Ok) => {
                 Step::Read(history.values_of(number).first().copied().unwrap_or(NOT_FOUND))
             }
             (Function::Put, _) => Step::Write(entry.value),
             (Function::Delete, _) => Step::Write(NOT_FOUND),
             // Where nobody writes null, a cas from null can only mean "create it".
-            (Function::Cas, _) if Some(entry.from) == null && !writes_null => {
+            (Function::Cas, _) if Some(history.from_of(number)) == null && !writes_null => {
                 Step::Cas(NOT_FOUND, entry.value)
             }
-            (Function::Cas, _) => Step::Cas(entry.from, entry.value),
+            (Function::Cas, _) => Step::Cas(history.from_of(number), entry.value),
             (Function::Append | Function::Add | Function::Acquire | Function::Release | Function::Txn, _) => {
                 continue;
             }
@@ -118,33 +111,30 @@ pub(crate) fn operations(history: &History, key: usize, is_phantom: impl Fn(u32)
     ops
 }
 
-/// Judges one key, given its operations in order of invocation.
-pub(crate) fn judge(
-    history: &History,
-    ops: &mut [Op],
-    initial: Id,
-    scratch: &mut Scratch,
-    budget: &Budget,
-) -> Judged {
+/// Judges one key, given its operations in order of invocation, whose ties it draws apart.
+pub(crate) fn judge(history: &History, ops: &mut [Op], initial: Id, scratch: &mut Scratch) -> Judged {
     let exact = stamps::separate_ties(ops, scratch);
     let clusters = Clusters::build(ops, initial, scratch);
     let decidable = clusters.ambiguous.is_none() && exact;
+    let numbers = |order: Vec<u32>| order.into_iter().map(|op| ops[op as usize].number).collect();
     if !clusters.repeated && !clusters.has_cas {
         if zones::find_conflict(&clusters.list).is_some() {
             // With gets left out, an earlier one of them may be impossible too. The verdict stands all
             // the same, and the operation named is impossible in any case.
-            return Judged { finding: prefix::by_sweep(history, ops, &clusters), algorithm: "zones" };
+            let finding = prefix::by_sweep(history, ops, &clusters);
+            return Judged { finding: Some(finding), algorithm: "zones" };
         }
         if decidable {
-            return Judged { finding: Finding::Linearizable, algorithm: "zones" };
+            let order = zones::order(&clusters.list, ops, &clusters.of_op);
+            return Judged { finding: Some(Finding::Linearizable(numbers(order))), algorithm: "zones" };
         }
     }
     if !clusters.repeated && clusters.has_cas && decidable {
-        let finding = match chains::find_conflict(ops, &clusters) {
-            Some(_) => prefix::by_bisection(history, ops, initial, scratch),
-            None => Finding::Linearizable,
+        let finding = match chains::order(ops, &clusters) {
+            Ok(order) => Finding::Linearizable(numbers(order)),
+            Err(_) => prefix::by_bisection(history, ops, initial, scratch),
         };
-        return Judged { finding, algorithm: "zones with cas chains" };
+        return Judged { finding: Some(finding), algorithm: "zones with cas chains" };
     }
-    Judged { finding: search::search(history, ops, initial, budget), algorithm: "search" }
+    Judged { finding: None, algorithm: "search" }
 }

@@ -148,24 +148,45 @@ impl MaxTree {
 
 /// For cas chains: halves the history until the shortest prefix in conflict is found.
 pub(crate) fn by_bisection(history: &History, ops: &[Op], initial: Id, scratch: &mut Scratch) -> Finding {
+    bisect(
+        history,
+        ops,
+        |_| false,
+        |cut| {
+            let cut: Vec<Op> =
+                cut.iter().filter(|op| op.returned() || !matches!(op.step, Step::Read(_))).copied().collect();
+            let clusters = Clusters::build(&cut, initial, scratch);
+            chains::find_conflict(&cut, &clusters).map(|witness| {
+                witness.into_iter().map(|position| cut[position as usize].number).collect::<Vec<u32>>()
+            })
+        },
+    )
+}
+
+/// Halves the history until the shortest prefix in which `conflict` finds operations that cannot be
+/// ordered. It is asked about prefixes in which what had not returned is open; what `drop_open` says so
+/// of is left out of them then.
+pub(crate) fn bisect<S: Copy>(
+    history: &History,
+    ops: &[Op<S>],
+    drop_open: impl Fn(&S) -> bool,
+    mut conflict: impl FnMut(&[Op<S>]) -> Option<Vec<u32>>,
+) -> Finding {
     let mut returns: Vec<(i64, u32)> =
         (0_u32..).zip(ops).filter(|(_, op)| op.returned()).map(|(position, op)| (op.ret, position)).collect();
     returns.sort_unstable();
     let mut conflict_until = |count: usize| {
         let last = returns[count];
-        let cut: Vec<Op> = (0_u32..)
+        let cut: Vec<Op<S>> = (0_u32..)
             .zip(ops)
             .filter(|(_, op)| op.call <= last.0)
             .map(|(position, op)| {
                 let open = (op.ret, position) > last;
                 Op { ret: if open { i64::MAX } else { op.ret }, ..*op }
             })
-            .filter(|op| op.returned() || !matches!(op.step, Step::Read(_)))
+            .filter(|op| op.returned() || !drop_open(&op.step))
             .collect();
-        let clusters = Clusters::build(&cut, initial, scratch);
-        chains::find_conflict(&cut, &clusters).map(|witness| {
-            witness.into_iter().map(|position| cut[position as usize].number).collect::<Vec<u32>>()
-        })
+        conflict(&cut)
     };
     let (mut low, mut high) = (0, returns.len().saturating_sub(1));
     while low < high {
@@ -176,8 +197,8 @@ pub(crate) fn by_bisection(history: &History, ops: &[Op], initial: Id, scratch: 
             low = middle + 1;
         }
     }
-    let Some(witness) = conflict_until(low) else {
-        return Finding::Unknown("chains in conflict, but no prefix of the history is".to_owned());
+    let Some(witness) = returns.get(low).and_then(|_| conflict_until(low)) else {
+        return Finding::Unknown("a conflict, but in no prefix of the history".to_owned());
     };
     let first_impossible = ops[returns[low].1 as usize].number;
     let says = say::unorderable(history, &witness, first_impossible);

@@ -4,13 +4,20 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use super::clusters::Scratch;
-use super::{Budget, Finding, NOT_FOUND, Op, Step, judge, operations, search};
+use super::machine::Register;
+use super::rounds::{self, Budget, Part};
+use super::{Finding, NOT_FOUND, Op, Step, judge, operations};
 use crate::history::{Argument, Function, History, Operation, Outcome, Value, sort_by_invocation};
 use crate::report::{Kind, Model, Verdict};
 use crate::testing::{Random, history};
 use crate::{Options, check};
 
-const BUDGET: Budget = Budget { configurations: 100_000, deadline: None };
+const BUDGET: Budget = Budget { configurations: 100_000, deadline: None, witness_steps: 20_000 };
+
+fn search(history: &History, ops: &[Op]) -> Finding {
+    let part = Part { key: 0, machine: Register, ops: ops.to_vec(), initial: NOT_FOUND };
+    rounds::search(history, &[part], &BUDGET).pop().unwrap()
+}
 
 /// Which values a random history may repeat.
 #[derive(Clone, Copy, PartialEq)]
@@ -125,8 +132,9 @@ fn brute_force_first_impossible(ops: &[Op]) -> Option<u32> {
 fn judged(history: &History) -> (Vec<Op>, Finding, &'static str) {
     let original = operations(history, 0, |_| false);
     let mut ops = original.clone();
-    let judged = judge(history, &mut ops, NOT_FOUND, &mut Scratch::new(history), &BUDGET);
-    (original, judged.finding, judged.algorithm)
+    let judged = judge(history, &mut ops, NOT_FOUND, &mut Scratch::new(history));
+    let finding = judged.finding.unwrap_or_else(|| search(history, &ops));
+    (original, finding, judged.algorithm)
 }
 
 /// The whole checker, phantoms included, against brute force; returns how often each method was used.
@@ -140,8 +148,9 @@ fn compare(mix: Mix, seeds: std::ops::Range<u64>) -> (u64, u64) {
         let report = check(&history, &options);
         let verdict = if expected { Verdict::Valid } else { Verdict::Invalid };
         assert_eq!(report.verdict, verdict, "seed {seed}: {:?}\n{report:#?}", ops);
-        let searched = search::search(&history, &ops, NOT_FOUND, &BUDGET);
-        assert_eq!(searched == Finding::Linearizable, expected, "search, seed {seed}: {ops:?}");
+        let searched = search(&history, &ops);
+        assert_eq!(matches!(searched, Finding::Linearizable(_)), expected, "search, seed {seed}: {ops:?}");
+        assert_eq!(report.certified.is_some(), expected, "seed {seed}: a valid verdict carries its proof");
         illegal += u64::from(!expected);
         by_search += u64::from(report.algorithm == "search");
     }
@@ -301,9 +310,22 @@ fn the_distance_from_linearizable_agrees_with_its_definitions() {
             (0..).zip(&ops).map(|(process, op)| Op { call: shift(op), process, ..*op }).collect()
         };
         let delta = (0..200).find(|&delta| brute_force(&shifted(delta), NOT_FOUND, 0));
-        let staleness = report.staleness.unwrap();
+        let stretched = |gamma: i64| -> Vec<Op> {
+            let stretch = |at: i64, by: i64| if at == i64::MAX { at } else { 2 * at + by };
+            let one = |(process, op): (u32, &Op)| Op {
+                call: stretch(op.call, -gamma),
+                ret: stretch(op.ret, gamma),
+                process,
+                ..*op
+            };
+            (0..).zip(&ops).map(one).collect()
+        };
+        let gamma = (0..400).find(|&gamma| brute_force(&stretched(gamma), NOT_FOUND, 0));
+        let staleness = report.staleness.clone().unwrap();
+        let gamma_ns = staleness.gamma_ms_max.map(|ms| (ms * 1e6).round() as i64);
+        assert_eq!(gamma_ns, gamma, "gamma, seed {seed}: {ops:?}");
         let measured_ns = staleness.delta_ms_max.map(|ms| (ms * 1e6).round() as i64);
-        assert_eq!(measured_ns, delta, "seed {seed}: {ops:?}");
+        assert_eq!(measured_ns, delta, "delta, seed {seed}: {ops:?}");
 
         let write_ret = |value: u32| {
             ops.iter().find(|op| op.step == Step::Write(value)).map_or(i64::MIN, |write| write.ret)

@@ -6,7 +6,9 @@
 //! strictly inside a forward one. One rule says both: cluster A must come before B if `f(A) < s(B)`,
 //! and any contradiction among clusters contains one between two of them.
 
+use super::Op;
 use super::clusters::Cluster;
+use crate::history::NONE;
 
 /// Two clusters that must each come before the other: positions in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,4 +48,32 @@ pub(crate) fn find_conflict(list: &[Cluster]) -> Option<Conflict> {
         let &(_, s, holder) = forward[..before].last()?;
         (backward.f < s).then_some(Conflict { a: holder, b: index })
     })
+}
+
+/// An order of the operations (positions) for clusters without a conflict: clusters by `f + s`, in each
+/// the write and then the gets by their calls. If A must come before B and not the other way round, then
+/// f(A) < s(B) and s(A) <= f(B), so its sum is the smaller one. What never returned and nobody read is
+/// left out.
+pub(crate) fn order<S>(list: &[Cluster], ops: &[Op<S>], of_op: &[u32]) -> Vec<u32> {
+    let mut members: Vec<(u32, bool, u32)> = Vec::with_capacity(ops.len());
+    let mut by_sum: Vec<(i128, u32)> = (0_u32..)
+        .zip(list)
+        .map(|(index, cluster)| (i128::from(cluster.f) + i128::from(cluster.s), index))
+        .collect();
+    by_sum.sort_unstable();
+    let mut rank = vec![0_u32; list.len()];
+    for (place, &(_, index)) in (0_u32..).zip(&by_sum) {
+        rank[index as usize] = place;
+    }
+    for (position, &cluster) in (0_u32..).zip(of_op) {
+        let Some(found) = list.get(cluster as usize) else { continue };
+        let is_write = found.put == position;
+        if is_write && !found.read && !ops[position as usize].returned() {
+            continue;
+        }
+        members.push((rank[cluster as usize], !is_write, position));
+    }
+    members.sort_unstable();
+    debug_assert!(members.iter().all(|&(_, _, position)| position != NONE), "positions are real");
+    members.into_iter().map(|(_, _, position)| position).collect()
 }

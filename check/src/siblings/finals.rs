@@ -1,7 +1,7 @@
 //! What a key held in the end: the reads marked `final`, made after all faults were healed and the store
 //! had come to rest.
 
-use crate::history::{Function, History, Id, NONE};
+use crate::history::{Function, History, Id};
 
 /// The final reads of one key.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ impl Finals {
         let mut through_quorum = None;
         for &op in history.of_key(key) {
             let entry = history.entry(op);
-            match (entry.is_final, entry.is_ok(Function::Get), entry.node == NONE) {
+            match (entry.is_final, entry.is_ok(Function::Get), !history.is_raw(op)) {
                 (true, true, true) => through_quorum = Some(op),
                 (true, true, false) => finals.copies.push(op),
                 (true, false, false) => finals.copies_failed += 1,

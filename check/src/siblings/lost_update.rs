@@ -25,7 +25,7 @@ pub(crate) fn check(key: &KeyHistory<'_>, accounted: Option<&Cover>, findings: &
     let mut next = 0;
     let mut frontier = Frontier::default();
     let mut deletes = Deletes::new(history, causality);
-    for &get in history.of_key(key.key).iter().filter(|&&op| history.entry(op).is_read()) {
+    for &get in history.of_key(key.key).iter().filter(|&&op| history.is_read(op)) {
         let entry = history.entry(get);
         while let Some(&(_, op)) = puts.get(next).filter(|(ret, _)| *ret < entry.invoke) {
             rivals.arm(causality.write_of_op(op));

@@ -10,11 +10,11 @@ use crate::say;
 /// Finds gets that go back, each once.
 pub(crate) fn check(key: &KeyHistory<'_>, findings: &mut Findings) {
     let (history, causality) = (key.history, &key.causality);
-    let gets = by_return(history, key.key, |op| history.entry(op).is_read());
+    let gets = by_return(history, key.key, |op| history.is_read(op));
     let mut next = 0;
     let mut frontier = Frontier::default();
     let mut deletes = Deletes::new(history, causality);
-    for &get in history.of_key(key.key).iter().filter(|&&op| history.entry(op).is_read()) {
+    for &get in history.of_key(key.key).iter().filter(|&&op| history.is_read(op)) {
         let entry = history.entry(get);
         while let Some(&(_, earlier)) = gets.get(next).filter(|(ret, _)| *ret < entry.invoke) {
             for index in history.values_of(earlier).iter().filter_map(|&value| causality.write_of(value)) {

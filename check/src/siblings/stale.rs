@@ -25,7 +25,7 @@ pub(crate) fn check(key: &KeyHistory<'_>, findings: &mut Findings) -> (u64, u64)
     // By chain: what acknowledged deletes have removed, and the furthest such delete.
     let mut removed: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
     let (mut stale, mut gets) = (0, 0);
-    for &get in history.of_key(key.key).iter().filter(|&&op| history.entry(op).is_read()) {
+    for &get in history.of_key(key.key).iter().filter(|&&op| history.is_read(op)) {
         let entry = history.entry(get);
         gets += 1;
         while let Some(&(_, op)) = puts.get(next_put).filter(|(ret, _)| *ret < entry.invoke) {

@@ -1,0 +1,223 @@
+//! Proof that a history is linearizable: an order of its operations, and a small verifier that shares
+//! nothing with the checkers that found it.
+//!
+//! The verifier replays the order on a plain object and asks three things, in one walk: does every answer
+//! fit the state it was given in, does no operation stand after one that was called only after its
+//! return, and is everything there that was answered? Time and memory are linear in the history and in
+//! what its reads returned.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::history::{Function, History, Id, NEVER, NONE, Outcome, Value};
+use crate::report::Model;
+
+/// A legal order of the operations of every key (or of all keys together, where one operation may touch
+/// several).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// By key or group of keys: operations, numbered from 0 by invocation, in their order. What may not
+    /// have happened may be left out.
+    pub orders: Vec<Vec<u32>>,
+}
+
+impl Certificate {
+    /// Operations that have a place.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.orders.iter().map(Vec::len).sum()
+    }
+}
+
+/// Why an order proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refuted {
+    /// Two operations in the wrong order of real time.
+    #[error("operation {later} comes after operation {earlier}, which was called only after it had returned")]
+    RealTime {
+        /// The one that stands first, and was called too late for it.
+        earlier: u32,
+        /// The one that stands after it, although it had returned.
+        later: u32,
+    },
+    /// An answer that does not fit the state.
+    #[error("operation {0} does not fit the state before it")]
+    Answer(u32),
+    /// An operation that was answered and has no place, one with two places or one that failed.
+    #[error("operation {0} has no place, or more than one, or must have none")]
+    Place(u32),
+}
+
+/// What one key, or all keys of a transactional history, hold.
+#[derive(Default)]
+struct Object<'h> {
+    /// One value a register; the register of a plain key is null. None is "not found".
+    registers: BTreeMap<Id, Option<Id>>,
+    text: Option<String>,
+    set: BTreeSet<&'h Value>,
+    held: bool,
+}
+
+/// Checks an order. `initial` is what every key holds before the first write; not found if none.
+///
+/// # Errors
+/// The first operation that refutes it.
+pub fn verify(
+    history: &History,
+    model: Model,
+    initial: Option<&Value>,
+    certificate: &Certificate,
+) -> Result<(), Refuted> {
+    let mut placed = vec![false; history.entries().len()];
+    let mut last_of_process = vec![NONE; history.process_count()];
+    for order in &certificate.orders {
+        let mut object = Object::default();
+        let mut initial_id = None;
+        match model {
+            Model::Kv => object.text = initial.map(ToString::to_string),
+            Model::Register | Model::CasRegister | Model::MultiRegister => {
+                // A value that the history never mentions is a state that no answer fits.
+                initial_id = initial.map(|value| history.find_value(value).unwrap_or(NONE));
+            }
+            Model::Set | Model::Mutex | Model::Siblings => {}
+        }
+        let mut latest: Option<u32> = None;
+        for &number in order {
+            let Some(entry) = history.entries().get(number as usize) else {
+                return Err(Refuted::Place(number));
+            };
+            if entry.outcome == Outcome::Fail || std::mem::replace(&mut placed[number as usize], true) {
+                return Err(Refuted::Place(number));
+            }
+            if let Some(earlier) = latest.filter(|&earlier| entry.ret < history.entry(earlier).invoke) {
+                return Err(Refuted::RealTime { earlier, later: number });
+            }
+            let previous = std::mem::replace(&mut last_of_process[entry.process as usize], number);
+            if previous != NONE && previous > number {
+                return Err(Refuted::RealTime { earlier: previous, later: number });
+            }
+            if latest.is_none_or(|latest| history.entry(latest).invoke < entry.invoke) {
+                latest = Some(number);
+            }
+            if !object.apply(history, model, number, initial_id) {
+                return Err(Refuted::Answer(number));
+            }
+        }
+        for &number in order {
+            last_of_process[history.entry(number).process as usize] = NONE;
+        }
+    }
+    let missing = (0_u32..).zip(history.entries()).find(|(number, entry)| {
+        entry.outcome == Outcome::Ok
+            && entry.ret != NEVER
+            && !placed[*number as usize]
+            && !history.is_raw(*number)
+            && says_something(history, *number, model)
+    });
+    missing.map_or(Ok(()), |(number, _)| Err(Refuted::Place(number)))
+}
+
+/// Whether a model knows the operation at all.
+fn says_something(history: &History, number: u32, model: Model) -> bool {
+    let entry = history.entry(number);
+    match model {
+        Model::Register | Model::CasRegister => {
+            matches!(entry.f(), Function::Get | Function::Put | Function::Delete | Function::Cas)
+        }
+        Model::MultiRegister => !history.steps_of(number).is_empty(),
+        Model::Kv => matches!(entry.f(), Function::Get | Function::Put | Function::Append | Function::Delete),
+        Model::Mutex => matches!(entry.f(), Function::Acquire | Function::Release),
+        Model::Set => matches!(entry.f(), Function::Get | Function::Add),
+        Model::Siblings => false,
+    }
+}
+
+impl<'h> Object<'h> {
+    /// Takes a step; false if its answer does not fit.
+    fn apply(&mut self, history: &'h History, model: Model, number: u32, initial: Option<Id>) -> bool {
+        let entry = history.entry(number);
+        let seen = history.values_of(number);
+        match model {
+            Model::Register | Model::CasRegister => {
+                let register = self.registers.entry(NONE).or_insert(initial);
+                match entry.f {
+                    Function::Get => match seen {
+                        [] => register.is_none(),
+                        [one] => *register == Some(*one),
+                        _ => false,
+                    },
+                    Function::Put => {
+                        *register = Some(entry.value);
+                        true
+                    }
+                    Function::Delete => {
+                        *register = None;
+                        true
+                    }
+                    Function::Cas => {
+                        let from = history.from_of(number);
+                        // From null may mean "create it".
+                        let creates = *history.value(from) == Value::Null && register.is_none();
+                        let fits = *register == Some(from) || creates;
+                        *register = Some(entry.value);
+                        fits
+                    }
+                    _ => false,
+                }
+            }
+            Model::MultiRegister => history.steps_of(number).iter().all(|step| {
+                let register = self.registers.entry(step.key).or_insert(initial);
+                if step.f == Function::Put {
+                    *register = Some(step.value);
+                    return true;
+                }
+                *register == Some(step.value)
+                    || register.is_none() && *history.value(step.value) == Value::Null
+            }),
+            Model::Kv => match entry.f {
+                Function::Get => match seen {
+                    [] => self.text.is_none(),
+                    [one] => match (history.value(*one), &self.text) {
+                        (Value::Text(seen), Some(text)) => **seen == **text,
+                        (other, Some(text)) => other.to_string() == *text,
+                        (_, None) => false,
+                    },
+                    _ => false,
+                },
+                Function::Put => {
+                    self.text = Some(history.value(entry.value).to_string());
+                    true
+                }
+                Function::Append => {
+                    let tail = history.value(entry.value).to_string();
+                    self.text.get_or_insert_default().push_str(&tail);
+                    true
+                }
+                Function::Delete => {
+                    self.text = None;
+                    true
+                }
+                _ => false,
+            },
+            Model::Mutex => match entry.f {
+                Function::Acquire => !std::mem::replace(&mut self.held, true),
+                Function::Release => std::mem::replace(&mut self.held, false),
+                _ => false,
+            },
+            Model::Set => match entry.f {
+                Function::Add => {
+                    self.set.insert(history.value(entry.value));
+                    true
+                }
+                Function::Get => {
+                    let mut distinct: Vec<Id> = seen.to_vec();
+                    distinct.sort_unstable();
+                    distinct.dedup();
+                    distinct.len() == self.set.len()
+                        && distinct.iter().all(|&id| self.set.contains(history.value(id)))
+                }
+                _ => false,
+            },
+            Model::Siblings => false,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The siblings model: every checker of [`crate::siblings`] over every key.
+
+use super::{Options, initial_value};
+use crate::history::History;
+use crate::phantom;
+use crate::report::{Findings, Model, Report, Staleness, Verdict};
+use crate::siblings::causality::{Causality, Unclear};
+use crate::siblings::finals::Finals;
+use crate::siblings::{self, KeyHistory};
+
+pub(super) fn check_siblings(history: &History, options: &Options, mut report: Report) -> Report {
+    let mut findings = Findings::new(options.violations_max);
+    report.algorithm = "causal past".to_owned();
+    phantom::check(history, initial_value(history, options), true, &mut findings);
+    let has_finals = history.entries().iter().any(|entry| entry.is_final);
+    let (mut stale, mut gets, mut copies_compared) = (0, 0, false);
+    for key in 0..history.keys() {
+        let finals = Finals::of_key(history, key);
+        let compared = siblings::not_converged::check(history, key, &finals, &mut findings);
+        copies_compared |= !finals.copies.is_empty();
+        if !compared && (finals.copies_failed > 0) {
+            report.verdict = report.verdict.merge(Verdict::Unknown);
+            report.not_judged(
+                "not-converged",
+                format!("key {}: a final read of one node's copy got no answer", history.key(key)),
+            );
+        }
+        let causality = match Causality::build(history, key) {
+            Ok(causality) => causality,
+            Err(unclear) => {
+                let why = match unclear {
+                    Unclear::Repeated(value) => format!("writes {} twice", history.value(value)),
+                    Unclear::TooLarge => "has more history than fits into memory".to_owned(),
+                };
+                report.verdict = report.verdict.merge(Verdict::Unknown);
+                for what in ["stale", "session", "lost-update", "false-sibling", "lost", "resurrected"] {
+                    report.not_judged(what, format!("key {}: the history {why}", history.key(key)));
+                }
+                continue;
+            }
+        };
+        let key_history = KeyHistory { history, key, causality };
+        let accounted =
+            finals.values.as_deref().map(|values| siblings::lost::accounted(&key_history, values));
+        let (stale_here, gets_here) = siblings::stale::check(&key_history, &mut findings);
+        (stale, gets) = (stale + stale_here, gets + gets_here);
+        siblings::reads_go_back::check(&key_history, &mut findings);
+        siblings::lost_update::check(&key_history, accounted.as_ref(), &mut findings);
+        siblings::false_sibling::check(&key_history, &mut findings);
+        match &accounted {
+            Some(accounted) => {
+                siblings::lost::check(&key_history, &finals, accounted, &mut findings);
+                siblings::resurrected::check(&key_history, &finals, &mut findings);
+            }
+            None if has_finals && !key_history.causality.writes.is_empty() => {
+                report.verdict = report.verdict.merge(Verdict::Unknown);
+                for what in ["lost", "resurrected"] {
+                    let why = format!("key {}: no final read of it succeeded", history.key(key));
+                    report.not_judged(what, why);
+                }
+            }
+            None => {}
+        }
+    }
+    if !has_finals {
+        for what in ["lost", "resurrected", "not-converged"] {
+            report.not_judged(what, "the history has no final reads");
+        }
+    } else if !copies_compared {
+        report.not_judged("not-converged", "the history has no final reads of single nodes' copies");
+    }
+    findings.into_report(&mut report, Model::Siblings);
+    report.staleness = Some(Staleness {
+        stale_reads: if gets == 0 { 0.0 } else { stale as f64 / gets as f64 },
+        ..Staleness::default()
+    });
+    report
+}

@@ -1,0 +1,136 @@
+//! Many searches side by side: each gets a small budget, then each undecided one four times as much, and
+//! so on, so that one hard key does not keep an easy contradiction on another from being found. Once one
+//! key is impossible, the keys that are still undecided after that round are not searched further.
+
+use std::time::Instant;
+
+use super::machine::Machine;
+use super::search::{Progress, Search};
+use super::{Finding, Op};
+use crate::history::{History, NONE};
+use crate::say;
+
+/// Limits for the search; zones need none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    /// Configurations that may be remembered at one time, 17 to 68 bytes each.
+    pub(crate) configurations: usize,
+    /// When to give up; none makes the verdict independent of the machine.
+    pub(crate) deadline: Option<Instant>,
+    /// Steps to spend on making a witness smaller.
+    pub(crate) witness_steps: u64,
+}
+
+/// What is searched by itself: the operations on one key, or on several that belong together.
+pub(crate) struct Part<M: Machine> {
+    pub(crate) key: usize,
+    pub(crate) machine: M,
+    pub(crate) ops: Vec<Op<M::Step>>,
+    pub(crate) initial: M::State,
+}
+
+const FIRST_ROUND: usize = 2_000;
+
+/// Searches all parts; the findings are in their order.
+pub(crate) fn search<M: Machine + Clone>(
+    history: &History,
+    parts: &[Part<M>],
+    budget: &Budget,
+) -> Vec<Finding> {
+    let mut searches: Vec<Option<Search<'_, M>>> =
+        parts.iter().map(|part| Some(Search::new(part.machine.clone(), &part.ops, part.initial))).collect();
+    let mut findings: Vec<Option<Finding>> = parts.iter().map(|_| None).collect();
+    let (mut round, mut remembered, mut impossible) = (FIRST_ROUND, 0, false);
+    loop {
+        let mut late = false;
+        for ((part, slot), finding) in parts.iter().zip(&mut searches).zip(&mut findings) {
+            let Some(search) = slot else { continue };
+            let before = search.configurations();
+            let allowed = round.min(before + budget.configurations.saturating_sub(remembered));
+            let progress = if late { Progress::Late } else { search.run(allowed, budget.deadline) };
+            remembered += search.configurations() - before;
+            *finding = match progress {
+                Progress::Found => {
+                    let order = search.order().map(|op| part.ops[op as usize].number).collect();
+                    Some(Finding::Linearizable(order))
+                }
+                Progress::Impossible(op) => {
+                    impossible = true;
+                    Some(explain(history, part, op, budget))
+                }
+                Progress::Paused => None,
+                Progress::Late => {
+                    late = true;
+                    Some(Finding::Unknown("the search ran out of time".to_owned()))
+                }
+            };
+            if finding.is_some() {
+                remembered -= search.configurations();
+                *slot = None;
+            }
+        }
+        let undecided = findings.iter().any(Option::is_none);
+        let exhausted = remembered >= budget.configurations;
+        if !undecided || impossible || exhausted {
+            break;
+        }
+        round = round.saturating_mul(4);
+    }
+    let why = if impossible {
+        "not searched to the end, since another key decides".to_owned()
+    } else {
+        format!("the search gave up after {} configurations", budget.configurations)
+    };
+    findings.into_iter().map(|finding| finding.unwrap_or_else(|| Finding::Unknown(why.clone()))).collect()
+}
+
+/// What an impossible operation contradicts: the operations up to its return, less the reads that are
+/// not needed for the contradiction. Taking a read away never makes an order impossible, so what is left
+/// proves as much as the whole; taking away a write might, so writes stay.
+fn explain<M: Machine + Clone>(history: &History, part: &Part<M>, op: u32, budget: &Budget) -> Finding {
+    let failing = &part.ops[op as usize];
+    let end = (failing.ret, op);
+    let mut kept: Vec<(u32, Op<M::Step>)> = (0_u32..)
+        .zip(&part.ops)
+        .filter(|(_, other)| other.call <= failing.ret)
+        .map(|(position, other)| {
+            let open = (other.ret, position) > end;
+            (position, Op { ret: if open { i64::MAX } else { other.ret }, ..*other })
+        })
+        .filter(|(_, other)| other.returned() || !part.machine.is_read(other.step))
+        .collect();
+    let mut steps_left = budget.witness_steps;
+    // From the newest to the oldest, in halves: what contradicts is near, so most goes at once.
+    let mut size = kept.len();
+    while size > 0 && steps_left > 0 {
+        let mut until = kept.len();
+        while until > 0 && steps_left > 0 {
+            let from = until.saturating_sub(size);
+            let droppable = |place: usize, (position, other): &(u32, Op<M::Step>)| {
+                (from..until).contains(&place) && *position != op && part.machine.is_read(other.step)
+            };
+            let fewer: Vec<(u32, Op<M::Step>)> = kept
+                .iter()
+                .enumerate()
+                .filter(|(place, entry)| !droppable(*place, entry))
+                .map(|(_, entry)| *entry)
+                .collect();
+            if fewer.len() < kept.len() {
+                let ops: Vec<Op<M::Step>> = fewer.iter().map(|(_, other)| *other).collect();
+                let mut search = Search::new(part.machine.clone(), &ops, part.initial);
+                let limit = usize::try_from(steps_left).unwrap_or(usize::MAX).min(1 << 16);
+                let progress = search.run(limit, budget.deadline);
+                steps_left = steps_left.saturating_sub(search.steps + 2 * ops.len() as u64);
+                if matches!(progress, Progress::Impossible(_)) {
+                    kept = fewer;
+                }
+            }
+            until = from;
+        }
+        size /= 2;
+    }
+    let witness: Vec<u32> = kept.iter().map(|(_, other)| other.number).collect();
+    debug_assert!(!witness.contains(&NONE), "a witness names operations");
+    let says = say::unorderable(history, &witness, failing.number);
+    Finding::Not { witness, first_impossible: failing.number, says }
+}
