@@ -20,6 +20,14 @@ pub(super) struct Compact {
     owners: Bytes,
 }
 
+impl Placement {
+    /// Bytes that this placement takes inside a view, as peers send it.
+    #[must_use]
+    pub fn view_bytes(&self) -> usize {
+        postcard::to_stdvec(self).expect("a placement has a binary form").len()
+    }
+}
+
 impl From<Placement> for Compact {
     fn from(placement: Placement) -> Self {
         let owners = match placement.rules.strategy {

@@ -42,6 +42,12 @@ impl Rules {
         Self { strategy: config::Placement::Quota, partitions, replicas, tokens: TOKENS_PER_CAPACITY }
     }
 
+    /// What a store's definition says, with the usual number of tokens.
+    #[must_use]
+    pub fn of_store(store: &config::StoreDefinition) -> Self {
+        Self { strategy: store.placement, ..Self::quota(store.partitions, store.n()) }
+    }
+
     /// Whether these rules can place anything on `nodes`, in whatever order they come.
     ///
     /// # Errors

@@ -223,6 +223,20 @@ fn owners_come_first_evenly() {
     assert!(first.len() == 6 && first.values().all(|n| (150..250).contains(n)), "{first:?}");
 }
 
+#[test]
+fn a_stores_definition_says_how_it_is_placed() {
+    let store = config::StoreDefinition {
+        partitions: 64,
+        replicas: 2,
+        placement: config::Placement::TokensEqualPartitions,
+        ..config::StoreDefinition::default()
+    };
+    let placement = Placement::by(Rules::of_store(&store), &nodes(&[1, 1, 1])).unwrap();
+    assert_eq!((placement.partitions(), placement.replicas()), (64, 2));
+    assert_eq!(placement.rules().strategy, config::Placement::TokensEqualPartitions);
+    assert_eq!(placement.rules().tokens, TOKENS_PER_CAPACITY);
+}
+
 fn by(strategy: config::Placement, members: &[PlacementNode]) -> Placement {
     Placement::by(Rules { strategy, tokens: 64, ..Rules::quota(512, 3) }, members).unwrap()
 }
@@ -282,6 +296,7 @@ fn a_placement_travels_in_two_bytes_an_owner() {
     let placement = Placement::new(&zoned(&[(1, "a"), (1, "a"), (2, "b"), (2, "b"), (4, "c")]), 1024, 3);
     let bytes = postcard::to_stdvec(&placement).unwrap();
     assert!(bytes.len() < 1024 * 3 * 2 + 5 * 12 + 16, "{}", bytes.len());
+    assert_eq!(placement.view_bytes(), bytes.len());
     assert_eq!(postcard::from_bytes::<Placement>(&bytes).unwrap(), placement);
     let json = serde_json::to_string(&placement).unwrap();
     assert_eq!(serde_json::from_str::<Placement>(&json).unwrap(), placement);
