@@ -61,7 +61,7 @@ fn local(api: &Arc<Api>, key: &Bytes, wants_json: bool) -> Answer {
     let partition = coordinator.view.placement().partition_of(key);
     let owner = coordinator.view.placement().owners(partition).any(|owner| owner == coordinator.me);
     let record = match coordinator.local.replica.read(partition, key) {
-        ReadReply::Found(record) => Some(record),
+        ReadReply::Found(record) | ReadReply::Partial(record) => Some(record),
         ReadReply::NotFound { .. } => None,
         ReadReply::Damaged => {
             return error(StatusCode::SERVICE_UNAVAILABLE, "damaged", "this node's copy fails its checksum");

@@ -169,6 +169,9 @@ impl Coordinator {
 fn reply_of(response: Response) -> Option<ReadReply> {
     match response {
         Response::Found(bytes) => Some(Record::decode(&bytes).map_or(ReadReply::Damaged, ReadReply::Found)),
+        Response::Partial(bytes) => {
+            Some(Record::decode(&bytes).map_or(ReadReply::Damaged, ReadReply::Partial))
+        }
         Response::NotFound { complete } => Some(ReadReply::NotFound { complete }),
         Response::Damaged => Some(ReadReply::Damaged),
         Response::Refused { .. }

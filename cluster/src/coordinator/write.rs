@@ -129,7 +129,7 @@ impl Coordinator {
         let Some(of) = of else { return Ok(()) };
         let read = Request::Read { partition, key: key.clone() };
         let answer = Arc::clone(self).perform(of, read, self.timing.hand_over).await;
-        let Ok(Response::Found(record)) = answer else { return Ok(()) };
+        let Ok(Response::Found(record) | Response::Partial(record)) = answer else { return Ok(()) };
         let siblings = Record::decode(&record).map_or(0, |r| r.payloads().len());
         if siblings >= self.store.sibling_limit as usize {
             return Err(RequestError::SiblingLimit { siblings, limit: self.store.sibling_limit });

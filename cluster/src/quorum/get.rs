@@ -16,6 +16,9 @@ use crate::version::Record;
 pub enum ReadReply {
     /// Its copy.
     Found(Record),
+    /// Its copy, which may lack what was acknowledged here: it rotted, or the node lost something.
+    /// What it says counts, but it is no vote.
+    Partial(Record),
     /// It has none. `complete`: it would have one if it had ever acknowledged one.
     NotFound {
         /// Whether its word counts.
@@ -111,6 +114,10 @@ impl GetQuorum {
         let owner = self.owners.contains(&from);
         let vote = match &reply {
             ReadReply::Found(record) => self.merge(record.clone()),
+            ReadReply::Partial(record) => {
+                self.merge(record.clone());
+                false
+            }
             ReadReply::NotFound { complete } => owner && *complete,
             ReadReply::Damaged => false,
         };
@@ -162,7 +169,11 @@ impl GetQuorum {
     #[must_use]
     pub fn stale_owners(&self) -> Vec<NodeId> {
         let Some(merged) = &self.merged else { return Vec::new() };
-        let stale = |reply: &ReadReply| !matches!(reply, ReadReply::Found(record) if record == merged);
+        let whole = |reply: &ReadReply| match reply {
+            ReadReply::Found(record) | ReadReply::Partial(record) => record == merged,
+            ReadReply::NotFound { .. } | ReadReply::Damaged => false,
+        };
+        let stale = |reply: &ReadReply| !whole(reply);
         self.owner_replies.iter().filter(|(_, reply)| stale(reply)).map(|(owner, _)| *owner).collect()
     }
 
@@ -267,6 +278,20 @@ mod tests {
         assert_eq!(get.replied(node(3), ReadReply::Damaged), [], "no fallback is left");
         assert_eq!(get.replied(node(5), NOTHING), [Fail, Done]);
         assert_eq!(get.votes(), 1);
+    }
+
+    #[test]
+    fn a_copy_that_may_lack_something_counts_but_casts_no_vote() {
+        let partial = |sequence| match found(sequence) {
+            ReadReply::Found(record) => ReadReply::Partial(record),
+            other => other,
+        };
+        let (mut get, _) = start(2, false, &[]);
+        assert_eq!(get.replied(node(1), partial(9)), []);
+        assert_eq!(get.replied(node(2), found(7)), []);
+        assert_eq!(get.replied(node(3), found(9)), [Answer, Done]);
+        assert!(matches!(get.merged(), Some(Record::Latest(s)) if s.stamp.sequence == 9));
+        assert_eq!(get.stale_owners(), [node(2)], "what the first has is all there is");
     }
 
     #[test]

@@ -282,7 +282,7 @@ impl Replica {
     #[must_use]
     pub fn summary(&self, partition: u32, key: &[u8]) -> Option<Summary> {
         match self.read(partition, key) {
-            ReadReply::Found(record) => Some(Summary::of(&record)),
+            ReadReply::Found(record) | ReadReply::Partial(record) => Some(Summary::of(&record)),
             ReadReply::NotFound { .. } | ReadReply::Damaged => None,
         }
     }

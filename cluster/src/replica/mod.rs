@@ -119,7 +119,7 @@ impl Replica {
         &self.engine
     }
 
-    /// Whether an absent record here counts as a vote.
+    /// Whether what is here or absent here counts as a vote.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         // A stretch of log that cannot be read may have held anything.
@@ -165,10 +165,14 @@ impl Replica {
     pub fn read(&self, partition: u32, key: &[u8]) -> ReadReply {
         let stored = keys::data(partition, key);
         match self.load(&stored) {
-            Ok(Some(record)) => ReadReply::Found(record),
-            Ok(None) => ReadReply::NotFound {
-                complete: self.is_complete() && !lock(&self.quarantined).contains(&stored),
-            },
+            Ok(found) => {
+                let complete = self.is_complete() && !lock(&self.quarantined).contains(&stored);
+                match found {
+                    Some(record) if complete => ReadReply::Found(record),
+                    Some(record) => ReadReply::Partial(record),
+                    None => ReadReply::NotFound { complete },
+                }
+            }
             Err(error) => {
                 if digest::is_damage(&error) {
                     self.note_damage(&stored, true);
@@ -395,7 +399,7 @@ mod tests {
 
     fn values(reply: ReadReply) -> usize {
         match reply {
-            ReadReply::Found(record) => record.payloads().len(),
+            ReadReply::Found(record) | ReadReply::Partial(record) => record.payloads().len(),
             ReadReply::NotFound { .. } | ReadReply::Damaged => 0,
         }
     }

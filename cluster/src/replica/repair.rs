@@ -139,7 +139,7 @@ impl ReplicaService {
         for Wanted { partition, key } in wanted {
             self.checked(*partition, key)?;
             let record = match self.replica.read(*partition, key) {
-                ReadReply::Found(record) => Some(Bytes::from(record.encode())),
+                ReadReply::Found(record) | ReadReply::Partial(record) => Some(Bytes::from(record.encode())),
                 ReadReply::NotFound { .. } | ReadReply::Damaged => None,
             };
             bytes += record.as_ref().map_or(0, Bytes::len);

@@ -111,6 +111,7 @@ impl From<ReadReply> for Response {
     fn from(reply: ReadReply) -> Self {
         match reply {
             ReadReply::Found(record) => Self::Found(Bytes::from(record.encode())),
+            ReadReply::Partial(record) => Self::Partial(Bytes::from(record.encode())),
             ReadReply::NotFound { complete } => Self::NotFound { complete },
             ReadReply::Damaged => Self::Damaged,
         }

@@ -128,6 +128,8 @@ pub enum Response {
     Pong,
     /// To a read: an encoded record.
     Found(Bytes),
+    /// To a read: an encoded record that may lack something. As [`crate::quorum::ReadReply::Partial`].
+    Partial(Bytes),
     /// To a read: nothing. `complete` as in [`crate::quorum::ReadReply::NotFound`].
     NotFound {
         /// Whether its word counts.

@@ -108,6 +108,7 @@ async fn keys_deleted_behind_the_back_show_and_silence_the_votes_of_absence() {
     // What came to light after a round of anti-entropy had begun is not covered by that round.
     let lacking = replica.lacking();
     assert!(!lacking.is_nothing());
+    assert_eq!(replica.read(7, b"b"), ReadReply::Partial(put(1, "v")));
     replica.engine().apply(vec![Write::Delete { key: keys::data(7, b"b") }], Promise::Memory).await.unwrap();
     assert!(replica.walk_partition(7, 0, &mut throttle()).await.unwrap().mismatch);
     replica.set_complete(&lacking);
@@ -135,6 +136,7 @@ async fn a_walk_finds_rot_and_a_repaired_record_is_whole_again() {
     assert!(replica.is_complete(), "the damage is known by key");
     replica.store(7, b"b", &put(1, "pears!"), Promise::Synced).await.unwrap();
     assert!(replica.root(7).unwrap().is_same(&whole));
+    assert_eq!(replica.read(7, b"b"), ReadReply::Partial(put(1, "pears!")), "it may have held more");
     assert_eq!((replica.quarantined(), replica.engine().stats().damaged_records), (1, 0));
     replica.set_complete(&replica.lacking());
     assert_eq!(replica.quarantined(), 0);

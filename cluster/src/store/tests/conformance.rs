@@ -79,6 +79,8 @@ async fn run(home: &Home, steps: Vec<Step>) {
                 });
                 let wanted: Vec<_> = wanted.take(limit).map(|(k, v)| (k.clone(), v.clone())).collect();
                 assert_eq!(engine.scan(&prefix, after.as_deref(), limit).unwrap(), wanted);
+                let keys: Vec<_> = wanted.into_iter().map(|(key, _)| key).collect();
+                assert_eq!(engine.keys(&prefix, after.as_deref(), limit).unwrap(), keys);
             }
             Step::Flush => assert!(engine.flush().await.unwrap() >= last),
             Step::Compact => {

@@ -257,7 +257,11 @@ impl<A: Ask> Session<'_, A> {
                 && let Some((partition, key)) = left.give.pop_front()
             {
                 // Gone or rotten since it was compared: there is nothing to give.
-                let ReadReply::Found(record) = self.replica.read(partition, &key) else { continue };
+                let (ReadReply::Found(record) | ReadReply::Partial(record)) =
+                    self.replica.read(partition, &key)
+                else {
+                    continue;
+                };
                 let record = Bytes::from(record.encode());
                 bytes += record.len();
                 records.push(Keyed { partition, key, record });
