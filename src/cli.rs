@@ -44,6 +44,8 @@ pub enum Command {
     Put(cmd::put::PutArgs),
     /// Delete a key.
     Delete(cmd::delete::DeleteArgs),
+    /// Placement on paper: balance and data movement for servers of any size.
+    Ring(cmd::ring::RingArgs),
     /// Tables and report.html of runs.
     Report(cmd::report::ReportArgs),
 }

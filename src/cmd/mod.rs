@@ -9,6 +9,7 @@ pub mod get;
 pub mod put;
 pub mod remote;
 pub mod report;
+pub mod ring;
 pub mod serve;
 pub mod store;
 
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Get(args) => block_on(get::run(args, json)),
         Command::Put(args) => block_on(put::run(args, json)),
         Command::Delete(args) => block_on(delete::run(args, json)),
+        Command::Ring(args) => ring::run(args, json),
         Command::Report(args) => report::run(args, json),
     }
 }

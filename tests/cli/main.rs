@@ -8,4 +8,5 @@ mod chaos;
 mod check;
 mod cluster;
 mod harness;
+mod ring;
 mod usage;

@@ -21,6 +21,8 @@ const COMMANDS: &[&[&str]] = &[
     &["put"],
     &["delete"],
     &["report"],
+    &["ring", "plan"],
+    &["ring", "simulate"],
 ];
 
 #[test]
