@@ -64,7 +64,7 @@ pub fn run(
 ) -> Result<Run, RunError> {
     let store = scenario.store_named(profile)?;
     let members = members(scenario).map_err(WorldError::SetUp)?;
-    let view = View::new(members, store.partitions, store.n());
+    let view = View::of_store(members, &store);
     let owners_of = |key: &str| -> Vec<String> {
         let placement = view.placement();
         placement.owners(placement.partition_of(key.as_bytes())).map(|id| id.to_string()).collect()

@@ -79,6 +79,16 @@ pub enum Placement {
     TokensEqualPartitions,
 }
 
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quota => "quota",
+            Self::Tokens => "tokens",
+            Self::TokensEqualPartitions => "tokens-equal-partitions",
+        })
+    }
+}
+
 /// Whether and how often replicas compare what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AntiEntropy {

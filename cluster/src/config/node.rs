@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ConfigError, StoreDefinition, refuse_unknown_keys};
+use crate::ring::{PlacementNode, Rules};
 
 /// A node's name: 1 to 16 bytes of `a-z`, `0-9` and `-`. Copied, compared and sent as is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -267,6 +268,14 @@ impl Config {
                 why: "no node holds two copies of a key; add nodes or lower replicas".into(),
             });
         }
+        let nodes: Vec<PlacementNode> = members.iter().map(PlacementNode::from).collect();
+        if let Err(e) = Rules::of_store(&store).check(&nodes) {
+            return Err(ConfigError::Clash {
+                first: format!("placement = \"{}\"", store.placement),
+                second: "the capacities of [[member]]".into(),
+                why: e.to_string(),
+            });
+        }
         Ok(Self { node, tls, store, members, timing: Timing::default() })
     }
 
@@ -332,5 +341,9 @@ api = "127.0.0.1:4001"
         assert!(refused("data_dir", "data_dri").contains("did you mean `data_dir`"));
         assert!(refused("id = \"n2\"", "id = \"n1\"").contains("given twice"));
         assert!(refused("id = \"n2\"", "id = \"N 2\"").contains("a-z"));
+        let many = FILE.replace("id = \"n2\"", "id = \"n2\"\ncapacity = 4294967295");
+        let many = many.replace("replicas = 2", "replicas = 2\nplacement = \"tokens\"");
+        let many = Config::from_toml(&many).unwrap_err().to_string();
+        assert!(many.contains("placement = \"tokens\"") && many.contains("lower"), "{many}");
     }
 }

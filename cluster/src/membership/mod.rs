@@ -5,8 +5,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{Member, NodeId};
-use crate::ring::{Placement, PlacementNode};
+use crate::config::{Member, NodeId, StoreDefinition};
+use crate::ring::{Placement, PlacementNode, Rules};
 
 /// The members at one point of the cluster's history, and the placement that follows.
 #[derive(Clone, Debug)]
@@ -17,16 +17,35 @@ pub struct View {
 }
 
 impl View {
+    /// The view of `members`, placed by quotas.
+    ///
+    /// # Panics
+    /// As [`View::by`].
+    #[must_use]
+    pub fn new(members: Vec<Member>, partitions: u32, replicas: usize) -> Self {
+        Self::by(members, Rules::quota(partitions, replicas))
+    }
+
+    /// The view of `members`, placed as the store's definition says.
+    ///
+    /// # Panics
+    /// As [`View::by`].
+    #[must_use]
+    pub fn of_store(members: Vec<Member>, store: &StoreDefinition) -> Self {
+        Self::by(members, Rules::of_store(store))
+    }
+
     /// The view of `members`, sorted by id. Its version is a digest of who they are, what they
     /// hold and how the ring is cut, so nodes that were told different members notice.
+    ///
+    /// # Panics
+    /// If the rules cannot place them (`Rules::check`), which a `Config` has made sure of.
     #[must_use]
-    pub fn new(mut members: Vec<Member>, partitions: u32, replicas: usize) -> Self {
+    pub fn by(mut members: Vec<Member>, rules: Rules) -> Self {
         members.sort_by_key(|m| m.id);
-        let node = |m: &Member| PlacementNode { id: m.id, capacity: m.capacity, zone: m.zone.clone() };
-        let nodes: Vec<PlacementNode> = members.iter().map(node).collect();
+        let nodes: Vec<PlacementNode> = members.iter().map(PlacementNode::from).collect();
         let mut hash = Sha256::new();
-        hash.update(partitions.to_be_bytes());
-        hash.update((replicas as u64).to_be_bytes());
+        hash.update(format!("{rules:?}"));
         for member in &members {
             hash.update(member.id.as_bytes());
             hash.update(member.capacity.to_be_bytes());
@@ -34,7 +53,8 @@ impl View {
             hash.update(member.zone.as_bytes());
         }
         let version = hash.finalize().iter().take(8).fold(0, |v, b| (v << 8) | u64::from(*b));
-        Self { version, members, placement: Placement::new(&nodes, partitions, replicas) }
+        let placement = Placement::by(rules, &nodes).unwrap_or_else(|e| panic!("{e}"));
+        Self { version, members, placement }
     }
 
     /// Travels with every message between peers.
@@ -83,7 +103,10 @@ mod tests {
         let (a, b) = (member("a", 1), member("b", 1));
         assert_eq!(view(&[a.clone(), b.clone()]), view(&[b.clone(), a.clone()]));
         assert_ne!(view(&[a.clone(), b.clone()]), view(&[a.clone(), member("b", 2)]));
-        assert_ne!(view(&[a.clone(), b.clone()]), view(&[a.clone(), Member { zone: "z".into(), ..b.clone() }]));
+        assert_ne!(
+            view(&[a.clone(), b.clone()]),
+            view(&[a.clone(), Member { zone: "z".into(), ..b.clone() }])
+        );
         assert_ne!(view(&[a.clone(), b]), view(&[a]));
     }
 }

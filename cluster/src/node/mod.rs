@@ -131,7 +131,7 @@ impl Node {
         let api_address = address_of(&*api_listener, &config.node.listen);
         let peer_address = address_of(&*peer_listener, &config.node.peer_listen);
 
-        let view = Arc::new(View::new(config.members.clone(), config.store.partitions, config.store.n()));
+        let view = Arc::new(View::of_store(config.members.clone(), &config.store));
         let complete = is_complete(&config, &start, &*engine);
         if !complete {
             tracing::warn!(node = %me, "writes may be missing here after the last stop; absent records cast no vote until all other owners were merged");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, NodeId};
+use crate::config::{self, Member, NodeId};
 
 /// A node as placement sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,12 @@ pub struct PlacementNode {
     pub capacity: u32,
     /// The place whose failure takes it down with others. Nodes that name none share one.
     pub zone: String,
+}
+
+impl From<&Member> for PlacementNode {
+    fn from(member: &Member) -> Self {
+        Self { id: member.id, capacity: member.capacity, zone: member.zone.clone() }
+    }
 }
 
 /// What a placement is made by, beside the nodes; fixed for the life of a store.

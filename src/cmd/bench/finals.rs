@@ -44,7 +44,7 @@ pub async fn read_all(
     clock: Arc<SystemClock>,
 ) -> Result<Vec<Operation>, String> {
     rest(client, config.members.len(), REST_MAX + period * 4).await?;
-    let view = View::new(config.members.clone(), config.store.partitions, usize::from(config.store.replicas));
+    let view = View::of_store(config.members.clone(), &config.store);
     let view = Arc::new(view);
     let mut all = Vec::new();
     // Copies first: a read through a quorum might repair the difference it should show.
