@@ -39,6 +39,10 @@ pub struct Metrics {
     pub hand_overs: Counter,
     /// Owners repaired after a get.
     pub read_repairs: Counter,
+    /// Keys merged from old owners of partitions that this node gained.
+    pub keys_taken_over: Counter,
+    /// Keys handed to the owners of partitions that this node lost.
+    pub keys_handed_over: Counter,
     /// Hints delivered to their owners.
     pub hints_delivered: Counter,
     /// Rounds of anti-entropy that were begun.
@@ -77,6 +81,8 @@ impl Metrics {
             ("peer_requests_total", "Requests to replicas, own included.", self.peer_requests.get()),
             ("hand_overs_total", "Copies handed to a fallback.", self.hand_overs.get()),
             ("read_repairs_total", "Owners repaired after a get.", self.read_repairs.get()),
+            ("keys_taken_over_total", "Keys merged from old owners.", self.keys_taken_over.get()),
+            ("keys_handed_over_total", "Keys handed to new owners.", self.keys_handed_over.get()),
             ("hints_delivered_total", "Hints delivered to their owners.", self.hints_delivered.get()),
             ("anti_entropy_rounds_total", "Rounds of anti-entropy begun.", self.anti_entropy_rounds.get()),
             (

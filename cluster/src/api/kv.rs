@@ -58,8 +58,9 @@ async fn get(api: &Arc<Api>, key: Bytes, request: &Request<Incoming>) -> Answer 
 /// This node's own copy, without merge or repair.
 fn local(api: &Arc<Api>, key: &Bytes, wants_json: bool) -> Answer {
     let coordinator = &api.coordinator;
-    let partition = coordinator.view.placement().partition_of(key);
-    let owner = coordinator.view.placement().owners(partition).any(|owner| owner == coordinator.me);
+    let view = coordinator.views.current();
+    let partition = view.placement().partition_of(key);
+    let owner = view.read_owners(partition).contains(&coordinator.me);
     let record = match coordinator.local.replica.read(partition, key) {
         ReadReply::Found(record) | ReadReply::Partial(record) => Some(record),
         ReadReply::NotFound { .. } => None,

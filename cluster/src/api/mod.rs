@@ -8,6 +8,7 @@
 
 mod answer;
 mod kv;
+mod members;
 mod routes;
 mod stream;
 
@@ -21,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::coordinator::{Coordinator, Tokens};
+use crate::membership::Administrator;
 use stream::HyperStream;
 
 /// Connections of clients that may be open at once.
@@ -34,6 +36,8 @@ const DRAIN_WAIT: Duration = Duration::from_secs(3);
 pub struct Api {
     /// Runs the requests.
     pub coordinator: Arc<Coordinator>,
+    /// Changes the members.
+    pub administrator: Arc<Administrator>,
     /// Seals and opens context tokens.
     pub tokens: Tokens,
 }

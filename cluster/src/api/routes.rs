@@ -8,7 +8,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
 use super::answer::{Answer, body, error, json, method_not_allowed};
-use super::{Api, kv};
+use super::{Api, kv, members};
 
 impl Api {
     /// Answers one request, whatever it is.
@@ -16,6 +16,8 @@ impl Api {
         let path = request.uri().path().to_owned();
         let answer = if let Some(key) = path.strip_prefix("/kv/") {
             kv::handle(&self, key, request).await
+        } else if path == "/cluster/members" || path.starts_with("/cluster/members/") {
+            members::handle(&self, &path, request).await
         } else {
             match (request.method(), path.as_str()) {
                 (&Method::GET, "/healthz") => body(StatusCode::OK, "text/plain", "ok\n"),
@@ -39,7 +41,7 @@ impl Api {
     /// Ready: this node can meet both quorums with the peers it believes to be there.
     fn ready(&self) -> Answer {
         let coordinator = &self.coordinator;
-        let nodes = coordinator.view.members().len();
+        let nodes = coordinator.views.current().members().len();
         let suspected = coordinator.peers.suspected().len();
         let needed = coordinator.store.r().max(coordinator.store.w());
         if nodes - suspected >= needed {
@@ -59,7 +61,8 @@ impl Api {
     /// The view: who is a member, what each owns, and the store's definition.
     fn cluster(&self) -> Answer {
         let coordinator = &self.coordinator;
-        let placement = coordinator.view.placement();
+        let view = coordinator.views.current();
+        let placement = view.placement();
         let mut owned: BTreeMap<_, u32> = BTreeMap::new();
         let mut owners = Vec::with_capacity(placement.partitions() as usize);
         for partition in 0..placement.partitions() {
@@ -70,8 +73,7 @@ impl Api {
             owners.push(row);
         }
         let copies = f64::from(placement.partitions()) * coordinator.store.n() as f64;
-        let members: Vec<_> = coordinator
-            .view
+        let members: Vec<_> = view
             .members()
             .iter()
             .map(|member| {
@@ -92,7 +94,7 @@ impl Api {
             StatusCode::OK,
             &json!({
                 "node": coordinator.me,
-                "view": format!("{:016x}", coordinator.view.version()),
+                "view": view.version().to_string(),
                 "store": coordinator.store,
                 "members": members,
                 "owners": owners,

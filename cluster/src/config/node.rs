@@ -84,7 +84,7 @@ pub struct NodeSection {
     /// The place whose failure takes it down with others. Default empty.
     #[serde(default)]
     pub zone: String,
-    /// Peer addresses to ask for the members. Not used while `[[member]]` lists them.
+    /// Peer addresses to ask for the members, by a node that is given no `[[member]]`.
     #[serde(default)]
     pub seeds: Vec<String>,
     /// A file of at least 16 random bytes, the same on every node: the key that context tokens are
@@ -210,6 +210,8 @@ impl Config {
         };
         let members = match table.remove("member") {
             Some(members) => section(members, "[[member]]")?,
+            // Whoever has seeds asks them for the members.
+            None if !node.seeds.is_empty() => Vec::new(),
             None => vec![Member {
                 id: node.id,
                 peer: node.peer_listen.clone(),
@@ -247,6 +249,9 @@ impl Config {
                 why: format!("node {} would hold nothing; give it at least 1", member.id),
             });
         }
+        if members.is_empty() && !node.seeds.is_empty() {
+            return Ok(Self { node, tls, store, members, timing: Timing::default() });
+        }
         let Some(own) = members.iter().find(|m| m.id == node.id) else {
             return Err(ConfigError::Clash {
                 first: format!("node.id = {}", node.id),
@@ -277,6 +282,12 @@ impl Config {
             });
         }
         Ok(Self { node, tls, store, members, timing: Timing::default() })
+    }
+
+    /// Whether the members must be asked of the seeds.
+    #[must_use]
+    pub fn seeds_only(&self) -> bool {
+        self.members.is_empty()
     }
 
     /// Writes the configuration file that [`Config::from_toml`] reads.

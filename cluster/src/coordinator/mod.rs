@@ -26,7 +26,7 @@ use quorate_env::Env;
 use tokio::time::{Instant, sleep};
 
 use crate::config::{NodeId, StoreDefinition, Timing};
-use crate::membership::View;
+use crate::membership::{View, Views, bring_up, catch_up};
 use crate::metrics::Metrics;
 use crate::replica::ReplicaService;
 use crate::ring::PreferenceList;
@@ -55,7 +55,7 @@ pub struct Coordinator {
     /// How long to wait.
     pub timing: Timing,
     /// Who owns what.
-    pub view: Arc<View>,
+    pub views: Arc<Views>,
     /// This node's own copies.
     pub local: Arc<ReplicaService>,
     /// The other nodes.
@@ -98,9 +98,14 @@ type Asking = Pin<Box<dyn Future<Output = Result<Response, CallError>> + Send>>;
 type Answers = FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>;
 
 impl Coordinator {
-    /// The nodes to ask for a partition, in order.
-    fn preference_list(&self, partition: u32) -> PreferenceList {
-        self.view.placement().preference_list(partition, PREFERENCE_NODES_MIN.max(4 * self.store.n()))
+    /// The nodes that a put of a partition asks, in order.
+    fn write_list(&self, view: &View, partition: u32) -> PreferenceList {
+        view.write_list(partition, PREFERENCE_NODES_MIN.max(4 * self.store.n()))
+    }
+
+    /// The nodes that a get of a partition asks, in order.
+    fn read_list(&self, view: &View, partition: u32) -> PreferenceList {
+        view.read_list(partition, PREFERENCE_NODES_MIN.max(4 * self.store.n()))
     }
 
     fn check_key(&self, key: &[u8]) -> Result<(), RequestError> {
@@ -118,12 +123,19 @@ impl Coordinator {
     }
 
     /// Asks `to`, which may be this node, and notices when it is silent for long.
-    fn ask(self: &Arc<Self>, to: NodeId, request: Request, deadline: Instant, answers: &Answers) {
-        let coordinator = Arc::clone(self);
+    fn ask(
+        self: &Arc<Self>,
+        view: &Arc<View>,
+        to: NodeId,
+        request: Request,
+        deadline: Instant,
+        answers: &Answers,
+    ) {
+        let (coordinator, view) = (Arc::clone(self), Arc::clone(view));
         answers.push(Box::pin(async move {
             let hand_over = coordinator.timing.hand_over;
             let wait = deadline.saturating_duration_since(Instant::now());
-            let mut asking: Asking = Box::pin(coordinator.perform(to, request, wait));
+            let mut asking: Asking = Box::pin(coordinator.perform(view, to, request, wait));
             tokio::select! {
                 biased;
                 result = &mut asking => Answer::Final(to, result),
@@ -137,16 +149,36 @@ impl Coordinator {
         answers.push(Box::pin(async move { Answer::Final(from, asking.await) }));
     }
 
+    /// Has `to` do something that was planned under `view`. Should it be in another, the one of
+    /// the two that is behind catches up: `to`, and it is asked again, or this node, and whoever
+    /// planned must plan again ([`CallError::OtherView`]).
     async fn perform(
         self: Arc<Self>,
+        view: Arc<View>,
         to: NodeId,
         request: Request,
         wait: Duration,
     ) -> Result<Response, CallError> {
         self.metrics.peer_requests.add(1);
-        if to != self.me {
-            return self.peers.call(to, request, wait).await;
+        if to == self.me {
+            return self.perform_here(&view, request).await;
         }
+        let answer = self.peers.call(to, view.version(), request.clone(), wait).await;
+        let Ok(Response::OtherView(theirs)) = answer else { return answer };
+        if theirs > view.version() {
+            catch_up(&self.views, &self.peers, to, self.timing.stall()).await;
+            return Err(CallError::OtherView);
+        }
+        if !bring_up(&self.views, &self.peers, to, self.timing.stall()).await {
+            return Err(CallError::OtherView);
+        }
+        match self.peers.call(to, view.version(), request, wait).await {
+            Ok(Response::OtherView(_)) => Err(CallError::OtherView),
+            answer => answer,
+        }
+    }
+
+    async fn perform_here(self: Arc<Self>, view: &View, request: Request) -> Result<Response, CallError> {
         // The coordinator's own copy travels the same legs (PBS, section 3), for a scenario that
         // gives them; on a real network there is nothing to travel.
         let legs = request.legs();
@@ -156,6 +188,10 @@ impl Coordinator {
         let response = Arc::clone(&self.local).handle(self.me, request).await;
         if let Some(delay) = legs.and_then(|(_, back)| self.env.net.message_delay(back)) {
             sleep(delay).await;
+        }
+        // As for a peer: only what was done wholly within the view counts in it.
+        if self.views.current().version() != view.version() {
+            return Err(CallError::OtherView);
         }
         Ok(response)
     }

@@ -8,10 +8,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use super::write::Plan;
 use super::{Answer, Answers, AskedAgain, Causality, Coordinator, RequestError};
 use crate::config::{Conflict, QuorumKind};
+use crate::membership::View;
 use crate::quorum::{GetEffect, GetQuorum, ReadReply};
-use crate::rpc::{Request, Response};
+use crate::rpc::{CallError, Request, Response};
 use crate::version::{Payload, Record};
 
 /// How many votes a get waits for.
@@ -73,22 +75,39 @@ impl Coordinator {
         answer: oneshot::Sender<Result<Read, RequestError>>,
     ) {
         let deadline = Instant::now() + self.timing.request;
-        let partition = self.view.placement().partition_of(&key);
-        let list = self.preference_list(partition);
+        let mut answer = Some(answer);
+        while self.drive_get_under_one_view(&key, votes, deadline, &mut answer).await == Plan::Outdated {}
+    }
+
+    async fn drive_get_under_one_view(
+        self: &Arc<Self>,
+        key: &Bytes,
+        votes: Votes,
+        deadline: Instant,
+        answer: &mut Option<oneshot::Sender<Result<Read, RequestError>>>,
+    ) -> Plan {
+        let view = self.views.current();
+        let partition = view.placement().partition_of(key);
+        let list = self.read_list(&view, partition);
         let (needed, sloppy) = match votes {
             Votes::Quorum => (self.store.r(), self.store.quorum == QuorumKind::Sloppy),
             Votes::AllOwners => (self.store.n(), false),
         };
         let (mut get, mut effects) = GetQuorum::start(&list, needed, sloppy, &self.peers.suspected());
         let mut answers: Answers = FuturesUnordered::new();
-        let mut answer = Some(answer);
         let mut asked_again = AskedAgain::default();
         loop {
             let mut done = false;
             for effect in effects.drain(..) {
                 match effect {
                     GetEffect::Send { to } => {
-                        self.ask(to, Request::Read { partition, key: key.clone() }, deadline, &answers);
+                        self.ask(
+                            &view,
+                            to,
+                            Request::Read { partition, key: key.clone() },
+                            deadline,
+                            &answers,
+                        );
                     }
                     GetEffect::Answer => {
                         let read = Read::of(get.merged(), self.store.conflict);
@@ -119,8 +138,13 @@ impl Coordinator {
                     None => get.failed(from),
                 },
                 Some(Answer::Final(from, lost)) if asked_again.should(from, &lost) => {
-                    self.ask(from, Request::Read { partition, key: key.clone() }, deadline, &answers);
+                    self.ask(&view, from, Request::Read { partition, key: key.clone() }, deadline, &answers);
                     continue;
+                }
+                Some(Answer::Final(_, Err(CallError::OtherView)))
+                    if answer.is_some() && self.views.current().version() != view.version() =>
+                {
+                    return Plan::Outdated;
                 }
                 Some(Answer::Final(from, Err(_))) => get.failed(from),
                 Some(Answer::Silent(from, asking)) => {
@@ -131,7 +155,7 @@ impl Coordinator {
                 None => break,
             };
         }
-        if let Some(answer) = answer {
+        if let Some(answer) = answer.take() {
             let after = self.timing.request;
             let _ = answer.send(Err(RequestError::Deadline {
                 answered: get.votes(),
@@ -141,13 +165,14 @@ impl Coordinator {
             }));
         }
         if self.store.read_repair {
-            self.repair(&key, partition, &get).await;
+            self.repair(&view, key, partition, &get).await;
         }
+        Plan::Finished
     }
 
     /// Gives stale owners what the get found (Dynamo, section 5). Best effort: what fails is
     /// left to anti-entropy.
-    async fn repair(self: &Arc<Self>, key: &Bytes, partition: u32, get: &GetQuorum) {
+    async fn repair(self: &Arc<Self>, view: &Arc<View>, key: &Bytes, partition: u32, get: &GetQuorum) {
         let stale = get.stale_owners();
         let Some(merged) = get.merged().filter(|_| !stale.is_empty()) else { return };
         let record = Bytes::from(merged.encode());
@@ -158,7 +183,7 @@ impl Coordinator {
                 self.metrics.read_repairs.add(1);
                 let (key, record) = (key.clone(), record.clone());
                 let store = Request::Store { partition, key, record, hint_for: None, synced: false };
-                Arc::clone(self).perform(owner, store, wait)
+                Arc::clone(self).perform(Arc::clone(view), owner, store, wait)
             })
             .collect();
         while repairs.next().await.is_some() {}
@@ -174,12 +199,6 @@ fn reply_of(response: Response) -> Option<ReadReply> {
         }
         Response::NotFound { complete } => Some(ReadReply::NotFound { complete }),
         Response::Damaged => Some(ReadReply::Damaged),
-        Response::Refused { .. }
-        | Response::Pong
-        | Response::Stored
-        | Response::Roots(_)
-        | Response::TreeNodes(_)
-        | Response::Compared(_)
-        | Response::Exchanged(_) => None,
+        _ => None,
     }
 }

@@ -25,6 +25,23 @@ pub struct Written {
     pub version: String,
 }
 
+/// What a write has come to, whatever views it went through.
+struct Progress {
+    /// Whoever waits; nobody once they were told.
+    answer: Option<oneshot::Sender<Result<(), RequestError>>>,
+    /// Whether some node may hold the write that did not say so.
+    unsure: bool,
+}
+
+/// How driving a request under one view ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Nothing is left to do.
+    Finished,
+    /// The view changed underneath.
+    Outdated,
+}
+
 /// One write on its way to its owners.
 struct Write {
     key: Bytes,
@@ -53,7 +70,7 @@ impl Coordinator {
         }
         let in_hand = self.take_in_hand()?;
         let deadline = Instant::now() + self.timing.request;
-        let partition = self.view.placement().partition_of(&key);
+        let partition = self.views.current().placement().partition_of(&key);
         let (record, written) = match self.store.conflict {
             Conflict::Siblings | Conflict::Single => self.dotted(&key, partition, payload, seen).await?,
             Conflict::LastWriteWins => self.stamped(payload, seen).await?,
@@ -121,14 +138,15 @@ impl Coordinator {
     /// this node is none; if it does not answer soon, the put goes on: a limit on growth is no
     /// reason to reject a write that it may not even concern.
     async fn check_sibling_limit(self: &Arc<Self>, key: &Bytes, partition: u32) -> Result<(), RequestError> {
-        let list = self.preference_list(partition);
+        let view = self.views.current();
+        let list = self.write_list(&view, partition);
         let of = match list.standing(self.me) {
             Some(Standing::Primary) => Some(self.me),
             _ => list.primaries.iter().copied().find(|owner| !self.peers.is_suspected(*owner)),
         };
         let Some(of) = of else { return Ok(()) };
         let read = Request::Read { partition, key: key.clone() };
-        let answer = Arc::clone(self).perform(of, read, self.timing.hand_over).await;
+        let answer = Arc::clone(self).perform(view, of, read, self.timing.hand_over).await;
         let Ok(Response::Found(record) | Response::Partial(record)) = answer else { return Ok(()) };
         let siblings = Record::decode(&record).map_or(0, |r| r.payloads().len());
         if siblings >= self.store.sibling_limit as usize {
@@ -138,14 +156,19 @@ impl Coordinator {
     }
 
     async fn drive_put(self: Arc<Self>, write: Write, answer: oneshot::Sender<Result<(), RequestError>>) {
-        let list = self.preference_list(write.partition);
+        let mut progress = Progress { answer: Some(answer), unsure: false };
+        // Under a new view it is the same write with the same dot, to other owners.
+        while self.drive_put_under_one_view(&write, &mut progress).await == Plan::Outdated {}
+    }
+
+    async fn drive_put_under_one_view(self: &Arc<Self>, write: &Write, progress: &mut Progress) -> Plan {
+        let view = self.views.current();
+        let list = self.write_list(&view, write.partition);
+        let sets = view.write_sets(write.partition);
         let sloppy = self.store.quorum == QuorumKind::Sloppy;
         let (mut put, mut effects) =
-            PutQuorum::start(&list, self.store.w(), sloppy, self.me, &self.peers.suspected());
+            PutQuorum::start(&list, sets, self.store.w(), sloppy, self.me, &self.peers.suspected());
         let mut answers: Answers = FuturesUnordered::new();
-        let mut answer = Some(answer);
-        // Whether some node may hold the write that did not say so.
-        let mut unsure = false;
         let mut disk_full = false;
         let mut asked_again = AskedAgain::default();
         let mut requests: BTreeMap<NodeId, Request> = BTreeMap::new();
@@ -165,26 +188,26 @@ impl Coordinator {
                             synced: false,
                         };
                         requests.insert(to, request.clone());
-                        self.ask(to, request, write.deadline, &answers);
+                        self.ask(&view, to, request, write.deadline, &answers);
                     }
                     PutEffect::Acknowledge => {
-                        answer.take().map(|answer| answer.send(Ok(())));
+                        progress.answer.take().map(|answer| answer.send(Ok(())));
                     }
                     PutEffect::Fail => {
-                        let maybe_applied = unsure || put.acknowledged() > 0;
-                        let error = if disk_full && put.acknowledged() == 0 {
+                        let maybe_applied = progress.unsure || put.is_stored_anywhere();
+                        let error = if disk_full && !put.is_stored_anywhere() {
                             RequestError::DiskFull { maybe_applied }
                         } else {
                             let (answered, needed) = (put.acknowledged(), self.store.w());
                             RequestError::QuorumNotMet { answered, needed, maybe_applied }
                         };
-                        answer.take().map(|answer| answer.send(Err(error)));
+                        progress.answer.take().map(|answer| answer.send(Err(error)));
                     }
                     PutEffect::Done => done = true,
                 }
             }
             if done {
-                return;
+                return Plan::Finished;
             }
             let next = tokio::select! {
                 biased;
@@ -194,15 +217,21 @@ impl Coordinator {
             effects = match next {
                 Some(Answer::Final(from, Ok(Response::Stored))) => put.stored(from),
                 Some(Answer::Final(from, lost)) if asked_again.should(from, &lost) => {
-                    unsure = true;
+                    progress.unsure = true;
                     if let Some(request) = requests.get(&from) {
-                        self.ask(from, request.clone(), write.deadline, &answers);
+                        self.ask(&view, from, request.clone(), write.deadline, &answers);
                     }
                     continue;
                 }
+                Some(Answer::Final(_, Err(CallError::OtherView)))
+                    if self.views.current().version() != view.version() =>
+                {
+                    progress.unsure = true;
+                    return Plan::Outdated;
+                }
                 Some(Answer::Final(from, refused)) => {
                     disk_full |= matches!(&refused, Ok(Response::Refused { disk_full: true, .. }));
-                    unsure |= self.may_hold(from, &refused);
+                    progress.unsure |= self.may_hold(from, &refused);
                     put.failed(from)
                 }
                 Some(Answer::Silent(from, asking)) => {
@@ -213,11 +242,12 @@ impl Coordinator {
                 None => break,
             };
         }
-        if let Some(answer) = answer {
+        if let Some(answer) = progress.answer.take() {
             let (answered, needed) = (put.acknowledged(), self.store.w());
             let after = self.timing.request;
             let _ = answer.send(Err(RequestError::Deadline { answered, needed, after, maybe_applied: true }));
         }
+        Plan::Finished
     }
 
     /// Whether a node that did not confirm a write may hold it all the same.
@@ -228,7 +258,7 @@ impl Coordinator {
                 *maybe_applied
             }
             Err(CallError::NotSent) => false,
-            Ok(_) | Err(CallError::Lost | CallError::TimedOut) => true,
+            Ok(_) | Err(CallError::Lost | CallError::TimedOut | CallError::OtherView) => true,
         }
     }
 }

@@ -5,9 +5,11 @@ mod identity;
 mod tests;
 
 use std::io;
+use std::ops::Not;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quorate_env::{Env, Listener};
 use tokio::sync::watch;
@@ -17,12 +19,12 @@ use tokio::time::sleep;
 use crate::api::Api;
 use crate::config::{AntiEntropy as Period, Config, Durability};
 use crate::coordinator::{Coordinator, Mint, StampSource, Tokens};
-use crate::membership::View;
+use crate::membership::{Administrator, Steward, View, Views};
 use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaService};
 use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Peers};
 use crate::store::{Engine, StoreError};
-use crate::transfer::{AntiEntropy, HintDelivery, Scrubber};
+use crate::transfer::{AntiEntropy, Evacuation, HintDelivery, Intake, Scrubber};
 
 pub use identity::{Identity, IdentityError, Start};
 
@@ -53,6 +55,15 @@ pub enum StartError {
     /// The engine cannot be opened.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
+    /// The view on disk cannot be read or written.
+    #[error("the view in the data directory: {0}")]
+    View(#[source] io::Error),
+    /// No seed told who the members are.
+    #[error("no seed answered ({why}): start one of them, or correct `seeds`")]
+    Seeds {
+        /// What the last one said.
+        why: String,
+    },
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({what}): {source}; is another process using the port?")]
     Listen {
@@ -131,7 +142,15 @@ impl Node {
         let api_address = address_of(&*api_listener, &config.node.listen);
         let peer_address = address_of(&*peer_listener, &config.node.peer_listen);
 
-        let view = Arc::new(View::of_store(config.members.clone(), &config.store));
+        let hello = Hello {
+            magic: *MAGIC,
+            version: PROTOCOL_VERSION,
+            from: me,
+            to: None,
+            lineage: None,
+            store: serde_json::to_string(&config.store).expect("a definition has a JSON form"),
+        };
+        let views = Arc::new(open_views(&config, &env, &hello).await?);
         let complete = is_complete(&config, &start, &*engine);
         if !complete {
             tracing::warn!(node = %me, "writes may be missing here after the last stop; absent records cast no vote until all other owners were merged");
@@ -139,22 +158,18 @@ impl Node {
         let replica = Arc::new(Replica::new(engine, Arc::clone(&env.clock), &config.store, complete)?);
         let metrics = Arc::new(Metrics::default());
         let frame_bytes_max = frame_bytes_max(&config);
-        let hello = Hello {
-            magic: *MAGIC,
-            version: PROTOCOL_VERSION,
-            from: me,
-            to: me,
-            store: serde_json::to_string(&config.store).expect("a definition has a JSON form"),
-        };
-        let peers = Arc::new(Peers::new(&env, &view, me, &hello, config.timing, frame_bytes_max));
-        let local = Arc::new(ReplicaService { me, view: Arc::clone(&view), replica: Arc::clone(&replica) });
+        let peers =
+            Arc::new(Peers::new(&env, Arc::clone(&views), me, &hello, config.timing, frame_bytes_max));
+        let administrator =
+            Arc::new(Administrator::new(&env, me, Arc::clone(&views), Arc::clone(&peers), config.timing));
+        let local = Arc::new(ReplicaService { me, views: Arc::clone(&views), replica: Arc::clone(&replica) });
         let refused: Arc<AtomicU64> = Arc::clone(&metrics.peers_refused);
         let peer_server = Arc::new(PeerServer {
             service: Arc::clone(&local),
             env: env.clone(),
             me,
             store: config.store.clone(),
-            view: view.version(),
+            views: Arc::clone(&views),
             frame_bytes_max,
             refused,
         });
@@ -163,7 +178,7 @@ impl Node {
             me,
             store: config.store.clone(),
             timing: config.timing,
-            view,
+            views,
             local,
             peers,
             env: env.clone(),
@@ -172,7 +187,8 @@ impl Node {
             metrics,
             in_hand: AtomicUsize::new(0),
         });
-        let api = Arc::new(Api { coordinator, tokens: Tokens::new(&secret, config.store.digest()) });
+        let api =
+            Arc::new(Api { coordinator, administrator, tokens: Tokens::new(&secret, config.store.digest()) });
         let handle = NodeHandle { stop: Arc::new(watch::channel(false).0) };
         Ok(Self {
             env,
@@ -221,6 +237,8 @@ impl Node {
             let delivery = HintDelivery {
                 replica: Arc::clone(&replica),
                 peers: Arc::clone(&coordinator.peers),
+                views: Arc::clone(&coordinator.views),
+                me,
                 timing,
                 metrics: Arc::clone(&coordinator.metrics),
             };
@@ -228,7 +246,7 @@ impl Node {
         }
         let scrubber = Scrubber {
             me,
-            view: Arc::clone(&coordinator.view),
+            views: Arc::clone(&coordinator.views),
             replica: Arc::clone(&replica),
             random: self.env.random.stream("scrubber"),
             period: timing.scrub,
@@ -239,8 +257,8 @@ impl Node {
         if let Period::Every(period) = store.anti_entropy {
             let anti_entropy = AntiEntropy {
                 me,
-                view: Arc::clone(&coordinator.view),
-                replica,
+                views: Arc::clone(&coordinator.views),
+                replica: Arc::clone(&replica),
                 peers: Arc::clone(&coordinator.peers),
                 clock: Arc::clone(&self.env.clock),
                 random: self.env.random.stream("anti-entropy"),
@@ -254,6 +272,34 @@ impl Node {
             background.spawn(sync_every(every, Arc::clone(&engine)));
         }
         background.spawn(compact(Arc::clone(&engine)));
+        let (views, peers) = (Arc::clone(&coordinator.views), Arc::clone(&coordinator.peers));
+        let steward = Steward {
+            views: Arc::clone(&views),
+            peers: Arc::clone(&peers),
+            read_quorum: store.r(),
+            timing,
+            random: self.env.random.stream("steward"),
+        };
+        background.spawn(steward.run());
+        let intake = Intake {
+            me,
+            views: Arc::clone(&views),
+            replica: Arc::clone(&replica),
+            peers: Arc::clone(&peers),
+            write_quorum: store.w(),
+            timing,
+            metrics: Arc::clone(&coordinator.metrics),
+        };
+        background.spawn(intake.run());
+        let evacuation = Evacuation {
+            me,
+            views,
+            replica: Arc::clone(&replica),
+            peers,
+            timing,
+            metrics: Arc::clone(&coordinator.metrics),
+        };
+        background.spawn(evacuation.run());
         let stopping = self.handle.stop.subscribe();
         self.api.run(self.api_listener, self.tls, stopping).await;
         background.shutdown().await;
@@ -262,6 +308,36 @@ impl Node {
         tracing::info!(node = %me, "stopped");
         Ok(())
     }
+}
+
+/// How long a node that has only seeds tries to reach one.
+const SEEDS_WAIT: Duration = Duration::from_secs(30);
+
+/// The newest view on disk; else the members that the configuration lists; else what a seed says.
+async fn open_views(config: &Config, env: &Env, hello: &Hello) -> Result<Views, StartError> {
+    let me = config.node.id;
+    let first = config.seeds_only().not().then(|| View::of_store(config.members.clone(), &config.store));
+    if let Some(views) = Views::open(me, Arc::clone(&env.disk), first).await.map_err(StartError::View)? {
+        return Ok(views);
+    }
+    let frame_bytes_max = frame_bytes_max(config);
+    let started = tokio::time::Instant::now();
+    let mut why = "none is given".to_owned();
+    while started.elapsed() < SEEDS_WAIT {
+        for seed in &config.node.seeds {
+            match Peers::fetch_view_from(env, seed, hello, config.timing, frame_bytes_max).await {
+                Ok(view) => {
+                    let views = Views::open(me, Arc::clone(&env.disk), Some(view)).await;
+                    return views
+                        .map_err(StartError::View)?
+                        .ok_or_else(|| StartError::Seeds { why: why.clone() });
+                }
+                Err(error) => why = format!("{seed}: {error}"),
+            }
+        }
+        sleep(config.timing.probe).await;
+    }
+    Err(StartError::Seeds { why })
 }
 
 /// Whether an absent record means that none was acknowledged here: not after a stop that may

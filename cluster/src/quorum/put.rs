@@ -1,6 +1,9 @@
 //! A put: one copy for every owner, on the owner or on a fallback that keeps it for them.
+//!
+//! While a partition moves there are two sets of owners, and W must be met in each: quorums of
+//! the old placement and of the new one would not meet otherwise.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Fallbacks;
 use crate::config::NodeId;
@@ -45,6 +48,10 @@ pub struct PutQuorum {
     suspected: BTreeSet<NodeId>,
     copies: Vec<(NodeId, Copy)>,
     fallbacks: Fallbacks,
+    /// The owner sets in each of which W must be met: one, or two while the partition moves.
+    owner_sets: Vec<Vec<NodeId>>,
+    /// The owners that each asked node would count for.
+    asked_for: BTreeMap<NodeId, BTreeSet<NodeId>>,
     stored_on: BTreeSet<NodeId>,
     /// Sends that nobody has answered yet, slow ones included: a late answer still counts.
     unanswered: usize,
@@ -53,11 +60,13 @@ pub struct PutQuorum {
 }
 
 impl PutQuorum {
-    /// A put to the owners of `list` that needs `needed` nodes, and its first effects.
-    /// `suspected` owners are replaced at once when the quorum is sloppy.
+    /// A put to the owners of `list` that needs `needed` nodes in each of `owner_sets` (which
+    /// together hold the owners of `list`), and its first effects. `suspected` owners are
+    /// replaced at once when the quorum is sloppy.
     #[must_use]
     pub fn start(
         list: &PreferenceList,
+        owner_sets: Vec<Vec<NodeId>>,
         needed: usize,
         sloppy: bool,
         coordinator: NodeId,
@@ -70,6 +79,8 @@ impl PutQuorum {
             suspected: suspected.clone(),
             copies: list.primaries.iter().map(|owner| (*owner, Copy::Asked(*owner))).collect(),
             fallbacks: Fallbacks::new(list, suspected),
+            owner_sets,
+            asked_for: BTreeMap::new(),
             stored_on: BTreeSet::new(),
             unanswered: 0,
             answered_client: false,
@@ -81,8 +92,7 @@ impl PutQuorum {
             if sloppy && suspected.contains(&owner) {
                 put.hand_over(at, &mut effects);
             } else {
-                put.unanswered += 1;
-                effects.push(PutEffect::Send { to: owner, hint_for: None });
+                put.send(owner, None, &mut effects);
             }
         }
         put.settle(&mut effects);
@@ -117,10 +127,29 @@ impl PutQuorum {
         if self.sloppy { self.replace(from) } else { Vec::new() }
     }
 
-    /// How many distinct nodes have stored the write.
+    /// How many distinct nodes have stored the write, in the owner set where they are fewest.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
-        self.stored_on.len()
+        let counts_for = |node: &NodeId, owners: &[NodeId]| {
+            self.asked_for
+                .get(node)
+                .is_some_and(|stands_for| owners.iter().any(|owner| stands_for.contains(owner)))
+        };
+        let stored_in =
+            |owners: &Vec<NodeId>| self.stored_on.iter().filter(|n| counts_for(n, owners)).count();
+        self.owner_sets.iter().map(stored_in).min().unwrap_or(0)
+    }
+
+    /// Whether any node at all has stored the write.
+    #[must_use]
+    pub fn is_stored_anywhere(&self) -> bool {
+        !self.stored_on.is_empty()
+    }
+
+    fn send(&mut self, to: NodeId, hint_for: Option<NodeId>, effects: &mut Vec<PutEffect>) {
+        self.asked_for.entry(to).or_default().insert(hint_for.unwrap_or(to));
+        self.unanswered += 1;
+        effects.push(PutEffect::Send { to, hint_for });
     }
 
     fn replace(&mut self, from: NodeId) -> Vec<PutEffect> {
@@ -151,8 +180,7 @@ impl PutQuorum {
         match next {
             Some(to) => {
                 self.copies[at].1 = Copy::Asked(to);
-                self.unanswered += 1;
-                effects.push(PutEffect::Send { to, hint_for: Some(owner) });
+                self.send(to, Some(owner), effects);
             }
             None => self.copies[at].1 = Copy::GivenUp,
         }
@@ -163,7 +191,7 @@ impl PutQuorum {
     }
 
     fn settle(&mut self, effects: &mut Vec<PutEffect>) {
-        if !self.answered_client && self.stored_on.len() >= self.needed {
+        if !self.answered_client && self.acknowledged() >= self.needed {
             self.answered_client = true;
             effects.push(PutEffect::Acknowledge);
         }
@@ -201,6 +229,7 @@ mod tests {
     ) -> (PutQuorum, Vec<PutEffect>) {
         PutQuorum::start(
             &list(),
+            vec![list().primaries],
             needed,
             sloppy,
             node(coordinator),
@@ -261,8 +290,14 @@ mod tests {
     #[test]
     fn one_node_that_keeps_two_copies_counts_once() {
         let list = PreferenceList { primaries: vec![node(1), node(2)], fallbacks: vec![node(3)] };
-        let (mut put, effects) =
-            PutQuorum::start(&list, 2, true, node(3), &BTreeSet::from([node(1), node(2)]));
+        let (mut put, effects) = PutQuorum::start(
+            &list,
+            vec![list.primaries.clone()],
+            2,
+            true,
+            node(3),
+            &BTreeSet::from([node(1), node(2)]),
+        );
         assert_eq!(effects, [hint(3, 1)]);
         assert_eq!(put.stored(node(3)), [Fail, Done]);
         assert_eq!(put.acknowledged(), 1);
@@ -284,5 +319,21 @@ mod tests {
         assert_eq!(put.stored(node(1)), []);
         assert_eq!(put.failed(node(2)), []);
         assert_eq!(put.failed(node(3)), [Fail, Done]);
+    }
+
+    #[test]
+    fn while_a_partition_moves_w_must_be_met_in_both_owner_sets() {
+        let list =
+            PreferenceList { primaries: vec![node(1), node(2), node(3), node(4)], fallbacks: vec![node(5)] };
+        let sets = vec![vec![node(1), node(2), node(3)], vec![node(2), node(3), node(4)]];
+        let (mut put, _) = PutQuorum::start(&list, sets.clone(), 2, true, node(1), &BTreeSet::new());
+        assert_eq!(put.stored(node(1)), []);
+        assert_eq!(put.stored(node(4)), [], "one in each set");
+        assert_eq!(put.stored(node(2)), [Acknowledge]);
+        let (mut put, _) = PutQuorum::start(&list, sets, 2, true, node(1), &BTreeSet::new());
+        assert_eq!(put.stored(node(1)), []);
+        assert_eq!(put.stored(node(2)), []);
+        assert_eq!(put.silent(node(4)), [hint(5, 4)]);
+        assert_eq!(put.stored(node(5)), [Acknowledge], "a fallback counts where its owner would");
     }
 }

@@ -92,6 +92,21 @@ impl Replica {
         Ok(page.into_iter().filter_map(hint).collect())
     }
 
+    /// For whom anything is kept here, members or not.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    pub fn hint_owners(&self) -> Result<Vec<NodeId>, StoreError> {
+        let mut owners = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        while let Some((stored, _)) = self.engine.scan(keys::HINTS, after.as_deref(), 1)?.pop() {
+            let Some(owner) = keys::owner_of_hint(&stored) else { break };
+            owners.push(owner);
+            after = Some(keys::behind_hints_for(owner));
+        }
+        Ok(owners)
+    }
+
     /// Drops a delivered hint unless it has grown since; says whether it did.
     ///
     /// # Errors

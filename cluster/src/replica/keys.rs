@@ -51,6 +51,21 @@ pub(super) fn hint(owner: NodeId, partition: u32, key: &[u8]) -> Vec<u8> {
     stored
 }
 
+/// The owner that a hint is for.
+pub(super) fn owner_of_hint(stored: &[u8]) -> Option<NodeId> {
+    let padded = stored.get(1..17)?;
+    let end = padded.iter().position(|byte| *byte == 0).unwrap_or(padded.len());
+    std::str::from_utf8(&padded[..end]).ok()?.parse().ok()
+}
+
+/// Behind every hint for `owner` and before those for the next.
+pub(super) fn behind_hints_for(owner: NodeId) -> Vec<u8> {
+    let mut stored = hint_prefix(owner);
+    // No partition has this number, so no hint lies behind it.
+    stored.extend_from_slice(&[0xff; 5]);
+    stored
+}
+
 /// The partition and key of a hint.
 pub(super) fn parts_of_hint(stored: &[u8]) -> Option<(u32, &[u8])> {
     let partition = stored.get(17..21)?.try_into().ok().map(u32::from_be_bytes)?;

@@ -197,6 +197,36 @@ impl Replica {
         self.merge_into(keys::data(partition, key), record, at_least).await
     }
 
+    /// Up to `limit` keys of a partition behind `after`, in order; fewer when there are no more.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    pub fn keys(&self, partition: u32, after: Option<&[u8]>, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+        let after = after.map(|key| keys::data(partition, key));
+        let page = self.engine.scan(&keys::partition_prefix(partition), after.as_deref(), limit)?;
+        Ok(page.into_iter().map(|(stored, _)| Bytes::copy_from_slice(keys::key_of_data(&stored))).collect())
+    }
+
+    /// Forgets a copy that every owner has acknowledged, unless it has grown since; says whether
+    /// it did. Only for partitions that this node does not own.
+    ///
+    /// # Errors
+    /// When the engine fails; the copy is then handed over again, which harms nothing.
+    pub async fn drop_copy(
+        &self,
+        partition: u32,
+        key: &[u8],
+        handed_over: &Record,
+    ) -> Result<bool, ReplicaError> {
+        let mut dropped = false;
+        self.write_locked(&keys::data(partition, key), Promise::Memory, |before| {
+            dropped = before.as_ref() == Some(handed_over);
+            Ok(dropped.then_some(Decision::Delete))
+        })
+        .await?;
+        Ok(dropped)
+    }
+
     /// Checks a record that came from outside before anything is done with it.
     fn admit(&self, record: &Record) -> Result<(), ReplicaError> {
         match (record, self.conflict) {

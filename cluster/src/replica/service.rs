@@ -7,18 +7,21 @@ use quorate_env::BoxFuture;
 
 use super::{Replica, ReplicaError};
 use crate::config::NodeId;
-use crate::membership::View;
+use crate::membership::Views;
 use crate::quorum::ReadReply;
 use crate::rpc::{Request, Response, Service};
 use crate::store::{Promise, StoreError};
 use crate::version::Record;
+
+/// Most keys in one answer.
+const KEYS_MAX: u32 = 4096;
 
 /// One node's copies as its peers see them.
 pub struct ReplicaService {
     /// This node.
     pub me: NodeId,
     /// Who owns what.
-    pub view: Arc<View>,
+    pub views: Arc<Views>,
     /// The copies.
     pub replica: Arc<Replica>,
 }
@@ -41,6 +44,27 @@ impl ReplicaService {
                 let stored = self.store(partition, &key, &record, hint_for, synced).await;
                 stored.map_or_else(|refused| refused, |()| Response::Stored)
             }
+            Request::FetchView => Response::View(Box::new((*self.views.current()).clone())),
+            Request::LearnView { view } => match self.views.learn(*view).await {
+                Ok(_) => Response::Learned,
+                Err(error) => refuse(&error.to_string(), false),
+            },
+            Request::Vote { epoch, ballot, view } => {
+                match self.views.vote(epoch, ballot, view.map(|v| *v)).await {
+                    Ok(vote) => Response::Vote(vote.map(Box::new)),
+                    Err(error) => refuse(&error.to_string(), true),
+                }
+            }
+            Request::Report(report) => {
+                self.views.heard(from, report);
+                Response::Report(self.views.own_report())
+            }
+            Request::Keys { partition, after, limit } => {
+                match self.replica.keys(partition, after.as_deref(), limit.min(KEYS_MAX) as usize) {
+                    Ok(keys) => Response::Keys(keys),
+                    Err(error) => refuse(&format!("{from} asked for keys: {error}"), false),
+                }
+            }
             Request::Roots { partitions } => {
                 Response::Roots(partitions.into_iter().map(|p| self.replica.root(p)).collect())
             }
@@ -59,7 +83,7 @@ impl ReplicaService {
     /// What this node has of a key: its copy as an owner, else what it keeps for the owners.
     #[must_use]
     pub fn read(&self, partition: u32, key: &[u8]) -> ReadReply {
-        let owners: Vec<NodeId> = self.view.placement().owners(partition).collect();
+        let owners = self.views.current().write_owners(partition);
         if owners.contains(&self.me) {
             self.replica.read(partition, key)
         } else {
@@ -78,7 +102,7 @@ impl ReplicaService {
         self.checked(partition, key)?;
         let record = Record::decode(record).map_err(|e| refuse(&e.to_string(), false))?;
         let at_least = if synced { Promise::Synced } else { Promise::Memory };
-        let is_owner = self.view.placement().owners(partition).any(|owner| owner == self.me);
+        let is_owner = self.views.current().write_owners(partition).contains(&self.me);
         let stored = match hint_for {
             Some(owner) if !is_owner => {
                 self.replica.store_hint(owner, partition, key, &record, at_least).await
@@ -95,7 +119,7 @@ impl ReplicaService {
     }
 
     pub(super) fn checked(&self, partition: u32, key: &[u8]) -> Result<(), Response> {
-        if self.view.placement().partition_of(key) == partition {
+        if self.views.current().placement().partition_of(key) == partition {
             Ok(())
         } else {
             Err(refuse("the key does not belong to that partition", false))

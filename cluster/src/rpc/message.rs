@@ -5,6 +5,7 @@ use quorate_env::Leg;
 use serde::{Deserialize, Serialize};
 
 use crate::config::NodeId;
+use crate::membership::{Ballot, Report, View, ViewVersion, Vote};
 use crate::merkle::{Node, Root, Salt};
 use crate::replica::{Keyed, LeafAnswer, LeafAsk, Wanted};
 
@@ -17,8 +18,11 @@ pub struct Hello {
     pub version: u32,
     /// Who connects.
     pub from: NodeId,
-    /// Who they mean to reach: an address may have passed to somebody else.
-    pub to: NodeId,
+    /// Who they mean to reach: an address may have passed to somebody else. A node that only
+    /// knows the address of a seed names nobody.
+    pub to: Option<NodeId>,
+    /// The chain of views that they belong to; nothing from a node that does not know one yet.
+    pub lineage: Option<u64>,
     /// The store definition as JSON, so that a refusal can name what differs.
     pub store: String,
 }
@@ -38,7 +42,7 @@ pub struct RequestFrame {
     /// Chosen by the sender; the response repeats it.
     pub id: u64,
     /// The version of the view that the sender chose the receiver by.
-    pub view: u64,
+    pub view: ViewVersion,
     /// How long the sender will still wait, in milliseconds.
     pub remaining_ms: u32,
     /// What is asked.
@@ -80,6 +84,33 @@ pub enum Request {
         /// responsibility, so they need more than a put does.
         synced: bool,
     },
+    /// The newest view it knows.
+    FetchView,
+    /// To take a view if it is newer than its own.
+    LearnView {
+        /// The view.
+        view: Box<View>,
+    },
+    /// To vote on the view of an epoch: to promise, or with a view to accept it.
+    Vote {
+        /// Whose view is chosen.
+        epoch: u64,
+        /// Under which ballot.
+        ballot: Ballot,
+        /// What to accept.
+        view: Option<Box<View>>,
+    },
+    /// What the sender says of itself; the receiver answers in kind.
+    Report(Report),
+    /// The keys of one partition, in order.
+    Keys {
+        /// Which.
+        partition: u32,
+        /// From behind this key.
+        after: Option<Bytes>,
+        /// At most so many.
+        limit: u32,
+    },
     /// The roots of the trees of whole partitions.
     Roots {
         /// Which.
@@ -115,8 +146,19 @@ impl Request {
         match self {
             Self::Read { .. } => Some((Leg::Read, Leg::Response)),
             Self::Store { synced: false, .. } => Some((Leg::Write, Leg::Ack)),
-            Self::Ping | Self::Store { .. } | Self::Roots { .. } => None,
-            Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// Whether it means the same whatever view the receiver is in: it is about views.
+    #[must_use]
+    pub fn is_about_views(&self) -> bool {
+        match self {
+            Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } | Self::Report(_) => {
+                true
+            }
+            Self::Read { .. } | Self::Store { .. } | Self::Keys { .. } | Self::Roots { .. } => false,
+            Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => false,
         }
     }
 }
@@ -139,6 +181,18 @@ pub enum Response {
     Damaged,
     /// To a store: done, as durably as was asked.
     Stored,
+    /// The receiver is in another view than the request was sent under; it did nothing.
+    OtherView(ViewVersion),
+    /// To fetch view.
+    View(Box<View>),
+    /// To learn view: done.
+    Learned,
+    /// To a vote; nothing if it does not decide on that epoch.
+    Vote(Option<Box<Vote<View>>>),
+    /// To a report.
+    Report(Report),
+    /// To keys. Fewer than asked for means that there are no more.
+    Keys(Vec<Bytes>),
     /// To roots, in the order asked; nothing for a partition whose tree is not there yet.
     Roots(Vec<Option<Root>>),
     /// To tree nodes, in the order asked: sixteen sums as [`Salt::pack`] packs them, or nothing

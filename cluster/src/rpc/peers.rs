@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::frame::{FrameReader, encode};
 use super::{FrameError, Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame};
 use crate::config::{NodeId, Timing};
-use crate::membership::View;
+use crate::membership::{Phase, View, ViewVersion, Views};
 
 /// Calls to one peer that may wait for their turn to be written.
 const QUEUE_MAX: usize = 4096;
@@ -40,12 +40,16 @@ pub enum CallError {
     /// The connection closed after the request may have been sent.
     #[error("the connection was lost before an answer came")]
     Lost,
+    /// The peer is in another view and did nothing, or did it too late to count.
+    #[error("the peer is in another view")]
+    OtherView,
     /// No answer within the time given.
     #[error("no answer in time")]
     TimedOut,
 }
 
 struct Call {
+    view: ViewVersion,
     request: Request,
     deadline: Instant,
     reply: oneshot::Sender<Result<Response, CallError>>,
@@ -58,49 +62,45 @@ struct Peer {
 
 /// All peers of a node.
 pub struct Peers {
-    peers: BTreeMap<NodeId, Peer>,
+    env: Env,
+    me: NodeId,
+    hello: Hello,
+    timing: Timing,
+    frame_bytes_max: usize,
+    views: Arc<Views>,
+    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
 }
 
 impl Peers {
-    /// Prepares connections to every other member; each is opened when first needed. Must be
-    /// called within a runtime; the connections end when `self` is dropped.
+    /// Ways to all other members; each connection is opened when first needed. The connections
+    /// end when `self` is dropped.
     #[must_use]
     pub fn new(
         env: &Env,
-        view: &View,
+        views: Arc<Views>,
         me: NodeId,
         hello: &Hello,
         timing: Timing,
         frame_bytes_max: usize,
     ) -> Self {
-        let others = view.members().iter().filter(|m| m.id != me);
-        let peer = |member: &crate::config::Member| {
-            let (calls, queue) = mpsc::channel(QUEUE_MAX);
-            let suspected = Arc::new(AtomicBool::new(false));
-            let link = Link {
-                env: env.clone(),
-                address: member.peer.clone(),
-                hello: Hello { to: member.id, ..hello.clone() },
-                view: view.version(),
-                timing,
-                frame_bytes_max,
-                suspected: Arc::clone(&suspected),
-                random: env.random.stream(&format!("peer-{}", member.id)),
-            };
-            tokio::spawn(link.run(queue));
-            (member.id, Peer { calls, suspected })
-        };
-        Self { peers: others.map(peer).collect() }
+        let (env, hello, peers) = (env.clone(), hello.clone(), RwLock::default());
+        Self { env, me, hello, timing, frame_bytes_max, views, peers }
     }
 
-    /// Asks `to` and waits at most `wait`.
+    /// Asks `to` under the view `view` and waits at most `wait`.
     ///
     /// # Errors
     /// See [`CallError`]; only [`CallError::NotSent`] says that the peer did nothing.
-    pub async fn call(&self, to: NodeId, request: Request, wait: Duration) -> Result<Response, CallError> {
-        let Some(peer) = self.peers.get(&to) else { return Err(CallError::NotSent) };
+    pub async fn call(
+        &self,
+        to: NodeId,
+        view: ViewVersion,
+        request: Request,
+        wait: Duration,
+    ) -> Result<Response, CallError> {
+        let Some(peer) = self.peer(to) else { return Err(CallError::NotSent) };
         let (reply, answer) = oneshot::channel();
-        let call = Call { request, deadline: Instant::now() + wait, reply };
+        let call = Call { view, request, deadline: Instant::now() + wait, reply };
         if peer.calls.try_send(call).is_err() {
             return Err(CallError::NotSent);
         }
@@ -114,10 +114,73 @@ impl Peers {
         }
     }
 
+    /// Asks whoever listens at `address` for its view: all that a node knows of its seeds.
+    ///
+    /// # Errors
+    /// Why it could not be had, for people.
+    pub async fn fetch_view_from(
+        env: &Env,
+        address: &str,
+        hello: &Hello,
+        timing: Timing,
+        frame_bytes_max: usize,
+    ) -> Result<View, String> {
+        let hello = Hello { to: None, ..hello.clone() };
+        let (mut reader, mut writer) = connect(env, address, &hello, timing, frame_bytes_max).await?;
+        let view = ViewVersion { epoch: 0, phase: Phase::Stable };
+        let frame = RequestFrame { id: 1, view, remaining_ms: 1000, request: Request::FetchView };
+        let mut buffer = BytesMut::new();
+        encode(&frame, &mut buffer);
+        writer.write_all(&buffer).await.map_err(|e| e.to_string())?;
+        match timeout(timing.request, reader.next::<ResponseFrame>()).await {
+            Ok(Ok(Some(ResponseFrame { response: Response::View(view), .. }))) => Ok(*view),
+            Ok(Ok(_)) => Err("no view came back".into()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer in time".into()),
+        }
+    }
+
+    /// The way to `to`, made if it is a member and there is none yet.
+    fn peer(&self, to: NodeId) -> Option<Arc<Peer>> {
+        if let Some(peer) = self.read().get(&to) {
+            return Some(Arc::clone(peer));
+        }
+        let view = self.views.current();
+        let member = view.everybody().find(|m| m.id == to && m.id != self.me)?;
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let peer = peers.entry(to).or_insert_with(|| {
+            let (calls, queue) = mpsc::channel(QUEUE_MAX);
+            let suspected = Arc::new(AtomicBool::new(false));
+            let link = Link {
+                env: self.env.clone(),
+                address: member.peer.clone(),
+                hello: Hello { to: Some(to), lineage: Some(view.lineage()), ..self.hello.clone() },
+                timing: self.timing,
+                frame_bytes_max: self.frame_bytes_max,
+                suspected: Arc::clone(&suspected),
+                random: self.env.random.stream(&format!("peer-{to}")),
+            };
+            tokio::spawn(link.run(queue));
+            Arc::new(Peer { calls, suspected })
+        });
+        Some(Arc::clone(peer))
+    }
+
+    /// Closes the ways to nodes that are gone from the current view.
+    pub fn forget_departed(&self) {
+        let view = self.views.current();
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        peers.retain(|id, _| view.everybody().any(|m| m.id == *id));
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<NodeId, Arc<Peer>>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes that `node` did not answer when it should have. It is tried again every probe
     /// period until something is heard from it.
     pub fn suspect(&self, node: NodeId) {
-        if let Some(peer) = self.peers.get(&node) {
+        if let Some(peer) = self.read().get(&node) {
             peer.suspected.store(true, Ordering::Release);
         }
     }
@@ -125,19 +188,47 @@ impl Peers {
     /// Whether `node` is thought not to answer.
     #[must_use]
     pub fn is_suspected(&self, node: NodeId) -> bool {
-        self.peers.get(&node).is_some_and(|p| p.suspected.load(Ordering::Acquire))
+        self.read().get(&node).is_some_and(|p| p.suspected.load(Ordering::Acquire))
     }
 
     /// All that are thought not to answer.
     #[must_use]
     pub fn suspected(&self) -> BTreeSet<NodeId> {
-        self.peers.iter().filter(|(_, p)| p.suspected.load(Ordering::Acquire)).map(|(id, _)| *id).collect()
+        self.read().iter().filter(|(_, p)| p.suspected.load(Ordering::Acquire)).map(|(id, _)| *id).collect()
     }
 
-    /// Everybody else.
-    pub fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.peers.keys().copied()
+    /// Everybody else, members and those that are leaving.
+    #[must_use]
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.views.current().everybody().map(|m| m.id).filter(|id| *id != self.me).collect()
     }
+}
+
+/// Connects and says hello.
+async fn connect(
+    env: &Env,
+    address: &str,
+    hello: &Hello,
+    timing: Timing,
+    frame_bytes_max: usize,
+) -> Result<(FrameReader<ReadHalf<BoxStream>>, WriteHalf<BoxStream>), String> {
+    let connect = async {
+        let stream = env.net.connect(address).await.map_err(|e| e.to_string())?;
+        let (reader, mut writer) = tokio::io::split(stream);
+        let mut reader = FrameReader::new(reader, frame_bytes_max);
+        let mut buffer = BytesMut::new();
+        encode(hello, &mut buffer);
+        writer.write_all(&buffer).await.map_err(|e| e.to_string())?;
+        match reader.next::<HelloReply>().await.map_err(|e| e.to_string())? {
+            Some(HelloReply::Welcome) => Ok((reader, writer)),
+            Some(HelloReply::Refused(why)) => {
+                tracing::warn!(address, why, "the peer refuses this node");
+                Err(why)
+            }
+            None => Err("closed before the hello was answered".into()),
+        }
+    };
+    timeout(timing.connect, connect).await.unwrap_or_else(|_| Err("connecting took too long".into()))
 }
 
 type Pending = Arc<Mutex<BTreeMap<u64, (Instant, oneshot::Sender<Result<Response, CallError>>)>>>;
@@ -151,7 +242,6 @@ struct Link {
     env: Env,
     address: String,
     hello: Hello,
-    view: u64,
     timing: Timing,
     frame_bytes_max: usize,
     suspected: Arc<AtomicBool>,
@@ -170,7 +260,9 @@ impl Link {
                 },
                 () = sleep(self.timing.probe), if self.suspected.load(Ordering::Acquire) => None,
             };
-            match self.connect().await {
+            let connected =
+                connect(&self.env, &self.address, &self.hello, self.timing, self.frame_bytes_max).await;
+            match connected {
                 Ok((reader, writer)) => {
                     self.suspected.store(false, Ordering::Release);
                     backoff = BACKOFF_MIN;
@@ -180,7 +272,7 @@ impl Link {
                     self.suspected.store(true, Ordering::Release);
                 }
                 Err(why) => {
-                    tracing::debug!(peer = %self.hello.to, %why, "cannot connect");
+                    tracing::debug!(peer = self.address, %why, "cannot connect");
                     self.suspected.store(true, Ordering::Release);
                     if let Some(call) = first {
                         let _ = call.reply.send(Err(CallError::NotSent));
@@ -193,26 +285,6 @@ impl Link {
                 }
             }
         }
-    }
-
-    async fn connect(&self) -> Result<(FrameReader<ReadHalf<BoxStream>>, WriteHalf<BoxStream>), String> {
-        let connect = async {
-            let stream = self.env.net.connect(&self.address).await.map_err(|e| e.to_string())?;
-            let (reader, mut writer) = tokio::io::split(stream);
-            let mut reader = FrameReader::new(reader, self.frame_bytes_max);
-            let mut buffer = BytesMut::new();
-            encode(&self.hello, &mut buffer);
-            writer.write_all(&buffer).await.map_err(|e| e.to_string())?;
-            match reader.next::<HelloReply>().await.map_err(|e| e.to_string())? {
-                Some(HelloReply::Welcome) => Ok((reader, writer)),
-                Some(HelloReply::Refused(why)) => {
-                    tracing::warn!(peer = %self.hello.to, why, "the peer refuses this node");
-                    Err(why)
-                }
-                None => Err("closed before the hello was answered".into()),
-            }
-        };
-        timeout(self.timing.connect, connect).await.unwrap_or_else(|_| Err("connecting took too long".into()))
     }
 
     /// Writes calls and pings until the connection fails. False when nobody can call any more.
@@ -251,7 +323,8 @@ impl Link {
             if ping {
                 let (reply, _) = oneshot::channel();
                 let deadline = now + self.timing.request;
-                waiting = Some(Call { request: Request::Ping, deadline, reply });
+                let view = ViewVersion { epoch: 0, phase: Phase::Stable };
+                waiting = Some(Call { view, request: Request::Ping, deadline, reply });
             }
             while let Some(call) = waiting.take() {
                 self.enqueue(call, now, &mut next_id, &pending, &mut buffer);
@@ -268,7 +341,7 @@ impl Link {
                 buffer.clear();
             }
             if stall.is_stalled(now, heard.load(Ordering::Acquire), &pending) {
-                tracing::debug!(peer = %self.hello.to, "the connection has stalled");
+                tracing::debug!(peer = self.address, "the connection has stalled");
                 break;
             }
         }
@@ -294,7 +367,7 @@ impl Link {
         }
         *next_id += 1;
         let remaining_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
-        let frame = RequestFrame { id: *next_id, view: self.view, remaining_ms, request: call.request };
+        let frame = RequestFrame { id: *next_id, view: call.view, remaining_ms, request: call.request };
         encode(&frame, buffer);
         pending.insert(*next_id, (now, call.reply));
     }

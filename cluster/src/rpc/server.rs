@@ -15,6 +15,7 @@ use super::{
     FrameError, Hello, HelloReply, PROTOCOL_VERSION, Request, RequestFrame, Response, ResponseFrame,
 };
 use crate::config::{NodeId, StoreDefinition};
+use crate::membership::Views;
 
 /// Requests of one connection that may run at once; more wait unread.
 const IN_FLIGHT_MAX: usize = 1024;
@@ -44,7 +45,7 @@ pub struct PeerServer<S> {
     /// What peers must agree on.
     pub store: StoreDefinition,
     /// The view that requests must have been sent under.
-    pub view: u64,
+    pub views: Arc<Views>,
     /// The largest frame taken.
     pub frame_bytes_max: usize,
     /// Counts connections that were refused or broken off for what they sent.
@@ -127,8 +128,14 @@ impl<S: Service> PeerServer<S> {
                 "protocol version {theirs} is not {PROTOCOL_VERSION}; run the same release everywhere"
             ));
         }
-        if hello.to != self.me {
-            return Some(format!("this is node {}, not {}; correct the member's address", self.me, hello.to));
+        if let Some(to) = hello.to.filter(|to| *to != self.me) {
+            return Some(format!("this is node {}, not {to}; correct the member's address", self.me));
+        }
+        if hello.lineage.is_some_and(|lineage| lineage != self.views.current().lineage()) {
+            return Some(format!(
+                "node {} was given other first members than {}; give all nodes the same [[member]] list",
+                hello.from, self.me
+            ));
         }
         match serde_json::from_str::<StoreDefinition>(&hello.store) {
             Ok(theirs) if theirs == self.store => None,
@@ -152,12 +159,16 @@ impl<S: Service> PeerServer<S> {
             // Whoever asked has stopped waiting: work nobody will see is only load.
             return None;
         }
-        let response = if frame.view == self.view {
-            Arc::clone(&self.service).handle(from, frame.request).await
+        let view = self.views.current().version();
+        let response = if frame.view == view || frame.request.is_about_views() {
+            let about_views = frame.request.is_about_views();
+            let response = Arc::clone(&self.service).handle(from, frame.request).await;
+            let now = self.views.current().version();
+            // A new owner may have copied from here in between and missed what was just stored:
+            // only what was done wholly within the view may count in it.
+            if about_views || now == view { response } else { Response::OtherView(now) }
         } else {
-            let why =
-                format!("the view of {from} is not that of {}: give all nodes the same members", self.me);
-            Response::Refused { why, maybe_applied: false, disk_full: false }
+            Response::OtherView(view)
         };
         if let Some(delay) = legs.and_then(|(_, back)| self.env.net.message_delay(back)) {
             sleep(delay).await;

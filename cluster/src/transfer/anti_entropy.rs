@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use super::session::{AskPeers, Session};
 use crate::config::{NodeId, Timing};
-use crate::membership::View;
+use crate::membership::{View, Views};
 use crate::merkle::Salt;
 use crate::metrics::Metrics;
 use crate::replica::{Replica, Throttle};
@@ -30,7 +30,7 @@ pub struct AntiEntropy {
     /// This node.
     pub me: NodeId,
     /// Who owns what.
-    pub view: Arc<View>,
+    pub views: Arc<Views>,
     /// This node's copies.
     pub replica: Arc<Replica>,
     /// The other owners.
@@ -77,11 +77,12 @@ impl AntiEntropy {
         let salt = Salt { salt: self.random.next_u32(), exact };
         let (mut clean, mut merged_all) = (self.ready_trees(throttle).await, true);
         let mut goes_on = false;
-        for (peer, partitions) in self.shared() {
+        let view = self.views.current();
+        for (peer, partitions) in self.shared(&view) {
             let session = Session {
                 peer,
                 replica: &self.replica,
-                ask: AskPeers { peers: &self.peers, wait: self.timing.request },
+                ask: AskPeers { peers: &self.peers, view: view.version(), wait: self.timing.request },
                 salt,
                 pause: self.timing.probe,
                 metrics: &self.metrics,
@@ -103,10 +104,10 @@ impl AntiEntropy {
     }
 
     /// The partitions shared with each other owner.
-    fn shared(&self) -> BTreeMap<NodeId, Vec<u32>> {
+    fn shared(&self, view: &View) -> BTreeMap<NodeId, Vec<u32>> {
         let mut shared: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
-        for partition in self.view.placement().partitions_of(self.me) {
-            for owner in self.view.placement().owners(partition).filter(|owner| *owner != self.me) {
+        for partition in view.partitions_written_to(self.me) {
+            for owner in view.write_owners(partition).into_iter().filter(|owner| *owner != self.me) {
                 shared.entry(owner).or_default().push(partition);
             }
         }
@@ -115,7 +116,7 @@ impl AntiEntropy {
 
     /// Builds the trees that are missing, too flat or in doubt. False when one cannot be built.
     async fn ready_trees(&self, throttle: &mut Throttle) -> bool {
-        let own: BTreeSet<u32> = self.view.placement().partitions_of(self.me).collect();
+        let own: BTreeSet<u32> = self.views.current().partitions_written_to(self.me).into_iter().collect();
         self.replica.retain_trees(&own);
         let mut all = true;
         for partition in own {

@@ -3,15 +3,16 @@
 //! Invariant: a hint is dropped only after its owner acknowledged that very version, synced.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::sleep;
 
 use crate::config::{NodeId, Timing};
+use crate::membership::{ViewVersion, Views};
 use crate::metrics::Metrics;
 use crate::replica::{Hint, Replica};
 use crate::rpc::{Peers, Request, Response};
+use crate::store::Promise;
 
 /// Hints that are under way to one owner at once.
 const PAGE: usize = 32;
@@ -22,6 +23,10 @@ pub struct HintDelivery {
     pub replica: Arc<Replica>,
     /// Whom they are for.
     pub peers: Arc<Peers>,
+    /// Who owns what, now that owners may have gone.
+    pub views: Arc<Views>,
+    /// This node.
+    pub me: NodeId,
     /// How often to try.
     pub timing: Timing,
     /// Counts deliveries.
@@ -36,7 +41,8 @@ impl HintDelivery {
             if self.replica.hints_pending() == 0 {
                 continue;
             }
-            for owner in self.peers.ids().collect::<Vec<_>>() {
+            let Ok(owners) = self.replica.hint_owners() else { continue };
+            for owner in owners {
                 if !self.peers.is_suspected(owner) {
                     self.deliver_to(owner).await;
                 }
@@ -67,21 +73,14 @@ impl HintDelivery {
     }
 
     async fn deliver(&self, owner: NodeId, hint: Hint) -> bool {
-        let store = Request::Store {
-            partition: hint.partition,
-            key: Bytes::copy_from_slice(&hint.key),
-            record: Bytes::from(hint.record.encode()),
-            hint_for: None,
-            synced: true,
-        };
-        let wait: Duration = self.timing.request;
-        match self.peers.call(owner, store, wait).await {
-            Ok(Response::Stored) => {}
-            Ok(Response::Refused { why, .. }) => {
-                tracing::warn!(%owner, why, "a hint was refused; it stays");
+        let view = self.views.current();
+        let owners = view.write_owners(hint.partition);
+        // Who has left, or lost the partition, needs the write no more; today's owners do.
+        let to = if owners.contains(&owner) { vec![owner] } else { owners };
+        for node in to {
+            if !self.hand_to(node, view.version(), &hint).await {
                 return false;
             }
-            Ok(_) | Err(_) => return false,
         }
         match self.replica.drop_hint(&hint).await {
             Ok(dropped) => {
@@ -94,6 +93,28 @@ impl HintDelivery {
                 tracing::warn!(%owner, %error, "a delivered hint cannot be dropped; it will be delivered again");
                 false
             }
+        }
+    }
+
+    async fn hand_to(&self, node: NodeId, view: ViewVersion, hint: &Hint) -> bool {
+        if node == self.me {
+            let stored = self.replica.store(hint.partition, &hint.key, &hint.record, Promise::Synced);
+            return stored.await.is_ok();
+        }
+        let store = Request::Store {
+            partition: hint.partition,
+            key: Bytes::copy_from_slice(&hint.key),
+            record: Bytes::from(hint.record.encode()),
+            hint_for: None,
+            synced: true,
+        };
+        match self.peers.call(node, view, store, self.timing.request).await {
+            Ok(Response::Stored) => true,
+            Ok(Response::Refused { why, .. }) => {
+                tracing::warn!(%node, why, "a hint was refused; it stays");
+                false
+            }
+            Ok(_) | Err(_) => false,
         }
     }
 }

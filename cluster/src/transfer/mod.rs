@@ -7,10 +7,14 @@
 //! Not here: deciding where a copy belongs (`ring`), merging it (`replica`).
 
 mod anti_entropy;
+mod evacuation;
 mod hint_delivery;
+mod intake;
 mod scrubber;
 mod session;
 
 pub use anti_entropy::AntiEntropy;
+pub use evacuation::Evacuation;
 pub use hint_delivery::HintDelivery;
+pub use intake::Intake;
 pub use scrubber::Scrubber;

@@ -12,7 +12,7 @@ use rand::RngExt;
 use tokio::time::sleep;
 
 use crate::config::NodeId;
-use crate::membership::View;
+use crate::membership::Views;
 use crate::metrics::Metrics;
 use crate::replica::{Replica, Throttle, Walked};
 
@@ -24,7 +24,7 @@ pub struct Scrubber {
     /// This node.
     pub me: NodeId,
     /// Who owns what.
-    pub view: Arc<View>,
+    pub views: Arc<Views>,
     /// The records.
     pub replica: Arc<Replica>,
     /// Jitters the period, so that nodes do not all read at once.
@@ -48,7 +48,7 @@ impl Scrubber {
     }
 
     async fn walk(&self, throttle: &mut Throttle) {
-        for partition in self.view.placement().partitions_of(self.me) {
+        for partition in self.views.current().partitions_written_to(self.me) {
             match self.replica.walk_partition(partition, 0, throttle).await {
                 Ok(walked) => self.count(walked, Some(partition)),
                 Err(error) => tracing::warn!(partition, %error, "records cannot be verified"),

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 
 use self::leaf::{Leaf, pieces, prints};
 use crate::config::NodeId;
+use crate::membership::ViewVersion;
 use crate::merkle::{Descent, Node, Root, Salt};
 use crate::metrics::Metrics;
 use crate::quorum::ReadReply;
@@ -54,12 +55,14 @@ pub(super) trait Ask: Send + Sync {
 /// Asks over the connections to peers.
 pub(super) struct AskPeers<'a> {
     pub(super) peers: &'a Peers,
+    /// The view that the session is held under; it ends when that changes.
+    pub(super) view: ViewVersion,
     pub(super) wait: Duration,
 }
 
 impl Ask for AskPeers<'_> {
     fn ask(&self, to: NodeId, request: Request) -> BoxFuture<'_, Result<Response, CallError>> {
-        Box::pin(self.peers.call(to, request, self.wait))
+        Box::pin(self.peers.call(to, self.view, request, self.wait))
     }
 }
 

@@ -10,7 +10,7 @@ use quorate_env::SystemClock;
 
 use super::*;
 use crate::config::{Durability, Member, StoreDefinition};
-use crate::membership::View;
+use crate::membership::{Phase, View, ViewVersion, Views};
 use crate::replica::ReplicaService;
 use crate::rpc::{RequestFrame, ResponseFrame, Service};
 use crate::store::MemoryEngine;
@@ -40,7 +40,12 @@ impl Ask for AskWire<'_> {
             if self.wire.breaks_after.is_some_and(|most| messages >= most) {
                 return Err(CallError::Lost);
             }
-            let frame = RequestFrame { id: messages, view: u64::MAX, remaining_ms: 3_000, request };
+            let frame = RequestFrame {
+                id: messages,
+                view: ViewVersion { epoch: 1, phase: Phase::Stable },
+                remaining_ms: 3_000,
+                request,
+            };
             let asked = postcard::to_stdvec(&frame).unwrap().len() as u64;
             let response = Arc::clone(self.service).handle(id("n1"), frame.request).await;
             let frame = ResponseFrame { id: messages, response };
@@ -80,7 +85,8 @@ impl Pair {
         let node = |name: &str| {
             let engine = Arc::new(MemoryEngine::new());
             let replica = Replica::new(engine, Arc::new(SystemClock::new()), &store, true).unwrap();
-            Arc::new(ReplicaService { me: id(name), view: Arc::clone(&view), replica: Arc::new(replica) })
+            let views = Arc::new(Views::unchanging(id(name), (*view).clone()));
+            Arc::new(ReplicaService { me: id(name), views, replica: Arc::new(replica) })
         };
         Self { nodes: [node("n1"), node("n2")], view, metrics: Metrics::default(), salt: 0, exact: false }
     }

@@ -1,0 +1,66 @@
+//! `/cluster/members`: join, leave and removal, through any node.
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use serde_json::json;
+
+use super::Api;
+use super::answer::{Answer, error, json, method_not_allowed};
+use crate::config::{Member, NodeId};
+use crate::membership::{AdministrationError, Change};
+
+/// Longest description of a member, in bytes.
+const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// Answers `POST /cluster/members` and `DELETE /cluster/members/{id}`.
+pub(super) async fn handle(api: &Api, path: &str, request: Request<Incoming>) -> Answer {
+    match (request.method(), path.strip_prefix("/cluster/members/")) {
+        (&Method::POST, None) => join(api, request.into_body()).await,
+        (&Method::DELETE, Some(id)) => match id.parse() {
+            Ok(id) => go(api, id, request.uri().query()).await,
+            Err(why) => bad(&why),
+        },
+        (_, None) => method_not_allowed("POST"),
+        (_, Some(_)) => method_not_allowed("DELETE"),
+    }
+}
+
+async fn join(api: &Api, body: Incoming) -> Answer {
+    let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
+        return bad("the description of the member did not arrive whole, or is too long");
+    };
+    match serde_json::from_slice::<Member>(&body.to_bytes()) {
+        Ok(member) if member.capacity == 0 => bad("capacity: 0 would hold nothing; give it at least 1"),
+        Ok(member) => change(api, Change::Join(member)).await,
+        Err(why) => bad(&format!("not a member ({why}); give id, peer, api, capacity and zone")),
+    }
+}
+
+async fn go(api: &Api, id: NodeId, query: Option<&str>) -> Answer {
+    match query {
+        None | Some("") => change(api, Change::Leave(id)).await,
+        Some("dead=1") => change(api, Change::Remove(id)).await,
+        Some(other) => bad(&format!("`{other}` is not known; dead=1 removes a node that hands nothing over")),
+    }
+}
+
+async fn change(api: &Api, change: Change) -> Answer {
+    match api.administrator.change(change).await {
+        Ok(view) => json(StatusCode::ACCEPTED, &json!({ "view": view.version().to_string() })),
+        Err(failed) => {
+            let (status, code) = match &failed {
+                AdministrationError::Refused(_) => (StatusCode::CONFLICT, "change_refused"),
+                AdministrationError::Outrun(_) => (StatusCode::CONFLICT, "change_outrun"),
+                AdministrationError::NoMajority { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no_majority"),
+                AdministrationError::Disk(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
+            };
+            let body = json!({ "error": code, "message": failed.to_string(), "maybe_applied": failed.maybe_applied() });
+            json(status, &body)
+        }
+    }
+}
+
+fn bad(message: &str) -> Answer {
+    error(StatusCode::BAD_REQUEST, "bad_member", message)
+}

@@ -1,0 +1,173 @@
+//! Carries out changes of the members, from any node.
+//!
+//! A majority of the members must answer: a change that only a minority knows of would be
+//! undone, or worse, by what the majority does meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use quorate_env::{Env, RandomStream};
+use rand::RngExt;
+use tokio::time::{sleep, timeout};
+
+use super::{Ballot, Change, ChangeError, Proposer, Step, View, Views};
+use crate::config::{NodeId, Timing};
+use crate::rpc::{Peers, Request, Response};
+
+/// Attempts before a change is given up.
+const ATTEMPTS_MAX: u64 = 10;
+
+/// Why a change did not happen, or is not known to have.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AdministrationError {
+    /// It makes no sense in the current view.
+    #[error(transparent)]
+    Refused(#[from] ChangeError),
+    /// Somebody else's change was chosen.
+    #[error("another change was made at the same time (now view {0}); look at the members and try again")]
+    Outrun(super::ViewVersion),
+    /// Too few members answered.
+    #[error(
+        "no majority of the {members} members answered; the change may still be made by the next one who tries"
+    )]
+    NoMajority {
+        /// Who was asked.
+        members: usize,
+    },
+    /// This node's disk failed.
+    #[error("the view cannot be written: {0}")]
+    Disk(String),
+}
+
+impl AdministrationError {
+    /// False only if no member was asked to accept the change.
+    #[must_use]
+    pub fn maybe_applied(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::Outrun(_) => false,
+            Self::NoMajority { .. } | Self::Disk(_) => true,
+        }
+    }
+}
+
+/// Changes the members.
+pub struct Administrator {
+    me: NodeId,
+    views: Arc<Views>,
+    peers: Arc<Peers>,
+    timing: Timing,
+    random: tokio::sync::Mutex<RandomStream>,
+}
+
+impl Administrator {
+    /// An administrator on node `me`.
+    #[must_use]
+    pub fn new(env: &Env, me: NodeId, views: Arc<Views>, peers: Arc<Peers>, timing: Timing) -> Self {
+        let random = tokio::sync::Mutex::new(env.random.stream("administrator"));
+        Self { me, views, peers, timing, random }
+    }
+
+    /// Has `change` chosen as the next view and tells everybody.
+    ///
+    /// # Errors
+    /// See [`AdministrationError`].
+    pub async fn change(&self, change: Change) -> Result<Arc<View>, AdministrationError> {
+        let before = self.views.current();
+        let wanted = before.successor(&change)?;
+        let mut round = 1;
+        for _ in 0..ATTEMPTS_MAX {
+            match self.attempt(&before, &wanted, round).await {
+                Attempt::Chosen(view) => {
+                    let ours = view == wanted;
+                    let version = view.version();
+                    self.announce(&before, &view).await?;
+                    return if ours {
+                        Ok(self.views.current())
+                    } else {
+                        Err(AdministrationError::Outrun(version))
+                    };
+                }
+                Attempt::Outrun(by) => round = by.max(round) + 1,
+                Attempt::NoMajority => round += 1,
+            }
+            let current = self.views.current();
+            if current.version() != before.version() {
+                return Err(AdministrationError::Outrun(current.version()));
+            }
+            let pause = self.random.lock().await.random_range(0.2..1.0);
+            sleep(self.timing.hand_over.mul_f64(pause)).await;
+        }
+        Err(AdministrationError::NoMajority { members: before.members().len() })
+    }
+
+    /// One ballot.
+    async fn attempt(&self, before: &View, wanted: &View, round: u64) -> Attempt {
+        let epoch = wanted.version().epoch;
+        let ballot = Ballot { round, proposer: self.me };
+        let voters: Vec<NodeId> = before.members().iter().map(|m| m.id).collect();
+        let mut proposer = Proposer::new(voters.len(), wanted.clone());
+        let mut asked = self.ask_all(&voters, Request::Vote { epoch, ballot, view: None });
+        while let Some((from, response)) = asked.next().await {
+            let Some(Response::Vote(Some(vote))) = response else { continue };
+            match proposer.on(from, *vote) {
+                Step::Wait => {}
+                Step::Propose(view) => {
+                    let view = Some(Box::new(view));
+                    asked = self.ask_all(&voters, Request::Vote { epoch, ballot, view });
+                }
+                Step::Chosen(view) => return Attempt::Chosen(view),
+                Step::Outrun(by) => return Attempt::Outrun(by.round),
+            }
+        }
+        Attempt::NoMajority
+    }
+
+    fn ask_all<'a>(&'a self, nodes: &[NodeId], request: Request) -> FuturesUnordered<Asked<'a>> {
+        nodes.iter().map(|node| self.ask(*node, request.clone())).collect()
+    }
+
+    fn ask(&self, node: NodeId, request: Request) -> Asked<'_> {
+        Box::pin(async move {
+            if node != self.me {
+                let view = self.views.current().version();
+                return (node, self.peers.call(node, view, request, self.wait()).await.ok());
+            }
+            let Request::Vote { epoch, ballot, view } = request else { return (node, None) };
+            let vote = self.views.vote(epoch, ballot, view.map(|v| *v)).await.ok();
+            (node, vote.map(|vote| Response::Vote(vote.map(Box::new))))
+        })
+    }
+
+    /// Tells everybody of the old and the new view. Who does not hear it now asks later.
+    async fn announce(&self, before: &View, view: &View) -> Result<(), AdministrationError> {
+        self.views.learn(view.clone()).await.map_err(|e| AdministrationError::Disk(e.to_string()))?;
+        let mut told: FuturesUnordered<_> = before
+            .everybody()
+            .chain(view.everybody())
+            .map(|m| m.id)
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .filter(|node| *node != self.me)
+            .map(|node| {
+                let learn = Request::LearnView { view: Box::new(view.clone()) };
+                self.peers.call(node, view.version(), learn, self.wait())
+            })
+            .collect();
+        let _ = timeout(self.wait(), async { while told.next().await.is_some() {} }).await;
+        Ok(())
+    }
+
+    fn wait(&self) -> Duration {
+        self.timing.stall()
+    }
+}
+
+type Asked<'a> = std::pin::Pin<Box<dyn Future<Output = (NodeId, Option<Response>)> + Send + 'a>>;
+
+enum Attempt {
+    Chosen(View),
+    Outrun(u64),
+    NoMajority,
+}

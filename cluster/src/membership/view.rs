@@ -1,0 +1,500 @@
+//! A view: the members at one point of the cluster's history, who owns what, and what is moving.
+//!
+//! Views form one chain. Each has exactly one successor, chosen by its members (`decree`), and
+//! then passes through phases that every node may take by itself once the evidence is in:
+//!
+//! | phase | get asks | put needs W in |
+//! |---|---|---|
+//! | copying | the old owners | the old and the new owners |
+//! | reading new | the new owners | the old and the new owners |
+//! | stable | the owners | the owners |
+//!
+//! Two phases that follow each other may be in use at the same time: whatever one acknowledges
+//! the other reads. Phases further apart may not; a node therefore refuses requests sent under
+//! another view than its own, and a phase ends only when too few nodes are left in the one
+//! before to meet a quorum there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::{Member, NodeId, StoreDefinition};
+use crate::ring::{Placement, PlacementError, PlacementNode, PreferenceList, Rules};
+
+/// How far the change that made a view has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// New owners merge what the old ones hold.
+    Copying,
+    /// New owners hold all of it and are read.
+    ReadingNew,
+    /// The old owners are no longer needed.
+    Stable,
+}
+
+/// Orders all views of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ViewVersion {
+    /// Counts changes of the members; the first members are epoch 1.
+    pub epoch: u64,
+    /// How far the change has come.
+    pub phase: Phase,
+}
+
+impl fmt::Display for ViewVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match self.phase {
+            Phase::Copying => "copying",
+            Phase::ReadingNew => "reading-new",
+            Phase::Stable => "stable",
+        };
+        write!(f, "{}-{phase}", self.epoch)
+    }
+}
+
+/// One administrator's wish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// A node joins.
+    Join(Member),
+    /// A node hands its copies over and goes.
+    Leave(NodeId),
+    /// A node is gone for good and hands nothing over.
+    Remove(NodeId),
+}
+
+/// Why a change was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ChangeError {
+    /// One change at a time.
+    #[error("the cluster is still moving data for an earlier change (view {0}); wait until it is stable")]
+    UnderWay(ViewVersion),
+    /// The name is taken.
+    #[error("node {0} is a member already")]
+    Known(NodeId),
+    /// There is no such member.
+    #[error("node {0} is not a member")]
+    Unknown(NodeId),
+    /// Too few nodes would be left.
+    #[error("{left} node(s) would be left for {replicas} copies; add a node first")]
+    TooFew {
+        /// Members after the change.
+        left: usize,
+        /// N.
+        replicas: usize,
+    },
+    /// The partitions cannot be placed so.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+}
+
+/// The members, their placement, and what is moving.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// A digest of the first members and of how the ring is cut.
+    lineage: u64,
+    version: ViewVersion,
+    members: Vec<Member>,
+    placement: Placement,
+    /// Where the data comes from while it moves.
+    previous: Option<Previous>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Previous {
+    placement: Placement,
+    /// Members that go with this change; still asked while data moves.
+    departing: Vec<Member>,
+    /// Of those, who hands nothing over.
+    removed: BTreeSet<NodeId>,
+}
+
+impl View {
+    /// The first view of a cluster, placed by quotas.
+    ///
+    /// # Panics
+    /// As [`View::by`].
+    #[must_use]
+    pub fn new(members: Vec<Member>, partitions: u32, replicas: usize) -> Self {
+        Self::by(members, Rules::quota(partitions, replicas))
+    }
+
+    /// The first view of a cluster, placed as the store's definition says.
+    ///
+    /// # Panics
+    /// As [`View::by`].
+    #[must_use]
+    pub fn of_store(members: Vec<Member>, store: &StoreDefinition) -> Self {
+        Self::by(members, Rules::of_store(store))
+    }
+
+    /// The first view of a cluster, of members that all were given the same list.
+    ///
+    /// # Panics
+    /// If the rules cannot place them (`Rules::check`), which a `Config` has made sure of.
+    #[must_use]
+    pub fn by(mut members: Vec<Member>, rules: Rules) -> Self {
+        members.sort_by_key(|m| m.id);
+        let placement = Placement::by(rules, &nodes_of(&members)).unwrap_or_else(|e| panic!("{e}"));
+        let lineage = lineage_of(&members, rules);
+        let version = ViewVersion { epoch: 1, phase: Phase::Stable };
+        Self { lineage, version, members, placement, previous: None }
+    }
+
+    /// Tells this chain from that of nodes that were told other first members.
+    #[must_use]
+    pub fn lineage(&self) -> u64 {
+        self.lineage
+    }
+
+    /// Where it stands in the chain.
+    #[must_use]
+    pub fn version(&self) -> ViewVersion {
+        self.version
+    }
+
+    /// All members, sorted by id; those that are leaving are not among them.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Members and those that are still leaving.
+    pub fn everybody(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().chain(self.previous.iter().flat_map(|p| &p.departing))
+    }
+
+    /// Who was taken out without handing anything over, while that change is under way.
+    #[must_use]
+    pub fn is_removed(&self, node: NodeId) -> bool {
+        self.previous.as_ref().is_some_and(|p| p.removed.contains(&node))
+    }
+
+    /// The member called `id`.
+    #[must_use]
+    pub fn member(&self, id: NodeId) -> Option<&Member> {
+        self.members.binary_search_by_key(&id, |m| m.id).ok().map(|at| &self.members[at])
+    }
+
+    /// Who will own what once the change is through.
+    #[must_use]
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// The owners that a get asks.
+    #[must_use]
+    pub fn read_owners(&self, partition: u32) -> Vec<NodeId> {
+        match &self.previous {
+            Some(previous) if self.version.phase == Phase::Copying => {
+                previous.placement.owners(partition).collect()
+            }
+            _ => self.placement.owners(partition).collect(),
+        }
+    }
+
+    /// The owner sets in each of which a put needs W: one, or two while the partition moves.
+    #[must_use]
+    pub fn write_sets(&self, partition: u32) -> Vec<Vec<NodeId>> {
+        let new: Vec<NodeId> = self.placement.owners(partition).collect();
+        match &self.previous {
+            Some(previous) if self.version.phase != Phase::Stable => {
+                let old: Vec<NodeId> = previous.placement.owners(partition).collect();
+                if same_nodes(&old, &new) { vec![new] } else { vec![old, new] }
+            }
+            _ => vec![new],
+        }
+    }
+
+    /// Everybody who must get a copy of what is written now.
+    #[must_use]
+    pub fn write_owners(&self, partition: u32) -> Vec<NodeId> {
+        let mut owners: Vec<NodeId> = Vec::new();
+        for owner in self.write_sets(partition).into_iter().flatten() {
+            if !owners.contains(&owner) {
+                owners.push(owner);
+            }
+        }
+        owners
+    }
+
+    /// Whom a get asks, in order.
+    #[must_use]
+    pub fn read_list(&self, partition: u32, nodes_max: usize) -> PreferenceList {
+        self.list(self.read_owners(partition), partition, nodes_max)
+    }
+
+    /// Whom a put asks, in order.
+    #[must_use]
+    pub fn write_list(&self, partition: u32, nodes_max: usize) -> PreferenceList {
+        self.list(self.write_owners(partition), partition, nodes_max)
+    }
+
+    fn list(&self, primaries: Vec<NodeId>, partition: u32, nodes_max: usize) -> PreferenceList {
+        let walk = self.placement.preference_list(partition, nodes_max);
+        let fallbacks = walk
+            .primaries
+            .into_iter()
+            .chain(walk.fallbacks)
+            .filter(|node| !primaries.contains(node))
+            .collect();
+        PreferenceList { primaries, fallbacks }
+    }
+
+    /// The partitions that `node` must have copies of now: those it is written to.
+    #[must_use]
+    pub fn partitions_written_to(&self, node: NodeId) -> Vec<u32> {
+        (0..self.placement.partitions()).filter(|p| self.write_owners(*p).contains(&node)).collect()
+    }
+
+    /// The partitions that `node` gains by the change under way.
+    #[must_use]
+    pub fn gained_by(&self, node: NodeId) -> Vec<u32> {
+        let Some(previous) = self.previous.as_ref().filter(|_| self.version.phase == Phase::Copying) else {
+            return Vec::new();
+        };
+        let owns = |placement: &Placement, partition| placement.owners(partition).any(|owner| owner == node);
+        (0..self.placement.partitions())
+            .filter(|p| owns(&self.placement, *p) && !owns(&previous.placement, *p))
+            .collect()
+    }
+
+    /// The nodes that gain something by the change under way.
+    #[must_use]
+    pub fn gaining(&self) -> BTreeSet<NodeId> {
+        self.members.iter().map(|m| m.id).filter(|id| !self.gained_by(*id).is_empty()).collect()
+    }
+
+    /// The old owners of a partition that can still hand it over, and how many of them a new
+    /// owner must have merged: then it has met every write quorum that ever acknowledged there.
+    #[must_use]
+    pub fn sources(&self, partition: u32, write_quorum: usize) -> (Vec<NodeId>, usize) {
+        let Some(previous) = &self.previous else { return (Vec::new(), 0) };
+        let old: Vec<NodeId> = previous.placement.owners(partition).collect();
+        let needed = old.len() + 1 - write_quorum.min(old.len());
+        let able: Vec<NodeId> = old.into_iter().filter(|owner| !previous.removed.contains(owner)).collect();
+        let needed = needed.min(able.len());
+        (able, needed)
+    }
+
+    /// Whether enough nodes are past the copying phase that no get can succeed in it any more:
+    /// N-R+1 of the old owners of every partition that moves.
+    #[must_use]
+    pub fn can_settle(&self, past_copying: &BTreeSet<NodeId>, read_quorum: usize) -> bool {
+        let Some(previous) = &self.previous else { return true };
+        (0..self.placement.partitions()).filter(|p| self.write_sets(*p).len() > 1).all(|partition| {
+            let old: Vec<NodeId> = previous.placement.owners(partition).collect();
+            let needed = old.len() + 1 - read_quorum.min(old.len());
+            // Who was removed does not answer gets either.
+            old.iter().filter(|o| past_copying.contains(o) || previous.removed.contains(o)).count() >= needed
+        })
+    }
+
+    /// The same members, one phase further.
+    #[must_use]
+    pub fn advanced(&self) -> Self {
+        let mut next = self.clone();
+        match self.version.phase {
+            Phase::Copying => next.version.phase = Phase::ReadingNew,
+            Phase::ReadingNew | Phase::Stable => {
+                next.version.phase = Phase::Stable;
+                next.previous = None;
+            }
+        }
+        next
+    }
+
+    /// The view after `change`, to be proposed to the members.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn successor(&self, change: &Change) -> Result<Self, ChangeError> {
+        if self.version.phase != Phase::Stable {
+            return Err(ChangeError::UnderWay(self.version));
+        }
+        let mut members = self.members.clone();
+        let mut departing = Vec::new();
+        let mut removed = BTreeSet::new();
+        match change {
+            Change::Join(member) => {
+                if self.member(member.id).is_some() {
+                    return Err(ChangeError::Known(member.id));
+                }
+                members.push(member.clone());
+                members.sort_by_key(|m| m.id);
+            }
+            Change::Leave(node) | Change::Remove(node) => {
+                let at = members.iter().position(|m| m.id == *node).ok_or(ChangeError::Unknown(*node))?;
+                departing.push(members.remove(at));
+                if matches!(change, Change::Remove(_)) {
+                    removed.insert(*node);
+                }
+            }
+        }
+        let replicas = self.placement.replicas();
+        if members.len() < replicas {
+            return Err(ChangeError::TooFew { left: members.len(), replicas });
+        }
+        Ok(Self {
+            lineage: self.lineage,
+            version: ViewVersion { epoch: self.version.epoch + 1, phase: Phase::Copying },
+            placement: self.placement.try_change(&nodes_of(&members))?,
+            members,
+            previous: Some(Previous { placement: self.placement.clone(), departing, removed }),
+        })
+    }
+
+    /// How many partitions each node owns once the change is through.
+    #[must_use]
+    pub fn partitions_owned(&self) -> BTreeMap<NodeId, u32> {
+        let mut owned = BTreeMap::new();
+        for partition in 0..self.placement.partitions() {
+            for owner in self.placement.owners(partition) {
+                *owned.entry(owner).or_default() += 1;
+            }
+        }
+        owned
+    }
+}
+
+fn nodes_of(members: &[Member]) -> Vec<PlacementNode> {
+    members.iter().map(PlacementNode::from).collect()
+}
+
+fn lineage_of(members: &[Member], rules: Rules) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(format!("{rules:?}"));
+    for member in members {
+        hash.update(member.id.as_bytes());
+        hash.update(member.capacity.to_be_bytes());
+        hash.update((member.zone.len() as u64).to_be_bytes());
+        hash.update(member.zone.as_bytes());
+    }
+    hash.finalize().iter().take(8).fold(0, |digest, byte| (digest << 8) | u64::from(*byte))
+}
+
+fn same_nodes(a: &[NodeId], b: &[NodeId]) -> bool {
+    a.len() == b.len() && a.iter().all(|node| b.contains(node))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    fn member(n: usize) -> Member {
+        Member {
+            id: format!("n{n}").parse().unwrap(),
+            peer: String::new(),
+            api: String::new(),
+            capacity: 1,
+            zone: String::new(),
+        }
+    }
+
+    fn view(nodes: usize) -> View {
+        View::new((1..=nodes).map(member).collect(), 16, 3)
+    }
+
+    fn intersects(a: &[NodeId], b: &[NodeId]) -> bool {
+        a.iter().any(|node| b.contains(node))
+    }
+
+    /// All subsets of `nodes` with `size` members.
+    fn quorums(nodes: &[NodeId], size: usize) -> Vec<Vec<NodeId>> {
+        (0_u32..1 << nodes.len())
+            .filter(|mask| mask.count_ones() as usize == size)
+            .map(|mask| {
+                nodes.iter().enumerate().filter(|(i, _)| mask & (1 << i) != 0).map(|(_, n)| *n).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_a_phase_acknowledges_the_next_phase_reads() {
+        for change in [Change::Join(member(5)), Change::Leave(member(2).id), Change::Remove(member(3).id)] {
+            let before = view(4);
+            let copying = before.successor(&change).unwrap();
+            let reading = copying.advanced();
+            let stable = reading.advanced();
+            for (writer, reader) in [
+                (&before, &copying),
+                (&copying, &before),
+                (&copying, &reading),
+                (&reading, &copying),
+                (&reading, &stable),
+                (&stable, &reading),
+            ] {
+                for partition in 0..16 {
+                    let sets = writer.write_sets(partition);
+                    let acknowledged = sets.iter().fold(vec![Vec::new()], |so_far: Vec<Vec<NodeId>>, set| {
+                        let with = |have: &Vec<NodeId>, quorum: Vec<NodeId>| [have.clone(), quorum].concat();
+                        so_far
+                            .iter()
+                            .flat_map(|have| quorums(set, 2).into_iter().map(move |q| with(have, q)))
+                            .collect()
+                    });
+                    for written_to in acknowledged {
+                        for asked in quorums(&reader.read_owners(partition), 2) {
+                            let met = intersects(&written_to, &asked);
+                            // New owners have merged the old ones before they are read, so a write
+                            // that only the old owners have is met through that.
+                            let merged =
+                                writer.version() == before.version() && reader.version() >= reading.version();
+                            assert!(met || merged, "{} {} {partition}", writer.version(), reader.version());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_owner_must_merge_enough_old_owners_to_meet_every_write_quorum() {
+        let copying = view(4).successor(&Change::Leave(member(1).id)).unwrap();
+        let gained: usize = copying.gaining().iter().map(|n| copying.gained_by(*n).len()).sum();
+        assert_eq!(gained, 12, "every copy of the node that leaves");
+        assert_eq!(copying.sources(0, 2).1, 2);
+        assert_eq!(copying.sources(0, 1).1, 3);
+        let removed = view(4).successor(&Change::Remove(member(1).id)).unwrap();
+        let moving = (0..16).find(|p| removed.write_sets(*p).len() > 1).unwrap();
+        let (able, needed) = removed.sources(moving, 1);
+        assert_eq!((able.len(), needed), (2, 2), "who is gone cannot be asked");
+    }
+
+    #[test]
+    fn a_phase_ends_only_when_no_quorum_is_left_in_the_one_before() {
+        let copying = view(4).successor(&Change::Join(member(5))).unwrap();
+        let all: BTreeSet<NodeId> = copying.everybody().map(|m| m.id).collect();
+        assert!(copying.can_settle(&all, 2));
+        assert!(!copying.can_settle(&BTreeSet::new(), 2));
+        assert!(!copying.can_settle(&BTreeSet::from([member(1).id]), 2));
+    }
+
+    #[test]
+    fn nodes_told_different_first_members_are_told_apart() {
+        let lineage = |members: Vec<Member>| View::new(members, 16, 3).lineage();
+        let four: Vec<Member> = (1..=4).map(member).collect();
+        let reversed = four.iter().rev().cloned().collect();
+        assert_eq!(lineage(four.clone()), lineage(reversed));
+        let larger = Member { capacity: 2, ..four[3].clone() };
+        assert_ne!(lineage(four.clone()), lineage([&four[..3], &[larger]].concat()));
+        let elsewhere = Member { zone: "z".into(), ..four[3].clone() };
+        assert_ne!(lineage(four.clone()), lineage([&four[..3], &[elsewhere]].concat()));
+        assert_ne!(lineage(four.clone()), lineage(four[..3].to_vec()));
+        let joined = View::new(four, 16, 3).successor(&Change::Join(member(5))).unwrap();
+        assert_eq!(joined.lineage(), view(4).lineage(), "a chain keeps its lineage");
+    }
+
+    #[test]
+    fn changes_that_make_no_sense_are_refused_by_name() {
+        let refused = |view: &View, change| view.successor(&change).unwrap_err().to_string();
+        assert!(refused(&view(4), Change::Join(member(2))).contains("n2 is a member already"));
+        assert!(refused(&view(4), Change::Leave(member(9).id)).contains("n9 is not a member"));
+        assert!(refused(&view(3), Change::Leave(member(1).id)).contains("2 node(s) would be left"));
+        let copying = view(4).successor(&Change::Join(member(5))).unwrap();
+        assert!(refused(&copying, Change::Join(member(6))).contains("2-copying"));
+    }
+}

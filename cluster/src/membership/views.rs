@@ -1,0 +1,283 @@
+//! One node's hold on the chain of views: the newest it knows, its part in choosing the next,
+//! and what the others report.
+//!
+//! A view is on disk before it is used, and a vote before it is answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quorate_env::Disk;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::{Acceptor, Ballot, Phase, View, ViewVersion, Vote};
+use crate::config::NodeId;
+
+const VIEW_FILE: &str = "view.bin";
+const DECREE_FILE: &str = "decree.bin";
+
+/// What a node says of itself while data moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The view it is in.
+    pub version: ViewVersion,
+    /// Whether it has merged all that it gains in that view.
+    pub transferred: bool,
+}
+
+/// An acceptor and the epoch whose view it helps to choose.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Decree {
+    epoch: u64,
+    acceptor: Acceptor<View>,
+}
+
+/// The chain as one node knows it.
+pub struct Views {
+    me: NodeId,
+    disk: Arc<dyn Disk>,
+    current: watch::Sender<Arc<View>>,
+    decree: tokio::sync::Mutex<Decree>,
+    reports: Mutex<BTreeMap<NodeId, Report>>,
+    /// The view in which this node has merged all that it gains.
+    transferred: Mutex<Option<ViewVersion>>,
+}
+
+impl Views {
+    /// The newest view on disk, or `first` on a disk that holds none.
+    ///
+    /// # Errors
+    /// When the disk cannot be read, or holds what this version did not write.
+    pub async fn open(me: NodeId, disk: Arc<dyn Disk>, first: Option<View>) -> io::Result<Option<Self>> {
+        let Some(view) = read::<View>(&*disk, VIEW_FILE)?.or(first) else { return Ok(None) };
+        let epoch = view.version().epoch + 1;
+        let decree = read::<Decree>(&*disk, DECREE_FILE)?
+            .filter(|d| d.epoch == epoch)
+            .unwrap_or_else(|| Decree { epoch, acceptor: Acceptor::default() });
+        save(&*disk, VIEW_FILE, &view).await?;
+        Ok(Some(Self {
+            me,
+            disk,
+            current: watch::channel(Arc::new(view)).0,
+            decree: tokio::sync::Mutex::new(decree),
+            reports: Mutex::default(),
+            transferred: Mutex::default(),
+        }))
+    }
+
+    /// The chain of a cluster that never changes, for tests of what goes on within one view.
+    #[cfg(test)]
+    #[must_use]
+    pub fn unchanging(me: NodeId, view: View) -> Self {
+        Self {
+            me,
+            disk: quorate_env::disk::SimulatedDisk::new().mount(),
+            decree: tokio::sync::Mutex::new(Decree {
+                epoch: view.version().epoch + 1,
+                acceptor: Acceptor::default(),
+            }),
+            current: watch::channel(Arc::new(view)).0,
+            reports: Mutex::default(),
+            transferred: Mutex::default(),
+        }
+    }
+
+    /// The newest view.
+    #[must_use]
+    pub fn current(&self) -> Arc<View> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Tells of every newer view.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.current.subscribe()
+    }
+
+    /// Takes `view` if it is newer; says whether it was.
+    ///
+    /// # Errors
+    /// When it cannot be made durable; it is then not used.
+    pub async fn learn(&self, view: View) -> io::Result<bool> {
+        let mut decree = self.decree.lock().await;
+        if view.version() <= self.current().version() {
+            return Ok(false);
+        }
+        save(&*self.disk, VIEW_FILE, &view).await?;
+        let epoch = view.version().epoch + 1;
+        if decree.epoch != epoch {
+            *decree = Decree { epoch, acceptor: Acceptor::default() };
+        }
+        tracing::info!(node = %self.me, view = %view.version(), "a new view");
+        self.current.send_replace(Arc::new(view));
+        Ok(true)
+    }
+
+    /// Votes on the view of `epoch`; nothing if this node is not deciding on that one.
+    ///
+    /// # Errors
+    /// When the vote cannot be made durable; it must not be sent then.
+    pub async fn vote(
+        &self,
+        epoch: u64,
+        ballot: Ballot,
+        view: Option<View>,
+    ) -> io::Result<Option<Vote<View>>> {
+        let mut decree = self.decree.lock().await;
+        if decree.epoch != epoch {
+            return Ok(None);
+        }
+        let mut next = decree.clone();
+        let vote = match view {
+            None => next.acceptor.prepare(ballot),
+            Some(view) => next.acceptor.accept(ballot, view),
+        };
+        save(&*self.disk, DECREE_FILE, &next).await?;
+        *decree = next;
+        Ok(Some(vote))
+    }
+
+    /// This node has merged all that it gains in the view `version`.
+    pub fn set_transferred(&self, version: ViewVersion) {
+        *lock(&self.transferred) = Some(version);
+    }
+
+    /// What this node says of itself.
+    #[must_use]
+    pub fn own_report(&self) -> Report {
+        let view = self.current();
+        let version = view.version();
+        let transferred = *lock(&self.transferred) == Some(version) || view.gained_by(self.me).is_empty();
+        Report { version, transferred }
+    }
+
+    /// Notes what `from` says of itself.
+    pub fn heard(&self, from: NodeId, report: Report) {
+        lock(&self.reports).insert(from, report);
+    }
+
+    /// The next phase of the current view, once what the nodes report allows it.
+    #[must_use]
+    pub fn next_phase(&self, read_quorum: usize) -> Option<View> {
+        let view = self.current();
+        let mut reports = lock(&self.reports).clone();
+        reports.insert(self.me, self.own_report());
+        let version = view.version();
+        let ready = match version.phase {
+            Phase::Stable => false,
+            Phase::Copying => {
+                let done = |node: &NodeId| {
+                    reports
+                        .get(node)
+                        .is_some_and(|r| r.version > version || (r.version == version && r.transferred))
+                };
+                view.gaining().iter().all(done)
+            }
+            Phase::ReadingNew => {
+                let past: BTreeSet<NodeId> =
+                    reports.iter().filter(|(_, r)| r.version >= version).map(|(node, _)| *node).collect();
+                view.can_settle(&past, read_quorum)
+            }
+        };
+        ready.then(|| view.advanced())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T: DeserializeOwned>(disk: &dyn Disk, name: &str) -> io::Result<Option<T>> {
+    let bytes = match disk.read(name) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{name}: {why}"));
+    let (body, checksum) = bytes.split_last_chunk::<4>().ok_or_else(|| damaged("too short"))?;
+    if crc32fast::hash(body).to_be_bytes() != *checksum {
+        return Err(damaged("its checksum does not fit"));
+    }
+    postcard::from_bytes(body)
+        .map(Some)
+        .map_err(|e| damaged(&format!("{e}; was it written by another version?")))
+}
+
+async fn save<T: Serialize>(disk: &dyn Disk, name: &str, value: &T) -> io::Result<()> {
+    let mut bytes = postcard::to_stdvec(value).map_err(io::Error::other)?;
+    let checksum = crc32fast::hash(&bytes).to_be_bytes();
+    bytes.extend_from_slice(&checksum);
+    disk.write_atomic(name, &bytes).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use quorate_env::disk::SimulatedDisk;
+
+    use super::*;
+    use crate::config::Member;
+    use crate::membership::Change;
+
+    fn member(n: usize) -> Member {
+        Member {
+            id: format!("n{n}").parse().unwrap(),
+            peer: String::new(),
+            api: String::new(),
+            capacity: 1,
+            zone: String::new(),
+        }
+    }
+
+    fn first() -> View {
+        View::new((1..=4).map(member).collect(), 8, 3)
+    }
+
+    async fn open(disk: &SimulatedDisk, first: Option<View>) -> Option<Views> {
+        Views::open(member(1).id, disk.mount(), first).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_view_and_the_last_vote_outlive_a_power_cut() {
+        let disk = SimulatedDisk::new();
+        let mut random = quorate_env::Random::from_seed(1).stream("cut");
+        let ballot = |round| Ballot { round, proposer: member(1).id };
+        let views = open(&disk, Some(first())).await.unwrap();
+        let next = first().successor(&Change::Join(member(5))).unwrap();
+        assert!(matches!(views.vote(2, ballot(5), None).await.unwrap(), Some(Vote::Promise(None))));
+        disk.power_cut(&mut random);
+        let views = open(&disk, None).await.unwrap();
+        assert_eq!(views.vote(2, ballot(4), None).await.unwrap(), Some(Vote::Outrun(ballot(5))));
+        assert!(views.learn(next.clone()).await.unwrap());
+        assert!(!views.learn(first()).await.unwrap(), "an older view is never taken");
+        disk.power_cut(&mut random);
+        let views = open(&disk, Some(first())).await.unwrap();
+        assert_eq!(*views.current(), next);
+        assert_eq!(views.vote(2, ballot(9), None).await.unwrap(), None, "that view is chosen");
+        assert!(open(&SimulatedDisk::new(), None).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn phases_follow_the_reports() {
+        let disk = SimulatedDisk::new();
+        let views = open(&disk, Some(first())).await.unwrap();
+        assert_eq!(views.next_phase(2), None);
+        let copying = first().successor(&Change::Join(member(5))).unwrap();
+        views.learn(copying.clone()).await.unwrap();
+        assert_eq!(views.next_phase(2), None, "the new node has not merged anything");
+        let at = |view: &View, transferred| Report { version: view.version(), transferred };
+        views.heard(member(5).id, at(&copying, false));
+        assert_eq!(views.next_phase(2), None);
+        views.heard(member(5).id, at(&copying, true));
+        let reading = views.next_phase(2).unwrap();
+        assert_eq!(reading.version().phase, Phase::ReadingNew);
+        views.learn(reading.clone()).await.unwrap();
+        assert_eq!(views.next_phase(2), None, "the others may still read the old owners");
+        for n in 2..=4 {
+            views.heard(member(n).id, at(&reading, true));
+        }
+        assert_eq!(views.next_phase(2).unwrap().version().phase, Phase::Stable);
+    }
+}

@@ -1,0 +1,168 @@
+//! Nodes that join, leave and are removed while clients write.
+
+use super::*;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Adds a node that knows nothing but a seed's address.
+async fn join(seed: &Member, through: &Running, store: &StoreDefinition, id: &str) -> Running {
+    let member = Member {
+        id: id.parse().unwrap(),
+        peer: free_address(),
+        api: free_address(),
+        capacity: 1,
+        zone: String::new(),
+    };
+    let mut config = config(
+        &member,
+        std::slice::from_ref(&member),
+        &StoreDefinition { replicas: 1, read_quorum: 1, write_quorum: 1, ..store.clone() },
+    );
+    config.store = store.clone();
+    config.members = Vec::new();
+    config.node.seeds = vec![seed.peer.clone()];
+    let node = start(config, SimulatedDisk::default()).await.unwrap();
+    let body = serde_json::to_vec(&member).unwrap();
+    let reply = ask(&through.api, "POST", "/cluster/members", &[], &body).await;
+    assert_eq!(reply.status, 202, "{}", String::from_utf8_lossy(&reply.body));
+    node
+}
+
+async fn view_of(node: &Running) -> String {
+    ask(&node.api, "GET", "/cluster", &[], b"").await.json()["view"].as_str().unwrap().to_owned()
+}
+
+/// Waits until all nodes are in the same stable view of `epoch`.
+async fn settled(nodes: &[&Running], epoch: u64) {
+    let wanted = format!("{epoch}-stable");
+    let wait = async {
+        loop {
+            let mut views = Vec::new();
+            for node in nodes {
+                views.push(view_of(node).await);
+            }
+            if views.iter().all(|view| *view == wanted) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.expect("the change goes through");
+}
+
+async fn put_all(node: &Running, keys: &[String]) {
+    for key in keys {
+        assert_eq!(put(&node.api, key, None, key).await.status, 204, "{key}");
+    }
+}
+
+async fn expect_all(node: &Running, keys: &[String]) {
+    for key in keys {
+        let reply = get(&node.api, key).await;
+        assert_eq!((reply.status, reply.body.as_slice()), (200, key.as_bytes()), "{key}");
+    }
+}
+
+fn keys(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|i| format!("k{i}")).collect()
+}
+
+fn quiet(profile: &str) -> StoreDefinition {
+    // Without anti-entropy only the transfer itself can have brought the data.
+    StoreDefinition {
+        anti_entropy: crate::config::AntiEntropy::Off,
+        read_repair: false,
+        partitions: 32,
+        ..StoreDefinition::profile(profile).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_joins_serves_what_was_written_before_and_what_is_written_meanwhile() {
+    let store = quiet("quorum");
+    let (nodes, members) = cluster(3, &store).await;
+    put_all(&nodes[0], &keys(0..40)).await;
+    let fourth = join(&members[0], &nodes[1], &store, "n4").await;
+    put_all(&nodes[2], &keys(40..80)).await;
+    settled(&[&nodes[0], &nodes[1], &nodes[2], &fourth], 2).await;
+    expect_all(&fourth, &keys(0..80)).await;
+    let mut owned = 0;
+    for key in keys(0..80) {
+        let local = ask(&fourth.api, "GET", &format!("/kv/{key}?local=1"), &[], b"").await;
+        if local.head.contains("x-quorate-owner: true") {
+            owned += 1;
+            assert_eq!(local.status, 200, "{key}");
+        }
+    }
+    assert!(owned > 20, "the new node owns its share: {owned}");
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_hands_everything_over_even_with_a_write_quorum_of_one() {
+    let store = quiet("always-write");
+    let (mut nodes, _) = cluster(4, &store).await;
+    put_all(&nodes[0], &keys(0..40)).await;
+    let reply = ask(&nodes[2].api, "DELETE", "/cluster/members/n1", &[], b"").await;
+    assert_eq!(reply.status, 202);
+    put_all(&nodes[1], &keys(40..60)).await;
+    settled(&[&nodes[0], &nodes[1], &nodes[2], &nodes[3]], 2).await;
+    let gone = nodes.remove(0);
+    let handed_over = async {
+        loop {
+            let metrics = String::from_utf8(ask(&gone.api, "GET", "/metrics", &[], b"").await.body).unwrap();
+            if metrics.lines().any(|l| l == "quorate_store_records 0") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, handed_over).await.expect("nothing stays behind");
+    gone.handle.shut_down();
+    gone.task.await.unwrap().unwrap();
+    expect_all(&nodes[2], &keys(0..60)).await;
+}
+
+#[tokio::test]
+async fn a_dead_node_is_removed_and_its_partitions_find_new_owners() {
+    let store = quiet("quorum");
+    let (mut nodes, _) = cluster(4, &store).await;
+    put_all(&nodes[0], &keys(0..40)).await;
+    let dead = nodes.remove(3);
+    dead.task.abort();
+    let reply = ask(&nodes[0].api, "DELETE", "/cluster/members/n4?dead=1", &[], b"").await;
+    assert_eq!(reply.status, 202, "{}", String::from_utf8_lossy(&reply.body));
+    settled(&[&nodes[0], &nodes[1], &nodes[2]], 2).await;
+    expect_all(&nodes[1], &keys(0..40)).await;
+}
+
+#[tokio::test]
+async fn of_two_administrators_at_once_one_is_refused_and_the_ring_does_not_fork() {
+    let store = quiet("dynamo");
+    let (nodes, _) = cluster(5, &store).await;
+    let (a, b) = tokio::join!(
+        ask(&nodes[0].api, "DELETE", "/cluster/members/n4", &[], b""),
+        ask(&nodes[1].api, "DELETE", "/cluster/members/n5", &[], b""),
+    );
+    let mut statuses = [a.status, b.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [202, 409]);
+    settled(&nodes.iter().collect::<Vec<_>>(), 2).await;
+    let members =
+        ask(&nodes[2].api, "GET", "/cluster", &[], b"").await.json()["members"].as_array().unwrap().len();
+    assert_eq!(members, 4);
+}
+
+#[tokio::test]
+async fn changes_that_make_no_sense_are_refused() {
+    let (nodes, members) = cluster(3, &quiet("dynamo")).await;
+    let api = &nodes[0].api;
+    let refused = |reply: Reply| (reply.status, reply.json()["message"].as_str().unwrap().to_owned());
+    let (status, why) = refused(ask(api, "DELETE", "/cluster/members/n1", &[], b"").await);
+    assert!(status == 409 && why.contains("2 node(s) would be left"), "{why}");
+    let known = serde_json::to_vec(&members[1]).unwrap();
+    let (status, why) = refused(ask(api, "POST", "/cluster/members", &[], &known).await);
+    assert!(status == 409 && why.contains("n2 is a member already"), "{why}");
+    let (status, why) = refused(ask(api, "POST", "/cluster/members", &[], b"{\"id\":\"N 9\"}").await);
+    assert!(status == 400 && why.contains("a-z"), "{why}");
+    assert_eq!(ask(api, "PUT", "/cluster/members", &[], b"").await.status, 405);
+}
