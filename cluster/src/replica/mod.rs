@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use quorate_env::{BoxFuture, Clock};
 
-use crate::config::{Conflict, StoreDefinition};
+use crate::config::{AntiEntropy, Conflict, StoreDefinition};
 use crate::merkle::key_hash;
 use crate::quorum::ReadReply;
 use crate::store::{Engine, Position, Promise, StoreError, Write};
@@ -65,6 +65,9 @@ pub struct Replica {
     clock: Arc<dyn Clock>,
     conflict: Conflict,
     promise: Promise,
+    /// Whether anti-entropy will make this node whole again. Where nothing does, copies that may
+    /// lack something vote all the same: else they never would again.
+    is_repaired: bool,
     locks: Vec<Mutex<()>>,
     hints_pending: AtomicI64,
     /// Whether an absent record here means that none was ever acknowledged here.
@@ -96,6 +99,7 @@ impl Replica {
         let damaged: BTreeSet<Vec<u8>> = engine.damaged().into_iter().collect();
         let replica = Self {
             promise: store.durability.into(),
+            is_repaired: store.anti_entropy != AntiEntropy::Off,
             conflict: store.conflict,
             engine,
             clock,
@@ -168,7 +172,7 @@ impl Replica {
             Ok(found) => {
                 let complete = self.is_complete() && !lock(&self.quarantined).contains(&stored);
                 match found {
-                    Some(record) if complete => ReadReply::Found(record),
+                    Some(record) if complete || !self.is_repaired => ReadReply::Found(record),
                     Some(record) => ReadReply::Partial(record),
                     None => ReadReply::NotFound { complete },
                 }

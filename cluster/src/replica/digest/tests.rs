@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quorate_env::{SimulatedDisk, SystemClock};
 
 use super::*;
-use crate::config::{NodeId, StoreDefinition};
+use crate::config::{AntiEntropy, NodeId, StoreDefinition};
 use crate::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise, Write};
 use crate::version::{Actor, Context, Dot, Payload, SiblingSet};
 
@@ -109,6 +109,10 @@ async fn keys_deleted_behind_the_back_show_and_silence_the_votes_of_absence() {
     let lacking = replica.lacking();
     assert!(!lacking.is_nothing());
     assert_eq!(replica.read(7, b"b"), ReadReply::Partial(put(1, "v")));
+    let unrepaired = StoreDefinition { anti_entropy: AntiEntropy::Off, ..StoreDefinition::default() };
+    let clock = Arc::new(SystemClock::new());
+    let unrepaired = Replica::new(Arc::clone(replica.engine()), clock, &unrepaired, false).unwrap();
+    assert_eq!(unrepaired.read(7, b"b"), ReadReply::Found(put(1, "v")), "it would never vote again");
     replica.engine().apply(vec![Write::Delete { key: keys::data(7, b"b") }], Promise::Memory).await.unwrap();
     assert!(replica.walk_partition(7, 0, &mut throttle()).await.unwrap().mismatch);
     replica.set_complete(&lacking);

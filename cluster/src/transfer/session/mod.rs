@@ -213,6 +213,9 @@ impl<A: Ask> Session<'_, A> {
         for (leaf, answer) in asked.into_iter().zip(answers) {
             self.differing += self.weigh(&leaf, &answer, &mut exchange);
             if let Some(reached) = answer.reaches {
+                if leaf.range.is_some_and(|(from, _)| reached < from) {
+                    return Err(BrokenOff("a comparison went back".into()));
+                }
                 work.push_front(leaf.behind(reached, &answer.theirs));
             }
         }
