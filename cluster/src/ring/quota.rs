@@ -169,6 +169,12 @@ mod tests {
     }
 
     #[test]
+    fn who_grows_loses_nothing_that_it_held() {
+        let grows = |share, held| Claim { share, share_before: share - 0.5, held, low: 0, high: 9 };
+        assert_eq!(settle(&[grows(2.0, 2), grows(5.0, 3), grows(1.5, 3), grows(1.5, 3)], 10), [2, 4, 2, 2]);
+    }
+
+    #[test]
     fn bounds_hold_before_shares() {
         let bound = |share, low, high| Claim { low, high, ..Claim::new(share, high) };
         assert_eq!(settle(&[bound(5.0, 0, 3), bound(1.0, 0, 9)], 6), [3, 3]);

@@ -258,6 +258,10 @@ fn a_key_falls_where_the_token_after_it_says() {
         };
         assert!(inside, "{at} in {partition}");
     }
+    // A token belongs to the partition that it ends.
+    let at = (position(b"key") >> 64) as u64;
+    assert_eq!(super::tokens::partition_of(b"key", &[at, at + 1]), 0);
+    assert_eq!(super::tokens::partition_of(b"key", &[at - 1, at]), 1);
 }
 
 #[test]
