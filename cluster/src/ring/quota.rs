@@ -169,6 +169,11 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_remainder_rounds_up() {
+        assert_eq!(settle(&[Claim::new(10.1, 99), Claim::new(2.9, 99)], 13), [10, 3]);
+    }
+
+    #[test]
     fn who_grows_loses_nothing_that_it_held() {
         let grows = |share, held| Claim { share, share_before: share - 0.5, held, low: 0, high: 9 };
         assert_eq!(settle(&[grows(2.0, 2), grows(5.0, 3), grows(1.5, 3), grows(1.5, 3)], 10), [2, 4, 2, 2]);

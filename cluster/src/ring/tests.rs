@@ -245,6 +245,7 @@ fn by(strategy: config::Placement, members: &[PlacementNode]) -> Placement {
 fn a_key_falls_where_the_token_after_it_says() {
     let placement = by(config::Placement::Tokens, &nodes(&[1, 2, 1]));
     assert_eq!(placement.partitions(), 256);
+    assert!(placement.memory_bytes() >= 256 * (3 * 4 + 8));
     let total: f64 = (0..256).map(|p| placement.width(p)).sum();
     assert!((total - 1.0).abs() < 1e-9);
     let cuts = &placement.cuts;
