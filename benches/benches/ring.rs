@@ -1,5 +1,9 @@
 //! Placing partitions, changing a placement, and looking a key's owners up.
-#![allow(missing_docs, clippy::unwrap_used, reason = "criterion's macros make undocumented items; a bench fails by panicking")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "criterion's macros make undocumented items; a bench fails by panicking"
+)]
 
 use std::hint::black_box;
 
@@ -39,7 +43,8 @@ fn lookup(c: &mut Criterion) {
 fn place(c: &mut Criterion) {
     let mut group = c.benchmark_group("ring/placement");
     group.sample_size(10);
-    for (count, partitions) in [(3, 1024), (30, 1024), (300, 2400), (10_000, 10_000 * PARTITIONS_PER_SERVER)] {
+    for (count, partitions) in [(3, 1024), (30, 1024), (300, 2400), (10_000, 10_000 * PARTITIONS_PER_SERVER)]
+    {
         let nodes = nodes(count);
         group.bench_with_input(BenchmarkId::from_parameter(count), &nodes, |b, nodes| {
             b.iter(|| Placement::new(black_box(nodes), partitions, 3));

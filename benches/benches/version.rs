@@ -1,5 +1,9 @@
 //! Joining sibling sets of 3, 30 and 300 values from as many actors.
-#![allow(missing_docs, clippy::unwrap_used, reason = "criterion's macros make undocumented items; a bench fails by panicking")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "criterion's macros make undocumented items; a bench fails by panicking"
+)]
 
 use std::hint::black_box;
 
@@ -12,7 +16,9 @@ fn sides(count: u64) -> (SiblingSet, SiblingSet) {
         let actor = Actor { node: format!("n{}", i % 5).parse().unwrap(), incarnation: i, epoch: 0 };
         SiblingSet::put(Context::new(), Dot { actor, counter: 1 }, Payload::bytes(vec![0; 64]))
     };
-    let of = |skip: u64| (0..count).filter(|i| i % 3 != skip).map(blind).fold(SiblingSet::default(), SiblingSet::merge);
+    let of = |skip: u64| {
+        (0..count).filter(|i| i % 3 != skip).map(blind).fold(SiblingSet::default(), SiblingSet::merge)
+    };
     (of(0), of(1))
 }
 
