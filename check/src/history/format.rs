@@ -165,7 +165,7 @@ fn phase_of(name: &str) -> Option<Phase> {
     })
 }
 
-/// `INFO  jepsen.util - PROCESS TAB TYPE TAB F TAB VALUE`; other lines are no operations.
+/// `INFO  jepsen.util - PROCESS TYPE F VALUE`, with tabs or blanks between; other lines are no operations.
 fn read_log(text: &str, pairing: &mut Pairing) -> Result<(), Failed> {
     for (line, content) in (1_u64..).zip(text.lines()) {
         let Some(event) = log_line(content, line)? else {
@@ -178,16 +178,27 @@ fn read_log(text: &str, pairing: &mut Pairing) -> Result<(), Failed> {
 }
 
 fn log_line(content: &str, line: u64) -> Result<Option<Event>, Failed> {
-    let parts = || {
-        let rest = content.trim_end().strip_prefix("INFO")?.trim_start();
-        let rest = rest.strip_prefix("jepsen.util")?.trim_start().strip_prefix('-')?.trim_start();
-        let mut parts = rest.splitn(4, '\t').map(str::trim);
-        let process = parts.next()?.parse::<i64>().ok()?;
-        let phase = phase_of(parts.next()?.strip_prefix(':')?)?;
-        let f = parts.next()?.strip_prefix(':')?.to_owned();
-        Some((process, phase, f, parts.next().unwrap_or("nil")))
+    let logged = || {
+        let rest = content.strip_prefix("INFO")?.trim_start().strip_prefix("jepsen.util")?;
+        let rest = rest.trim_start().strip_prefix('-')?.trim();
+        let (process, rest) = word(rest);
+        Some((process.parse::<i64>().ok()?, rest))
     };
-    let Some((process, phase, f, value)) = parts() else { return Ok(None) };
-    let value = Reader::at_line(value, line).read().map_err(edn_error)?;
-    Ok(Some(Event { line, process, phase, f, key: None, value, time: None }))
+    let Some((process, rest)) = logged() else { return Ok(None) };
+    // From here on it is a client's: what cannot be understood must not be passed over.
+    let (phase, rest) = word(rest);
+    let (f, value) = word(rest);
+    let phase = phase.strip_prefix(':').and_then(phase_of);
+    let (Some(phase), Some(f)) = (phase, f.strip_prefix(':').filter(|f| !f.is_empty())) else {
+        let why = "not `PROCESS :invoke|:ok|:fail|:info :function VALUE`".to_owned();
+        return Err((line, LineError::Edn(why)));
+    };
+    let mut reader = Reader::at_line(value, line);
+    let value = if value.is_empty() { Edn::Nil } else { reader.read().map_err(edn_error)? };
+    Ok(Some(Event { line, process, phase, f: f.to_owned(), key: None, value, time: None }))
+}
+
+/// The text up to the first blank, and what follows the blanks.
+fn word(text: &str) -> (&str, &str) {
+    text.split_once(char::is_whitespace).map_or((text, ""), |(word, rest)| (word, rest.trim_start()))
 }
