@@ -18,6 +18,9 @@ use crate::{
 /// All but what a path segment may hold unescaped (RFC 3986, section 2.3).
 const KEY_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The query of a get that asks for one node's own copy.
+const LOCAL: &str = "?local=1";
+
 /// A client of one store. Cheap to clone; clones share connections and the round robin.
 #[derive(Clone)]
 pub struct Client {
@@ -90,7 +93,7 @@ impl Client {
     /// # Errors
     /// If no valid answer came.
     pub async fn get(&self, key: impl AsRef<[u8]>, options: ReadOptions) -> Result<GetReply, ClientError> {
-        self.read_key(key.as_ref(), options, false).await
+        self.read_key(key.as_ref(), options, "").await
     }
 
     /// Reads the asked node's own copy alone, without merge or repair.
@@ -102,11 +105,24 @@ impl Client {
         key: impl AsRef<[u8]>,
         options: ReadOptions,
     ) -> Result<GetReply, ClientError> {
-        self.read_key(key.as_ref(), options, true).await
+        self.read_key(key.as_ref(), options, LOCAL).await
     }
 
-    async fn read_key(&self, key: &[u8], options: ReadOptions, local: bool) -> Result<GetReply, ClientError> {
-        let target = key_target(key, if local { "?local=1" } else { "" });
+    /// Reads a key with the vote of every owner, and of nobody else: what a test asks at the end.
+    ///
+    /// # Errors
+    /// If no valid answer came.
+    pub async fn get_all_owners(
+        &self,
+        key: impl AsRef<[u8]>,
+        options: ReadOptions,
+    ) -> Result<GetReply, ClientError> {
+        self.read_key(key.as_ref(), options, "?quorum=all").await
+    }
+
+    async fn read_key(&self, key: &[u8], options: ReadOptions, query: &str) -> Result<GetReply, ClientError> {
+        let local = query == LOCAL;
+        let target = key_target(key, query);
         // Siblings in JSON: one parser less, and every value exactly as stored.
         let headers = [("Accept", "application/json")];
         let request = Request { method: Method::Get, target: &target, headers: &headers, body: b"" };

@@ -10,6 +10,9 @@ use crate::http::{MalformedReply, Response};
 /// The header that carries context tokens both ways.
 pub(crate) const CONTEXT_HEADER: &str = "X-Quorate-Context";
 
+/// The header that names the writes behind an answer.
+const VERSION_HEADER: &str = "X-Quorate-Version";
+
 /// One stored value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
@@ -39,8 +42,11 @@ pub struct GetReply {
     pub values: Vec<Value>,
     /// The context token: sent with a write, it replaces exactly what was read.
     pub context: String,
-    /// The version, where the store has one.
+    /// What to send as a precondition, where the store takes one.
     pub etag: Option<String>,
+    /// The writes behind the answer, as the store names them, joined by commas. Empty when it found
+    /// nothing and names no write either; none if the store names no writes at all.
+    pub version: Option<String>,
     /// The node that answered, 0-based.
     pub node: usize,
 }
@@ -50,8 +56,10 @@ pub struct GetReply {
 pub struct PutReply {
     /// A token that covers what the write's own token covered, and the new version.
     pub context: String,
-    /// The version, where the store has one.
+    /// What to send as a precondition, where the store takes one.
     pub etag: Option<String>,
+    /// The new write, as the store names it.
+    pub version: Option<String>,
     /// The node that answered, 0-based.
     pub node: usize,
 }
@@ -95,7 +103,10 @@ impl GetReply {
         // One node's own copy is no basis for a write, so a store need not give a token with it.
         let context =
             if local { context.unwrap_or_default() } else { context.ok_or(MalformedReply::NoContext)? };
-        Ok(Self { status, values, context, etag: response.header("ETag").map(str::to_owned), node })
+        let version = response.header(VERSION_HEADER).map(str::to_owned);
+        // That nothing was ever written is a version too: histories need one for every answer.
+        let version = version.or_else(|| (status == GetStatus::NotFound).then(String::new));
+        Ok(Self { status, values, context, etag: response.header("ETag").map(str::to_owned), version, node })
     }
 }
 
@@ -106,7 +117,8 @@ impl PutReply {
             return Err(MalformedReply::UnexpectedStatus { status: response.status });
         }
         let context = response.header(CONTEXT_HEADER).ok_or(MalformedReply::NoContext)?.to_owned();
-        Ok(Self { context, etag: response.header("ETag").map(str::to_owned), node })
+        let field = |name| response.header(name).map(str::to_owned);
+        Ok(Self { context, etag: field("ETag"), version: field(VERSION_HEADER), node })
     }
 }
 
@@ -135,6 +147,19 @@ mod tests {
         assert_eq!((reply.status, reply.context.as_str(), reply.node), (GetStatus::Siblings, "t", 2));
         assert_eq!(reply.values[0], Value { bytes: "v1".into(), content_type: "text/plain".into() });
         assert_eq!(reply.values[1].bytes, "v2");
+    }
+
+    #[test]
+    fn every_answer_says_which_writes_it_is_about() {
+        let version = |status, fields| {
+            GetReply::read(&response(status, fields, ""), 0, false).map(|reply| reply.version).unwrap()
+        };
+        let both = "X-Quorate-Context: t\r\nX-Quorate-Version: 7.a.1\r\nETag: \"e\"\r\n";
+        assert_eq!(version(200, both).as_deref(), Some("7.a.1"));
+        assert_eq!(version(404, both).as_deref(), Some("7.a.1"), "a delete");
+        assert_eq!(version(404, "X-Quorate-Context: t\r\n").as_deref(), Some(""), "nothing yet");
+        assert_eq!(version(200, "X-Quorate-Context: t\r\nETag: \"e\"\r\n"), None);
+        assert_eq!(PutReply::read(&response(204, both, ""), 0).unwrap().version.as_deref(), Some("7.a.1"));
     }
 
     #[test]

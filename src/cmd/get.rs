@@ -44,7 +44,7 @@ pub async fn run(args: GetArgs, json: bool) -> Result<Exit, Failure> {
     if json {
         let values: Vec<_> = reply.values.iter().map(value_json).collect();
         stdout::line(
-            json!({ "key": shown, "values": values, "context": reply.context, "etag": reply.etag }),
+            json!({ "key": shown, "values": values, "context": reply.context, "version": reply.version, "etag": reply.etag }),
         )?;
         return Ok(exit);
     }

@@ -50,7 +50,9 @@ pub async fn run(args: PutArgs, json: bool) -> Result<Exit, Failure> {
     let options = WriteOptions { content_type: args.content_type.as_deref(), ..WriteOptions::default() };
     let reply = client.put(&key, &value, args.context.as_deref(), options).await.map_err(|e| failed(&e))?;
     if json {
-        stdout::line(json!({ "key": shown, "context": reply.context, "etag": reply.etag }))?;
+        stdout::line(
+            json!({ "key": shown, "context": reply.context, "version": reply.version, "etag": reply.etag }),
+        )?;
     } else {
         stdout::line(reply.context)?;
     }

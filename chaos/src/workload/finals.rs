@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
 use quorate_check::history::{Function, Value};
-use quorate_client::{Client, ClientError, Method, ReadOptions, Request, Response};
+use quorate_client::{Client, ReadOptions};
 use quorate_env::Clock;
-use serde::Deserialize;
 
-use super::recorder::{HOST_FIELD, Recorder, value_id};
+use super::recorder::{HOST_FIELD, Recorder};
 use super::worker::ids;
 
 /// After healing every read must succeed sooner or later; so often it is asked. All attempts are one
@@ -68,55 +66,26 @@ async fn read(
     });
     let mut attempt = 1;
     loop {
+        let options = ReadOptions { node: Some(node) };
         let answer = if own_copy {
-            let reply = reader.client.get_local(key, ReadOptions { node: Some(node) }).await;
-            reply.map(|reply| ids(&reply)).map_err(|e| (e.to_string(), e.kind().to_owned()))
+            reader.client.get_local(key, options).await
         } else {
-            from_all_owners(reader.client, key, node).await
+            reader.client.get_all_owners(key, options).await
         };
         match answer {
-            Ok(values) => {
-                reader.recorder.ok(reader.clock, call, |op| op.values = Some(values));
+            Ok(reply) => {
+                reader.recorder.ok(reader.clock, call, |op| {
+                    op.values = Some(ids(&reply));
+                    op.version = reply.version.map(Value::from);
+                });
                 return Ok(());
             }
-            Err((says, kind)) if attempt == ATTEMPTS => {
-                reader.recorder.fail(reader.clock, call, &kind, None);
-                return Err(says);
+            Err(error) if attempt == ATTEMPTS => {
+                reader.recorder.fail(reader.clock, call, error.kind(), error.status());
+                return Err(error.to_string());
             }
             Err(_) => attempt += 1,
         }
         tokio::time::sleep(PAUSE).await;
-    }
-}
-
-/// A get that needs the vote of every owner.
-async fn from_all_owners(client: &Client, key: &str, node: usize) -> Result<Vec<Value>, (String, String)> {
-    let target = format!("/kv/{key}?quorum=all");
-    let headers = [("Accept", "application/json")];
-    let request = Request { method: Method::Get, target: &target, headers: &headers, body: b"" };
-    let no_answer = |e: ClientError| (e.to_string(), e.kind().to_owned());
-    let (_, response) = client.request_any(&request, Some(node)).await.map_err(no_answer)?;
-    values(&response).map_err(|why| (why, "malformed-reply".to_owned()))
-}
-
-fn values(response: &Response) -> Result<Vec<Value>, String> {
-    #[derive(Deserialize)]
-    struct Siblings {
-        values: Vec<Sibling>,
-    }
-    #[derive(Deserialize)]
-    struct Sibling {
-        value: String,
-    }
-    match response.status {
-        200 => Ok(vec![value_id(&response.body)]),
-        300 => {
-            let siblings: Siblings = serde_json::from_slice(&response.body).map_err(|e| e.to_string())?;
-            let decode = |s: Sibling| base64::engine::general_purpose::STANDARD.decode(s.value);
-            let bytes: Result<Vec<Vec<u8>>, _> = siblings.values.into_iter().map(decode).collect();
-            Ok(bytes.map_err(|e| e.to_string())?.iter().map(|b| value_id(b)).collect())
-        }
-        404 => Ok(Vec::new()),
-        status => Err(format!("status {status}: {}", String::from_utf8_lossy(&response.body))),
     }
 }

@@ -121,7 +121,7 @@ impl Worker {
         match reply {
             Ok(reply) => {
                 let values = ids(&reply);
-                let version = reply.etag.clone().map(Value::from);
+                let version = reply.version.clone().map(Value::from);
                 self.setup.recorder.ok(&*self.setup.clock, call, |op| {
                     op.values = Some(values.clone());
                     op.version = version;
@@ -191,7 +191,7 @@ impl Worker {
         let (recorder, clock) = (&self.setup.recorder, &*self.setup.clock);
         match reply {
             Ok(reply) => {
-                let version = reply.etag.clone().map(Value::from);
+                let version = reply.version.clone().map(Value::from);
                 recorder.ok(clock, call, |op| op.version = version);
                 self.succeeded();
                 Some(reply)

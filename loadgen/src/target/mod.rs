@@ -103,7 +103,7 @@ pub struct Observed {
     pub values: Vec<String>,
     /// The values that the sent token covered.
     pub context: Vec<String>,
-    /// The store's version.
+    /// The store's own name for the writes that the call was about.
     pub version: Option<String>,
     /// The node asked, 0-based.
     pub via: Option<usize>,

@@ -53,7 +53,7 @@ impl QuorateTarget {
         };
         let mut values = Vec::new();
         let damaged = inspect(&reply, &mut values);
-        let GetReply { context: token, etag, node, .. } = reply;
+        let GetReply { context: token, version, node, .. } = reply;
         let covers = if call.observe { values.clone() } else { Vec::new() };
         self.shard(call.key).insert(call.key, Context { token, covers });
         let mut completion = Completion::ok();
@@ -62,7 +62,7 @@ impl QuorateTarget {
             completion.error = Some(CallError { kind: "damaged-value".to_owned(), message });
         }
         if call.observe {
-            let observed = Observed { values, context: Vec::new(), version: etag, via: Some(node) };
+            let observed = Observed { values, context: Vec::new(), version, via: Some(node) };
             completion.observed = Some(Box::new(observed));
         }
         completion
@@ -78,10 +78,10 @@ impl QuorateTarget {
         };
         let mut observed = Observed { context: sent.covers, ..Observed::default() };
         let mut completion = match result {
-            Ok(PutReply { context: token, etag, node }) => {
+            Ok(PutReply { context: token, version, node, .. }) => {
                 let covers = if call.observe { vec![call.value.to_string()] } else { Vec::new() };
                 self.shard(call.key).insert(call.key, Context { token, covers });
-                observed.version = etag;
+                observed.version = version;
                 observed.via = Some(node);
                 Completion::ok()
             }

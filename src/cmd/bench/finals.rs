@@ -7,15 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
 use quorate_check::history::{Function, Operation, Outcome, Value};
-use quorate_client::{Client, GetReply, Method, ReadOptions, Request, Response};
+use quorate_client::{Client, ReadOptions};
 use quorate_cluster::config::Config;
 use quorate_cluster::membership::View;
 use quorate_env::{Clock as _, SystemClock};
 use quorate_loadgen::ValueId;
 use quorate_loadgen::workload::key_name;
-use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -136,11 +134,16 @@ impl Reader {
         for node in asked {
             let name = Value::from(members[node].id.as_str());
             let invoke_ns = self.clock.monotonic_ns();
-            let values =
-                if own_copies { self.own_copy(key, node).await } else { self.all_owners(key, node).await };
-            let values = values.map_err(|e| format!("final read of {key} at {}: {e}", members[node].id))?;
+            let options = ReadOptions { node: Some(node) };
+            let reply = if own_copies {
+                self.client.get_local(key, options).await
+            } else {
+                self.client.get_all_owners(key, options).await
+            };
+            let reply = reply.map_err(|e| format!("final read of {key} at {}: {e}", members[node].id))?;
             read.push(Operation {
-                values: Some(values),
+                values: Some(reply.values.iter().map(|value| named(&value.bytes)).collect()),
+                version: reply.version.map(Value::from),
                 return_ns: Some(self.clock.monotonic_ns()),
                 outcome: Outcome::Ok,
                 via: Some(name.clone()),
@@ -150,48 +153,6 @@ impl Reader {
             });
         }
         Ok(())
-    }
-
-    async fn own_copy(&self, key: &str, node: usize) -> Result<Vec<Value>, String> {
-        let reply: GetReply =
-            self.client.get_local(key, ReadOptions { node: Some(node) }).await.map_err(|e| e.to_string())?;
-        Ok(reply.values.iter().map(|value| named(&value.bytes)).collect())
-    }
-
-    async fn all_owners(&self, key: &str, node: usize) -> Result<Vec<Value>, String> {
-        // Names of loaded keys need no escapes.
-        let target = format!("/kv/{key}?quorum=all");
-        let headers = [("Accept", "application/json")];
-        let request = Request { method: Method::Get, target: &target, headers: &headers, body: b"" };
-        let (_, response) = self.client.request_any(&request, Some(node)).await.map_err(|e| e.to_string())?;
-        values(&response)
-    }
-}
-
-fn values(response: &Response) -> Result<Vec<Value>, String> {
-    #[derive(Deserialize)]
-    struct Siblings {
-        values: Vec<Sibling>,
-    }
-    #[derive(Deserialize)]
-    struct Sibling {
-        value: String,
-    }
-    match response.status {
-        200 => Ok(vec![named(&response.body)]),
-        300 => {
-            let siblings: Siblings = serde_json::from_slice(&response.body).map_err(|e| e.to_string())?;
-            let decode = |s: Sibling| base64::engine::general_purpose::STANDARD.decode(s.value);
-            let bytes: Vec<Vec<u8>> = siblings
-                .values
-                .into_iter()
-                .map(decode)
-                .collect::<Result<_, _>>()
-                .map_err(|e| e.to_string())?;
-            Ok(bytes.iter().map(|bytes| named(bytes)).collect())
-        }
-        404 => Ok(Vec::new()),
-        status => Err(format!("status {status}: {}", String::from_utf8_lossy(&response.body))),
     }
 }
 
