@@ -134,7 +134,10 @@ impl Coordinator {
             };
             effects = match next {
                 Some(Answer::Final(from, Ok(response))) => match reply_of(response) {
-                    Some(reply) => get.replied(from, reply),
+                    Some(reply) => {
+                        self.observe(&reply);
+                        get.replied(from, reply)
+                    }
                     None => get.failed(from),
                 },
                 Some(Answer::Final(from, lost)) if asked_again.should(from, &lost) => {
@@ -168,6 +171,13 @@ impl Coordinator {
             self.repair(&view, key, partition, &get).await;
         }
         Plan::Finished
+    }
+
+    /// Puts that come after this answer are stamped above what it holds.
+    fn observe(&self, reply: &ReadReply) {
+        if let ReadReply::Found(Record::Latest(latest)) | ReadReply::Partial(Record::Latest(latest)) = reply {
+            self.stamps.observe(latest.stamp);
+        }
     }
 
     /// Gives stale owners what the get found (Dynamo, section 5). Best effort: what fails is

@@ -1,39 +1,47 @@
 //! Stamps for last-write-wins, above all that this node ever gave, across restarts.
 //!
 //! An upper bound is on disk before any stamp below it is given; a restart begins above it. A
-//! clock that was set back while the node was down therefore cannot make an old stamp again.
+//! clock that was set back while the node was down therefore cannot make an old stamp again. What
+//! the node receives moves its clock too, so a node that restarted ahead of real time does not win
+//! over those that heard of it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_env::{Clock, Disk};
 
 use crate::node::Identity;
-use crate::version::{HybridClock, Stamp};
+use crate::version::{SharedClock, Stamp};
 
-/// How far ahead the bound is set: one small synced write in so long.
+/// How far ahead of real time the bound is set: one small synced write in so long.
 const BOUND_AHEAD: Duration = Duration::from_secs(10);
 
-struct State {
-    clock: HybridClock,
-    bound_ns: u64,
-}
+/// How far above a stamp the bound is at least: as often a synced write while the stamps run ahead of
+/// this node's clock. Less than [`BOUND_AHEAD`], so that a node that restarts again and again is not
+/// thrown further ahead each time, out of the skew that others allow.
+const BOUND_MARGIN: Duration = Duration::from_secs(1);
 
 /// Gives stamps.
 pub struct StampSource {
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
-    state: Mutex<State>,
+    stamps: SharedClock,
+    bound_ns: AtomicU64,
     identity: tokio::sync::Mutex<Identity>,
 }
 
 impl StampSource {
-    /// Stamps of one run of a node, above the bound of its earlier runs.
+    /// Gives what `stamps` says, a clock that began above the bound of the node's earlier runs.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, disk: Arc<dyn Disk>, identity: Identity) -> Self {
-        let bound_ns = identity.clock_bound_ns;
-        let state = State { clock: HybridClock::new(identity.incarnation, bound_ns), bound_ns };
-        Self { clock, disk, state: Mutex::new(state), identity: tokio::sync::Mutex::new(identity) }
+    pub fn new(clock: Arc<dyn Clock>, disk: Arc<dyn Disk>, identity: Identity, stamps: SharedClock) -> Self {
+        let bound_ns = AtomicU64::new(identity.clock_bound_ns);
+        Self { clock, disk, stamps, bound_ns, identity: tokio::sync::Mutex::new(identity) }
+    }
+
+    /// Lets the clock know a stamp that was received.
+    pub fn observe(&self, seen: Stamp) {
+        self.stamps.observe(self.clock.wall_ns(), seen);
     }
 
     /// The next stamp, above `seen`.
@@ -41,23 +49,83 @@ impl StampSource {
     /// # Errors
     /// When the bound cannot be written; the stamp must not be used then and is not given.
     pub async fn next(&self, seen: Option<Stamp>) -> std::io::Result<Stamp> {
-        let stamp = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let stamp = state.clock.next(self.clock.wall_ns(), seen);
-            if stamp.wall_ns < state.bound_ns {
-                return Ok(stamp);
-            }
-            stamp
-        };
+        let wall_ns = self.clock.wall_ns();
+        let stamp = self.stamps.next(wall_ns, seen);
+        if stamp.wall_ns < self.bound_ns.load(Ordering::Acquire) {
+            return Ok(stamp);
+        }
         let mut identity = self.identity.lock().await;
         // Another put may have raised it while this one waited.
         if stamp.wall_ns >= identity.clock_bound_ns {
-            let bound_ns = stamp.wall_ns.saturating_add(BOUND_AHEAD.as_nanos() as u64);
+            let ahead = wall_ns.saturating_add(BOUND_AHEAD.as_nanos() as u64);
+            let bound_ns = ahead.max(stamp.wall_ns.saturating_add(BOUND_MARGIN.as_nanos() as u64));
             let raised = Identity { clock_bound_ns: bound_ns, ..identity.clone() };
             raised.save(&*self.disk).await?;
             *identity = raised;
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).bound_ns = bound_ns;
+            self.bound_ns.store(bound_ns, Ordering::Release);
         }
         Ok(stamp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use quorate_env::{Random, SimulatedDisk};
+
+    use super::*;
+    use crate::config::StoreDefinition;
+    use crate::version::{HybridClock, SKEW_MAX};
+
+    struct Fixed(u64);
+
+    impl Clock for Fixed {
+        fn wall_ns(&self) -> u64 {
+            self.0
+        }
+
+        fn monotonic_ns(&self) -> u64 {
+            self.0
+        }
+    }
+
+    const NOW_NS: u64 = 1_700_000_000_000_000_000;
+
+    /// The source of stamps of one more run, at the same time of day.
+    async fn restarted(disk: &SimulatedDisk) -> StampSource {
+        let (disk, node) = (disk.mount(), "n1".parse().unwrap());
+        let start = Identity::begin(&*disk, node, &StoreDefinition::default(), Random::from_seed(1)).await;
+        let identity = start.unwrap().identity;
+        let stamps = SharedClock::new(HybridClock::new(identity.incarnation, identity.clock_bound_ns));
+        StampSource::new(Arc::new(Fixed(NOW_NS)), disk, identity, stamps)
+    }
+
+    #[tokio::test]
+    async fn stamps_rise_over_restarts_and_stay_within_the_skew_that_others_allow() {
+        let disk = SimulatedDisk::new();
+        let mut last = Stamp::default();
+        for _ in 0..20 {
+            let source = restarted(&disk).await;
+            for _ in 0..3 {
+                let stamp = source.next(None).await.unwrap();
+                assert!(stamp > last);
+                last = stamp;
+            }
+            disk.kill();
+        }
+        let ahead = Duration::from_nanos(last.wall_ns - NOW_NS);
+        assert!(ahead < SKEW_MAX, "{ahead:?}");
+    }
+
+    #[tokio::test]
+    async fn what_was_received_counts_after_a_restart_once_something_was_stamped_above_it() {
+        let disk = SimulatedDisk::new();
+        let received = Stamp { wall_ns: NOW_NS + 30_000_000_000, incarnation: 9, sequence: 9 };
+        let source = restarted(&disk).await;
+        source.observe(received);
+        let above = source.next(None).await.unwrap();
+        assert!(above > received);
+        disk.kill();
+        assert!(restarted(&disk).await.next(None).await.unwrap() > above);
     }
 }

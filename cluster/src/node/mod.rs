@@ -25,6 +25,7 @@ use crate::replica::{Replica, ReplicaService};
 use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Peers};
 use crate::store::{Engine, StoreError};
 use crate::transfer::{AntiEntropy, Evacuation, HintDelivery, Intake, Scrubber};
+use crate::version::{HybridClock, SharedClock};
 
 pub use identity::{Identity, IdentityError, Start};
 
@@ -162,7 +163,14 @@ impl Node {
             Arc::new(Peers::new(&env, Arc::clone(&views), me, &hello, config.timing, frame_bytes_max));
         let administrator =
             Arc::new(Administrator::new(&env, me, Arc::clone(&views), Arc::clone(&peers), config.timing));
-        let local = Arc::new(ReplicaService { me, views: Arc::clone(&views), replica: Arc::clone(&replica) });
+        let stamps =
+            SharedClock::new(HybridClock::new(start.identity.incarnation, start.identity.clock_bound_ns));
+        let local = Arc::new(ReplicaService {
+            me,
+            views: Arc::clone(&views),
+            replica: Arc::clone(&replica),
+            stamps: stamps.clone(),
+        });
         let refused: Arc<AtomicU64> = Arc::clone(&metrics.peers_refused);
         let peer_server = Arc::new(PeerServer {
             service: Arc::clone(&local),
@@ -173,7 +181,6 @@ impl Node {
             frame_bytes_max,
             refused,
         });
-        let incarnation = start.identity.incarnation;
         let coordinator = Arc::new(Coordinator {
             me,
             store: config.store.clone(),
@@ -182,8 +189,8 @@ impl Node {
             local,
             peers,
             env: env.clone(),
-            mint: Mutex::new(Mint::new(me, incarnation)),
-            stamps: StampSource::new(Arc::clone(&env.clock), Arc::clone(&env.disk), start.identity),
+            mint: Mutex::new(Mint::new(me, start.identity.incarnation)),
+            stamps: StampSource::new(Arc::clone(&env.clock), Arc::clone(&env.disk), start.identity, stamps),
             metrics,
             in_hand: AtomicUsize::new(0),
         });

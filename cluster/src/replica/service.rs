@@ -11,7 +11,7 @@ use crate::membership::Views;
 use crate::quorum::ReadReply;
 use crate::rpc::{Request, Response, Service};
 use crate::store::{Promise, StoreError};
-use crate::version::Record;
+use crate::version::{Record, SharedClock};
 
 /// Most keys in one answer.
 const KEYS_MAX: u32 = 4096;
@@ -24,6 +24,8 @@ pub struct ReplicaService {
     pub views: Arc<Views>,
     /// The copies.
     pub replica: Arc<Replica>,
+    /// Hears of the stamps that this node is given, so that its own are above.
+    pub stamps: SharedClock,
 }
 
 impl Service for ReplicaService {
@@ -101,6 +103,9 @@ impl ReplicaService {
     ) -> Result<(), Response> {
         self.checked(partition, key)?;
         let record = Record::decode(record).map_err(|e| refuse(&e.to_string(), false))?;
+        if let Record::Latest(latest) = &record {
+            self.stamps.observe(self.replica.clock.wall_ns(), latest.stamp);
+        }
         let at_least = if synced { Promise::Synced } else { Promise::Memory };
         let is_owner = self.views.current().write_owners(partition).contains(&self.me);
         let stored = match hint_for {

@@ -15,4 +15,4 @@ mod stamp;
 pub use context::{Actor, Context, Dot};
 pub use record::{KindMismatch, Payload, Record, Undecodable};
 pub use siblings::{Sibling, SiblingSet};
-pub use stamp::{HybridClock, SKEW_MAX, SkewError, Stamp, Stamped};
+pub use stamp::{HybridClock, SKEW_MAX, SharedClock, SkewError, Stamp, Stamped};

@@ -5,6 +5,7 @@
 //! design; that is what this conflict rule means.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,15 @@ impl HybridClock {
         Stamp { wall_ns: self.last_ns, incarnation: self.incarnation, sequence: self.sequence }
     }
 
+    /// Lets the clock know a stamp that was received: all it gives from now on is above (the
+    /// receive rule, Kulkarni et al., section 3). A stamp beyond [`SKEW_MAX`] is ignored, so that
+    /// one wrong clock does not drag all others along.
+    pub fn observe(&mut self, wall_ns: u64, seen: Stamp) {
+        if Self::check_skew(wall_ns, seen).is_ok() {
+            self.last_ns = self.last_ns.max(seen.wall_ns);
+        }
+    }
+
     /// Refuses a stamp from too far in the future, which would win over all that is written
     /// until then.
     ///
@@ -73,6 +83,34 @@ impl HybridClock {
     pub fn check_skew(wall_ns: u64, stamp: Stamp) -> Result<(), SkewError> {
         let ahead = Duration::from_nanos(stamp.wall_ns.saturating_sub(wall_ns));
         if ahead > SKEW_MAX { Err(SkewError { ahead }) } else { Ok(()) }
+    }
+}
+
+/// The one clock of a node, shared by whoever gives stamps and whoever receives them.
+#[derive(Clone, Debug)]
+pub struct SharedClock(Arc<Mutex<HybridClock>>);
+
+impl SharedClock {
+    /// Shares `clock`.
+    #[must_use]
+    pub fn new(clock: HybridClock) -> Self {
+        Self(Arc::new(Mutex::new(clock)))
+    }
+
+    /// See [`HybridClock::next`].
+    #[must_use]
+    pub fn next(&self, wall_ns: u64, seen: Option<Stamp>) -> Stamp {
+        self.lock().next(wall_ns, seen)
+    }
+
+    /// See [`HybridClock::observe`].
+    pub fn observe(&self, wall_ns: u64, seen: Stamp) {
+        self.lock().observe(wall_ns, seen);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HybridClock> {
+        // Numbers that only rise: a panic elsewhere leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,6 +144,19 @@ mod tests {
         assert!(second > first);
         let above = clock.next(50, Some(Stamp { wall_ns: 9_000, incarnation: 99, sequence: 9 }));
         assert!(above.wall_ns > 9_000);
+    }
+
+    #[test]
+    fn what_was_received_is_below_what_is_given_next() {
+        let at = |wall_ns| Stamp { wall_ns, incarnation: 2, sequence: 1 };
+        let mut clock = HybridClock::new(1, 0);
+        clock.observe(100, at(9_000));
+        let next = clock.next(100, None);
+        assert!(next > at(9_000));
+        clock.observe(100, at(50));
+        assert!(clock.next(100, None) > next, "an old stamp does not set it back");
+        clock.observe(100, at(100 + SKEW_MAX.as_nanos() as u64 + 1));
+        assert!(clock.next(100, None).wall_ns < 10_000, "a wrong clock is not followed");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::membership::{Phase, View, ViewVersion, Views};
 use crate::replica::ReplicaService;
 use crate::rpc::{RequestFrame, ResponseFrame, Service};
 use crate::store::MemoryEngine;
-use crate::version::{Actor, Context, Dot, Payload, SiblingSet};
+use crate::version::{Actor, Context, Dot, HybridClock, Payload, SharedClock, SiblingSet};
 
 /// Length and checksum of a frame.
 const FRAME_HEAD_BYTES: u64 = 8;
@@ -86,7 +86,8 @@ impl Pair {
             let engine = Arc::new(MemoryEngine::new());
             let replica = Replica::new(engine, Arc::new(SystemClock::new()), &store, true).unwrap();
             let views = Arc::new(Views::unchanging(id(name), (*view).clone()));
-            Arc::new(ReplicaService { me: id(name), views, replica: Arc::new(replica) })
+            let stamps = SharedClock::new(HybridClock::new(1, 0));
+            Arc::new(ReplicaService { me: id(name), views, replica: Arc::new(replica), stamps })
         };
         Self { nodes: [node("n1"), node("n2")], view, metrics: Metrics::default(), salt: 0, exact: false }
     }
