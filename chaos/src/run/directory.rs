@@ -4,38 +4,31 @@
 //! `history.jsonl.zst`, `faults.jsonl` and `verdict.json` what happened. The last three hold nothing
 //! of the machine or the time of day: a replay gives the same bytes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use quorate_check::history::{HistoryWriter, Operation};
+use quorate_loadgen::rundir::{Revision, SCHEMA_VERSION};
+use quorate_loadgen::trust::{self, MachineInfo};
 use serde::Serialize;
 use serde_json::json;
 
 use super::Run;
 use crate::fault::FaultEvent;
 
-/// Version of the layout of `run.json`.
-const SCHEMA_VERSION: u32 = 1;
-
-/// The revision of a build whose revision nobody told.
-pub const REVISION_UNKNOWN: &str = "nogit";
-
 /// Where a run comes from: what its bytes do not depend on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Provenance {
     /// The command line.
     pub command: Vec<String>,
-    /// The revision of the code, or [`REVISION_UNKNOWN`].
-    pub revision: String,
-    /// The machine, as JSON.
-    pub machine: serde_json::Value,
-}
-
-impl Default for Provenance {
-    fn default() -> Self {
-        Self { command: Vec::new(), revision: REVISION_UNKNOWN.to_owned(), machine: serde_json::Value::Null }
-    }
+    /// The revision of the code, if it is known.
+    pub revision: Option<Revision>,
+    /// Versions of the program and what it was built with, by name.
+    pub versions: BTreeMap<String, String>,
+    /// The machine.
+    pub machine: Option<MachineInfo>,
 }
 
 /// A run directory that cannot be written or read.
@@ -143,7 +136,7 @@ fn run_json(run: &Run, provenance: &Provenance) -> serde_json::Value {
         "command_line": provenance.command,
         "revision": provenance.revision,
         "machine": provenance.machine,
-        "versions": { "quorate": env!("CARGO_PKG_VERSION") },
+        "versions": provenance.versions,
         "profile": run.store.name,
         "seed": run.seed,
         "tick_ms": u64::try_from(run.explicit.network.tick.as_millis()).unwrap_or(u64::MAX),
@@ -161,6 +154,7 @@ fn run_json(run: &Run, provenance: &Provenance) -> serde_json::Value {
             "operations": run.played.operations.len(),
             "simulated_s": simulated_s,
         },
-        "trust": "valid",
+        // Simulated time does not pass while the machine is busy with something else.
+        "trust": { "verdict": trust::Verdict::Valid, "reasons": [] },
     })
 }

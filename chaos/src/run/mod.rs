@@ -8,7 +8,7 @@ use quorate_cluster::config::{ConfigError, StoreDefinition};
 use quorate_cluster::membership::View;
 use quorate_env::Random;
 
-pub use directory::{DirectoryError, Provenance, REVISION_UNKNOWN, faults_text, history_text, write};
+pub use directory::{DirectoryError, Provenance, faults_text, history_text, write};
 pub use replay::{Replay, ReplayError, replay};
 
 use crate::expect::{RunVerdict, judge};

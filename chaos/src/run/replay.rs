@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use quorate_loadgen::rundir::Revision;
+use serde::Deserialize;
+
 use super::directory::{DirectoryError, faults_text, history_text, verdict_text};
 use super::{Run, RunError, run};
 use crate::scenario::{Scenario, ScenarioError};
@@ -15,8 +18,8 @@ pub struct Replay {
     pub run: Run,
     /// Files that differ, each with where.
     pub differences: Vec<String>,
-    /// The revision that recorded it.
-    pub recorded_revision: String,
+    /// The revision that recorded it, if it was known.
+    pub recorded_revision: Option<Revision>,
     /// Whether that is another than this one. Then differences may be the code's.
     pub other_revision: bool,
 }
@@ -47,7 +50,7 @@ pub enum ReplayError {
 ///
 /// # Errors
 /// If the directory is not that of a simulated run, or the run does not play to its end.
-pub fn replay(world: &dyn World, dir: &Path, revision: &str) -> Result<Replay, ReplayError> {
+pub fn replay(world: &dyn World, dir: &Path, revision: Option<&Revision>) -> Result<Replay, ReplayError> {
     let file = dir.join("run.json");
     let json: serde_json::Value = serde_json::from_slice(&read(&file)?)
         .map_err(|e| DirectoryError::Content { file: file.clone(), why: e.to_string() })?;
@@ -59,8 +62,10 @@ pub fn replay(world: &dyn World, dir: &Path, revision: &str) -> Result<Replay, R
         json.get(name).cloned().ok_or_else(missing)
     };
     let text = |name: &str| field(name).map(|v| v.as_str().unwrap_or_default().to_owned());
-    let (profile, recorded_revision, world_name) = (text("profile")?, text("revision")?, text("world")?);
+    let (profile, world_name) = (text("profile")?, text("world")?);
     let bad = |why: &str| DirectoryError::Content { file: file.clone(), why: why.to_owned() };
+    let recorded_revision =
+        Option::<Revision>::deserialize(field("revision")?).map_err(|e| bad(&format!("`revision`: {e}")))?;
     if world_name != "sim" {
         return Err(bad("was not played in the simulated world: only its plan can be repeated").into());
     }
@@ -81,7 +86,7 @@ pub fn replay(world: &dyn World, dir: &Path, revision: &str) -> Result<Replay, R
     compare(faults.clone(), &read(&faults)?, faults_text(&again.played.events).as_bytes());
     let verdict = dir.join("verdict.json");
     compare(verdict.clone(), &read(&verdict)?, verdict_text(&again).as_bytes());
-    let other_revision = recorded_revision != revision;
+    let other_revision = recorded_revision.as_ref() != revision;
     Ok(Replay { run: again, differences, recorded_revision, other_revision })
 }
 

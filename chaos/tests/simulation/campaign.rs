@@ -8,6 +8,8 @@ use quorate_chaos::campaign::{
 };
 use quorate_chaos::run::Provenance;
 use quorate_chaos::scenario::{QUICK_SUITE, Scenario};
+use quorate_loadgen::rundir::Revision;
+use quorate_loadgen::trust::MachineInfo;
 
 use crate::scenario;
 
@@ -24,7 +26,12 @@ fn options(scenario: Scenario, jobs: usize) -> CampaignOptions {
         keep_all: false,
         junit: None,
         keep_going: true,
-        provenance: Provenance::default(),
+        provenance: Provenance {
+            command: vec!["quorate".into(), "chaos".into(), "run".into()],
+            revision: Some(Revision { commit: "0123456789abcdef".into(), dirty: true }),
+            versions: [("quorate".to_owned(), "0.1.0".to_owned())].into(),
+            machine: Some(MachineInfo::detect()),
+        },
     }
 }
 
@@ -85,6 +92,7 @@ fn failures_are_kept_with_all_that_is_needed_to_judge_them() {
         assert!(kept[0].join(file).is_file(), "{file}");
     }
     for (file, schema) in [
+        ("run.json", quorate_loadgen::rundir::RUN_HEAD_SCHEMA),
         ("run.json", include_str!("../../schemas/run.schema.json")),
         ("verdict.json", include_str!("../../schemas/verdict.schema.json")),
     ] {

@@ -4,6 +4,7 @@
 use quorate_chaos::run::{faults_text, history_text, replay, run, write};
 use quorate_chaos::scenario::Scenario;
 use quorate_chaos::world::{Seams, SimulatedWorld};
+use quorate_loadgen::rundir::Revision;
 
 use crate::scenario;
 
@@ -50,7 +51,7 @@ fn a_run_is_replayed_from_its_directory() {
     let stormy = scenario("stormy", STORMY);
     let recorded = run(&SimulatedWorld, &stormy, "dynamo", 7, &Seams::default()).unwrap();
     write(&dir, &recorded, &Default::default()).unwrap();
-    let again = replay(&SimulatedWorld, &dir, "nogit").unwrap();
+    let again = replay(&SimulatedWorld, &dir, None).unwrap();
     assert!(again.is_same(), "{:?}", again.differences);
     assert!(!again.other_revision);
 
@@ -58,7 +59,8 @@ fn a_run_is_replayed_from_its_directory() {
     assert!(refused.contains("not empty"), "{refused}");
 
     std::fs::write(dir.join("faults.jsonl"), "{}\n").unwrap();
-    let tampered = replay(&SimulatedWorld, &dir, "abc").unwrap();
+    let newer = Revision { commit: "abc".to_owned(), dirty: false };
+    let tampered = replay(&SimulatedWorld, &dir, Some(&newer)).unwrap();
     assert!(tampered.other_revision);
     assert_eq!(tampered.differences.len(), 1);
     assert!(
@@ -68,6 +70,6 @@ fn a_run_is_replayed_from_its_directory() {
     );
 
     std::fs::remove_file(dir.join("run.json")).unwrap();
-    let missing = replay(&SimulatedWorld, &dir, "abc").unwrap_err().to_string();
+    let missing = replay(&SimulatedWorld, &dir, None).unwrap_err().to_string();
     assert!(missing.contains("run.json"), "{missing}");
 }

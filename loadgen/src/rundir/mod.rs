@@ -22,7 +22,9 @@ pub use record::{LoadRecord, Revision, RunRecord, SCHEMA_VERSION};
 pub use utc::{utc_compact, utc_rfc3339};
 pub use writer::IntervalFiles;
 
-/// The JSON Schema of `run.json`.
+/// The JSON Schema of what `run.json` says of every kind of run, of chaos too.
+pub const RUN_HEAD_SCHEMA: &str = include_str!("../../schemas/run-head.schema.json");
+/// The JSON Schema of `run.json` of a run that put load on a store.
 pub const RUN_SCHEMA: &str = include_str!("../../schemas/run.schema.json");
 /// The JSON Schema of one line of `faults.jsonl`.
 pub const FAULT_SCHEMA: &str = include_str!("../../schemas/fault.schema.json");

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use quorate_loadgen::rundir::{FAULT_SCHEMA, FaultEvent, FaultRecord, RUN_SCHEMA, Revision};
+use quorate_loadgen::rundir::{FAULT_SCHEMA, FaultEvent, FaultRecord, RUN_HEAD_SCHEMA, RUN_SCHEMA, Revision};
 use quorate_loadgen::trust::MachineInfo;
 use quorate_loadgen::{Completion, PlanSettings, RunDirectory, RunOutcome, RunRecord};
 
@@ -50,6 +50,7 @@ async fn run_json_of_real_runs_follows_its_schema_and_reads_back() {
         let text = fs::read_to_string(directory.file("run.json")).unwrap();
         let json = serde_json::from_str(&text).unwrap();
         assert_eq!(complaints(RUN_SCHEMA, &json), Vec::<String>::new(), "{name}");
+        assert_eq!(complaints(RUN_HEAD_SCHEMA, &json), Vec::<String>::new(), "{name}");
         let read: RunRecord = serde_json::from_str(&text).unwrap();
         assert_eq!(read.trust.unwrap().verdict, record.trust.unwrap().verdict);
         assert_eq!(json["schema_version"], 1);
@@ -63,6 +64,7 @@ async fn run_json_of_real_runs_follows_its_schema_and_reads_back() {
 fn the_schema_refuses_what_is_not_a_run() {
     let wrong = serde_json::json!({ "schema_version": 2, "kind": "bench", "surprise": true });
     assert!(complaints(RUN_SCHEMA, &wrong).len() >= 3);
+    assert!(complaints(RUN_HEAD_SCHEMA, &wrong).len() >= 3);
 }
 
 #[test]

@@ -6,10 +6,11 @@ mod seeds;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use quorate_chaos::run::{REVISION_UNKNOWN, replay};
+use quorate_chaos::run::replay;
 use quorate_chaos::scenario::catalogue;
 use quorate_chaos::world::SimulatedWorld;
 use quorate_check::Verdict;
+use quorate_loadgen::rundir::Revision;
 use serde_json::json;
 
 use super::not_yet;
@@ -82,19 +83,23 @@ fn list(json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Held)
 }
 
-/// The revision as run directories name it.
-fn revision() -> String {
-    build_info::revision().map_or_else(|| REVISION_UNKNOWN.to_owned(), |revision| revision.commit)
+/// A revision for people.
+fn named(revision: Option<&Revision>) -> String {
+    revision.map_or_else(
+        || "unknown".to_owned(),
+        |r| format!("{}{}", r.short(), if r.dirty { " with changes" } else { "" }),
+    )
 }
 
 fn again(args: &RunDirArgs, json: bool) -> Result<Exit, Failure> {
-    let replay = replay(&SimulatedWorld, &args.run, &revision()).map_err(Failure::setup)?;
+    let revision = build_info::revision();
+    let replay = replay(&SimulatedWorld, &args.run, revision.as_ref()).map_err(Failure::setup)?;
     let verdict = replay.run.verdict.verdict;
     if replay.other_revision {
-        let recorded = &replay.recorded_revision;
         say(format_args!(
-            "note: recorded by revision {recorded}, this is {}; differences may be the code's",
-            revision()
+            "note: recorded by revision {}, this is {}; differences may be the code's",
+            named(replay.recorded_revision.as_ref()),
+            named(revision.as_ref())
         ));
     }
     if json {

@@ -101,8 +101,9 @@ pub fn run(args: RunArgs, json: bool) -> Result<Exit, Failure> {
         keep_going: args.keep_going,
         provenance: Provenance {
             command: build_info::command_line(),
-            revision: super::revision(),
-            machine: serde_json::to_value(MachineInfo::detect()).map_err(Failure::setup)?,
+            revision,
+            versions: build_info::versions(),
+            machine: Some(MachineInfo::detect()),
         },
     };
     signals::leave_on_interrupt("interrupted: what ran so far is not summed up");
