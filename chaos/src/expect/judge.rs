@@ -58,6 +58,8 @@ pub struct RunVerdict {
     pub seen: BTreeMap<String, u64>,
     /// Operations of clients, final reads included.
     pub operations: usize,
+    /// Keys that they were about.
+    pub keys: usize,
     /// Whether the store came to rest after healing.
     pub rest: Rest,
     /// How puts fared.
@@ -144,6 +146,7 @@ pub fn judge(
         properties,
         seen: found.seen(&availability),
         operations: played.operations.len(),
+        keys: history.keys(),
         rest: played.rest.clone(),
         availability,
         violation_counts: found.counts(),

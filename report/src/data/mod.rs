@@ -89,7 +89,7 @@ impl RunData {
         })
     }
 
-    /// A field of `run.json` by its path, such as `["results", "trust"]`.
+    /// A field of `run.json` by its path, such as `["trust", "verdict"]`.
     #[must_use]
     pub fn field(&self, path: &[&str]) -> Option<&Value> {
         path.iter().try_fold(&self.run, |value, name| value.get(name)).filter(|value| !value.is_null())
@@ -101,9 +101,20 @@ impl RunData {
         self.field(path).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 
-    /// What the run is called: the name of its directory.
+    /// What the run is called: by what was run where a seed makes it again, else by its directory,
+    /// which is named after the time.
     #[must_use]
     pub fn name(&self) -> String {
+        let [name, profile, seed, kind] =
+            ["name", "profile", "seed", "kind"].map(|field| self.text(&[field]));
+        if let (Some(name), Some(profile), Some(seed)) = (name, profile, seed) {
+            return format!("{name}, {profile}, seed {seed}");
+        }
+        let directory = self.directory_name();
+        kind.map_or_else(|| directory.clone(), |kind| format!("{kind} {directory}"))
+    }
+
+    fn directory_name(&self) -> String {
         let path = fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone());
         path.file_name()
             .map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
@@ -138,12 +149,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_run_is_called_by_what_it_was() {
+        let name = |dir: &str, run: &str| {
+            let run = serde_json::from_str(run).unwrap();
+            RunData { dir: dir.into(), run, ..RunData::default() }.name()
+        };
+        let chaos = r#"{"kind":"chaos","name":"mixed","profile":"dynamo","seed":5}"#;
+        assert_eq!(name("/absent/mixed/dynamo/5", chaos), "mixed, dynamo, seed 5");
+        let bench = r#"{"kind":"bench","name":"bench","seed":1}"#;
+        assert_eq!(name("/absent/20231114T221320Z-abc1234", bench), "bench 20231114T221320Z-abc1234");
+        assert_eq!(name("/absent/a", "{}"), "a");
+    }
+
+    #[test]
     fn only_run_json_must_be_there_and_damage_is_named() {
         let dir = tempfile::tempdir().unwrap();
         assert!(RunData::read(dir.path()).unwrap_err().to_string().contains("run.json"));
-        fs::write(dir.path().join("run.json"), r#"{"seed":7,"results":{"trust":"valid"}}"#).unwrap();
+        fs::write(dir.path().join("run.json"), r#"{"seed":7,"trust":{"verdict":"valid"}}"#).unwrap();
         let run = RunData::read(dir.path()).unwrap();
-        assert_eq!(run.text(&["results", "trust"]).unwrap(), "valid");
+        assert_eq!(run.text(&["trust", "verdict"]).unwrap(), "valid");
         assert_eq!(run.text(&["seed"]).unwrap(), "7");
         assert!(run.latencies.is_none() && run.verdicts.is_empty());
         fs::write(dir.path().join("faults.jsonl"), "{").unwrap();

@@ -13,7 +13,7 @@ const FAULTS_MAX: usize = 100;
 pub(super) fn summary(run: &RunData) -> Markup {
     let trust = trust(run);
     html! {
-        h1 { @if let Some(kind) = run.text(&["kind"]) { (kind) " " } (run.name()) }
+        h1 { (run.name()) }
         @if let Some(command) = command(run) { p.soft { code { (command) } } }
         p {
             @if let Some((verdict, _)) = &trust {
@@ -33,10 +33,7 @@ pub(super) fn summary(run: &RunData) -> Markup {
 
 /// How far the run can be trusted, and why not further.
 fn trust(run: &RunData) -> Option<(String, Vec<String>)> {
-    let value = run.field(&["trust"]).or_else(|| run.field(&["results", "trust"]))?;
-    if let Some(word) = value.as_str() {
-        return Some((word.to_owned(), Vec::new()));
-    }
+    let value = run.field(&["trust"])?;
     let verdict = value.get("verdict")?.as_str()?.to_owned();
     let reasons = value.get("reasons").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     Some((verdict, reasons.iter().map(plain).collect()))
@@ -84,7 +81,7 @@ pub(super) fn reproduction(run: &RunData) -> Markup {
                 @if let Some(value) = run.field(&[fact]) { tr { th { (fact) } td { (plain(value)) } } }
             }
         } }
-        @if let Some(Value::Object(config)) = run.field(&["config"]).or_else(|| run.field(&["configuration"])) {
+        @if let Some(Value::Object(config)) = run.field(&["config"]) {
             h2 { "Configuration" }
             table { tbody {
                 @for (name, value) in config { tr { th { (name) } td { (clipped(&plain(value))) } } }
@@ -107,7 +104,7 @@ fn clipped(text: &str) -> String {
 
 /// The command line, as one would type it.
 pub(super) fn command(run: &RunData) -> Option<String> {
-    let value = run.field(&["command"]).or_else(|| run.field(&["command_line"]))?;
+    let value = run.field(&["command_line"])?;
     match value {
         Value::Array(words) => {
             Some(words.iter().map(|word| quoted(&plain(word))).collect::<Vec<_>>().join(" "))
@@ -149,7 +146,7 @@ mod tests {
     #[test]
     fn a_command_can_be_typed_again() {
         let run = RunData {
-            run: json!({ "command": ["quorate", "bench", "--out", "it's here"] }),
+            run: json!({ "command_line": ["quorate", "bench", "--out", "it's here"] }),
             ..RunData::default()
         };
         assert_eq!(command(&run).unwrap(), r"quorate bench --out 'it'\''s here'");

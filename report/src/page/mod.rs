@@ -78,7 +78,7 @@ mod tests {
         };
         RunData {
             dir: "results/<i>run</i>".into(),
-            run: json!({ "command": ["quorate", "bench", "--out", "<img src=http://x/>"], "seed": 1 }),
+            run: json!({ "command_line": ["quorate", "bench", "--out", "<img src=http://x/>"], "seed": 1 }),
             latencies: None,
             timeseries: Some(Timeseries::parse(&csv).unwrap()),
             faults: (0..2_000)

@@ -22,8 +22,9 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 thead th { color: var(--soft); font-weight: 600; }
-figure { margin: 1rem 0; } figcaption { font-weight: 600; margin-bottom: .3rem; }
-svg { width: 100%; height: auto; display: block; }
+figure { margin: 1rem 0; overflow-x: auto; } figcaption { font-weight: 600; margin-bottom: .3rem; }
+svg { width: 100%; min-width: 38rem; height: auto; display: block; }
+a { color: inherit; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg text.end { text-anchor: end; } svg text.middle { text-anchor: middle; }
 .grid { stroke: var(--rule); stroke-width: 1; }
@@ -37,5 +38,5 @@ pre { background: var(--card); padding: .7rem .9rem; overflow-x: auto; font-size
 code { font-size: .92em; overflow-wrap: anywhere; }
 details > summary { cursor: pointer; color: var(--soft); }
 ol.violations li { margin-bottom: .5rem; }
-@media print { body { max-width: none; padding: 0; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
+@media print { svg { min-width: 0; } body { max-width: none; padding: 0; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
 ";

@@ -31,7 +31,8 @@ fn one(name: &str, verdict: &Verdict) -> Markup {
             span class=(tone(&verdict.verdict)) { (verdict.verdict) }
             @if let Some(model) = &verdict.model { " under the model " code { (model) } }
             @if let Some(algorithm) = verdict.algorithm.as_ref().filter(|a| !a.is_empty()) { " by " (algorithm) }
-            @if verdict.operations > 0 { "; " (verdict.operations) " operations on " (verdict.keys) " keys" }
+            @if verdict.operations > 0 { "; " (verdict.operations) " operations" }
+            @if verdict.keys > 0 { " on " (verdict.keys) @if verdict.keys == 1 { " key" } @else { " keys" } }
             "."
         }
         @if let Some(error) = &verdict.error { p.bad { (error) } }
@@ -44,7 +45,15 @@ fn one(name: &str, verdict: &Verdict) -> Markup {
             }
         }
         @if !verdict.violation_counts.is_empty() {
-            p { @for (kind, count) in &verdict.violation_counts { span.bad { (count) " " (kind) } " " } }
+            // A store that promises little may be valid and still show all of this.
+            p {
+                @if verdict.properties.is_empty() { "Found: " } @else { "Seen, promised or not: " }
+                @for (at, (kind, count)) in verdict.violation_counts.iter().enumerate() {
+                    @if at > 0 { ", " }
+                    span.bad { (count) " " (kind) }
+                }
+                "."
+            }
         }
         @if !verdict.properties.is_empty() {
             table {
