@@ -154,7 +154,7 @@ impl<'h> Object<'h> {
                         true
                     }
                     Function::Cas => {
-                        let from = history.from_of(number);
+                        let from = history.source_of(number);
                         // From null may mean "create it".
                         let creates = *history.value(from) == Value::Null && register.is_none();
                         let fits = *register == Some(from) || creates;

@@ -66,7 +66,7 @@ pub(crate) fn operation(history: &History, number: u32) -> String {
         Function::Cas => {
             format!(
                 "the cas from {} to {}",
-                value(history, history.from_of(number)),
+                value(history, history.source_of(number)),
                 value(history, entry.value)
             )
         }

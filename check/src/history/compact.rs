@@ -309,7 +309,7 @@ impl History {
     }
 
     /// What a cas replaces.
-    pub(crate) fn from_of(&self, operation: u32) -> Id {
+    pub(crate) fn source_of(&self, operation: u32) -> Id {
         self.rare(self.entry(operation)).from
     }
 

@@ -98,10 +98,10 @@ pub(crate) fn operations(history: &History, key: usize, is_phantom: impl Fn(u32)
             (Function::Put, _) => Step::Write(entry.value),
             (Function::Delete, _) => Step::Write(NOT_FOUND),
             // Where nobody writes null, a cas from null can only mean "create it".
-            (Function::Cas, _) if Some(history.from_of(number)) == null && !writes_null => {
+            (Function::Cas, _) if Some(history.source_of(number)) == null && !writes_null => {
                 Step::Cas(NOT_FOUND, entry.value)
             }
-            (Function::Cas, _) => Step::Cas(history.from_of(number), entry.value),
+            (Function::Cas, _) => Step::Cas(history.source_of(number), entry.value),
             (Function::Append | Function::Add | Function::Acquire | Function::Release | Function::Txn, _) => {
                 continue;
             }

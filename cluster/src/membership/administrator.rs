@@ -80,7 +80,7 @@ impl Administrator {
         for _ in 0..ATTEMPTS_MAX {
             match self.attempt(&before, &wanted, round).await {
                 Attempt::Chosen(view) => {
-                    let ours = view == wanted;
+                    let ours = *view == wanted;
                     let version = view.version();
                     self.announce(&before, &view).await?;
                     return if ours {
@@ -117,7 +117,7 @@ impl Administrator {
                     let view = Some(Box::new(view));
                     asked = self.ask_all(&voters, Request::Vote { epoch, ballot, view });
                 }
-                Step::Chosen(view) => return Attempt::Chosen(view),
+                Step::Chosen(view) => return Attempt::Chosen(Box::new(view)),
                 Step::Outrun(by) => return Attempt::Outrun(by.round),
             }
         }
@@ -167,7 +167,7 @@ impl Administrator {
 type Asked<'a> = std::pin::Pin<Box<dyn Future<Output = (NodeId, Option<Response>)> + Send + 'a>>;
 
 enum Attempt {
-    Chosen(View),
+    Chosen(Box<View>),
     Outrun(u64),
     NoMajority,
 }

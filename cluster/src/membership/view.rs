@@ -20,7 +20,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{Member, NodeId, StoreDefinition};
+use crate::config::{self, Member, NodeId, StoreDefinition};
 use crate::ring::{Placement, PlacementError, PlacementNode, PreferenceList, Rules};
 
 /// How far the change that made a view has come.
@@ -77,6 +77,11 @@ pub enum ChangeError {
     /// There is no such member.
     #[error("node {0} is not a member")]
     Unknown(NodeId),
+    /// Token placement renumbers its partitions whenever a node comes or goes.
+    #[error(
+        "a store placed by `tokens` cannot change its members while it serves: its partitions are numbered by the tokens; use placement = \"quota\""
+    )]
+    Renumbers,
     /// Too few nodes would be left.
     #[error("{left} node(s) would be left for {replicas} copies; add a node first")]
     TooFew {
@@ -314,6 +319,9 @@ impl View {
         if self.version.phase != Phase::Stable {
             return Err(ChangeError::UnderWay(self.version));
         }
+        if self.placement.rules().strategy == config::Placement::Tokens {
+            return Err(ChangeError::Renumbers);
+        }
         let mut members = self.members.clone();
         let mut departing = Vec::new();
         let mut removed = BTreeSet::new();
@@ -496,5 +504,8 @@ mod tests {
         assert!(refused(&view(3), Change::Leave(member(1).id)).contains("2 node(s) would be left"));
         let copying = view(4).successor(&Change::Join(member(5))).unwrap();
         assert!(refused(&copying, Change::Join(member(6))).contains("2-copying"));
+        let rules = Rules { strategy: config::Placement::Tokens, ..Rules::quota(16, 3) };
+        let by_tokens = View::by((1..=4).map(member).collect(), rules);
+        assert!(refused(&by_tokens, Change::Join(member(5))).contains("placed by `tokens`"));
     }
 }
