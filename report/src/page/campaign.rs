@@ -75,7 +75,7 @@ fn rows(campaign: &Campaign) -> Markup {
                 tbody {
                     @for row in rows.iter().take(LISTED_MAX) {
                         tr {
-                            td { (row.scenario) } td { (row.profile) }
+                            td.name { (row.scenario) } td.name { (row.profile) }
                             td.n { (row.seeds) } td.n { (row.held) }
                             td.n { span class=(if row.violated > 0 { "bad" } else { "" }) { (row.violated) } }
                             td.n { (row.unknown) }

@@ -76,14 +76,14 @@ pub(super) fn reproduction(run: &RunData) -> Markup {
     html! {
         h2 { "How to do it again" }
         @if let Some(command) = command(run) { pre { code { (command) } } }
-        table { tbody {
+        table.facts { tbody {
             @for fact in facts {
                 @if let Some(value) = run.field(&[fact]) { tr { th { (fact) } td { (plain(value)) } } }
             }
         } }
         @if let Some(Value::Object(config)) = run.field(&["config"]) {
             h2 { "Configuration" }
-            table { tbody {
+            table.facts { tbody {
                 @for (name, value) in config { tr { th { (name) } td { (clipped(&plain(value))) } } }
             } }
         }

@@ -21,6 +21,8 @@ p { margin: .4rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
 td.n, th.n { text-align: right; white-space: nowrap; }
+td.name { white-space: nowrap; }
+table.facts td { overflow-wrap: anywhere; }
 thead th { color: var(--soft); font-weight: 600; }
 figure { margin: 1rem 0; overflow-x: auto; } figcaption { font-weight: 600; margin-bottom: .3rem; }
 svg { width: 100%; min-width: 38rem; height: auto; display: block; }
@@ -33,7 +35,7 @@ svg text.end { text-anchor: end; } svg text.middle { text-anchor: middle; }
 .s0 { stroke: var(--s0); } .s1 { stroke: var(--s1); } .s2 { stroke: var(--s2); }
 .s3 { stroke: var(--s3); } .s4 { stroke: var(--s4); } .s5 { stroke: var(--s5); }
 .legend { font-size: .85rem; color: var(--soft); } .legend span { margin-right: 1rem; white-space: nowrap; }
-.key { display: inline-block; width: 1.5rem; height: .5rem; vertical-align: middle; }
+.key { display: inline-block; width: 1.5rem; min-width: 0; height: .5rem; vertical-align: middle; }
 pre { background: var(--card); padding: .7rem .9rem; overflow-x: auto; font-size: .85rem; border-radius: 4px; }
 code { font-size: .92em; overflow-wrap: anywhere; }
 details > summary { cursor: pointer; color: var(--soft); }
