@@ -36,6 +36,7 @@
 pub mod availability;
 pub mod certificate;
 mod check;
+mod explain;
 pub mod history;
 mod linearizable;
 mod phantom;
@@ -49,6 +50,7 @@ mod testing;
 
 pub use certificate::Certificate;
 pub use check::{Options, check, check_path, guess_model, initial_of};
+pub use explain::explain;
 pub use report::{
     Distribution, FirstImpossible, Guarantee, Kind, Model, NotJudged, Report, SetReport, Staleness, Verdict,
     Violation, Visibility,

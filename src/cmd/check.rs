@@ -4,51 +4,53 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use quorate_check::history::Value;
-use quorate_check::{Kind, Model, Options, Report, Verdict, check_path};
+use quorate_check::history::{Format, History, Value};
+use quorate_check::{Kind, Model, Options, Report, Verdict, check, explain};
 use quorate_cluster::config::parse_duration;
 
-use super::not_yet;
 use crate::outcome::{Exit, Failure, say};
 use crate::stdout;
 
 /// Violations shown for each history; --json shows more, and counts all.
 const SHOWN: usize = 5;
 
-/// Judge histories: was every promise kept, and if not, which operations prove it? Reads JSON
-/// Lines, plain or zstd, and run directories.
+/// Judge histories: was every promise kept, and if not, which operations prove it? Reads JSON Lines,
+/// Jepsen's EDN, etcd logs of Jepsen and kv logs, plain or zstd, and run directories.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   quorate check history.jsonl
   quorate check results/latest --json
-  quorate check a.jsonl b.jsonl.zst --model register --timeout 60s")]
+  quorate check a.jsonl b.jsonl.zst --model register --timeout 60s
+  quorate check etcd_001.log --explain why.html
+  quorate check history.edn --convert jsonl > history.jsonl")]
 pub struct CheckArgs {
     /// Files or run directories.
     #[arg(required = true, value_name = "HISTORY")]
     histories: Vec<PathBuf>,
     /// The format of the files (guessed when left out).
     #[arg(long, value_name = "FORMAT")]
-    format: Option<Format>,
+    format: Option<FormatName>,
     /// What the store should behave like (guessed when left out).
     #[arg(long, value_name = "MODEL")]
     model: Option<ModelName>,
-    /// What every key holds before the first write, as JSON (not found when left out).
+    /// What every key holds before the first write, as JSON (when left out: 0 for registers in EDN, the
+    /// empty string for strings in EDN and kv logs, else not found).
     #[arg(long, value_name = "JSON")]
     initial: Option<String>,
-    /// Draw what was found.
+    /// Draw the operations around the first contradiction into one page that opens offline.
     #[arg(long, value_name = "OUT.html")]
     explain: Option<PathBuf>,
     /// Give up on a history with `unknown` after so long.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
-    /// Write the histories in another format.
-    #[arg(long, value_name = "FORMAT")]
-    convert: Option<Format>,
+    /// Do not judge: print the history in another format, jsonl or edn, on standard output.
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["model", "initial", "explain"])]
+    convert: Option<FormatName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum FormatName {
     Jsonl,
     Edn,
     EtcdLog,
@@ -66,16 +68,52 @@ enum ModelName {
     Siblings,
 }
 
+impl FormatName {
+    fn format(self) -> Format {
+        match self {
+            Self::Jsonl => Format::Jsonl,
+            Self::Edn => Format::Edn,
+            Self::EtcdLog => Format::EtcdLog,
+            Self::KvLog => Format::KvLog,
+        }
+    }
+}
+
+impl ModelName {
+    fn model(self) -> Model {
+        match self {
+            Self::Register => Model::Register,
+            Self::CasRegister => Model::CasRegister,
+            Self::MultiRegister => Model::MultiRegister,
+            Self::Kv => Model::Kv,
+            Self::Mutex => Model::Mutex,
+            Self::Set => Model::Set,
+            Self::Siblings => Model::Siblings,
+        }
+    }
+}
+
 /// Runs it.
 ///
 /// # Errors
 /// If the arguments ask for what cannot be done. A history that cannot be read is a result.
 pub fn run(args: CheckArgs, json: bool) -> Result<Exit, Failure> {
+    let format = args.format.map(FormatName::format);
+    if let Some(to) = args.convert {
+        return convert(&args.histories, format, to.format());
+    }
     let options = options(&args)?;
+    if args.explain.is_some() && args.histories.len() > 1 {
+        return Err(Failure::setup("--explain draws one history: give one HISTORY"));
+    }
     let mut worst = Exit::Held;
     for path in &args.histories {
-        let report = judged(path, &options);
+        let (report, history) = judged(path, format, &options);
         worst = worse(worst, exit_of(report.verdict));
+        if let (Some(page), Some(history)) = (&args.explain, &history) {
+            std::fs::write(page, explain(history, &report))
+                .map_err(|e| Failure::setup(format_args!("--explain {}: {e}", page.display())))?;
+        }
         if json {
             let line = serde_json::to_string(&report).map_err(Failure::setup)?;
             stdout::line(line)?;
@@ -86,30 +124,37 @@ pub fn run(args: CheckArgs, json: bool) -> Result<Exit, Failure> {
     Ok(worst)
 }
 
-fn options(args: &CheckArgs) -> Result<Options, Failure> {
-    for format in [args.format, args.convert].into_iter().flatten() {
-        if format != Format::Jsonl {
-            let name = format.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
-            return Err(not_yet(&format!("the format {name}")));
-        }
-    }
-    if args.convert.is_some() {
-        return Err(not_yet("--convert"));
-    }
-    if args.explain.is_some() {
-        return Err(not_yet("--explain"));
-    }
-    let model = match args.model {
-        None => None,
-        Some(ModelName::Register) => Some(Model::Register),
-        Some(ModelName::CasRegister) => Some(Model::CasRegister),
-        Some(ModelName::Siblings) => Some(Model::Siblings),
-        Some(ModelName::MultiRegister | ModelName::Kv | ModelName::Mutex | ModelName::Set) => {
-            return Err(not_yet("that model: this one knows register, cas-register and siblings; it"));
-        }
+/// Prints one history in another format.
+fn convert(histories: &[PathBuf], from: Option<Format>, to: Format) -> Result<Exit, Failure> {
+    let [path] = histories else {
+        return Err(Failure::setup("--convert prints one history: give one HISTORY"));
     };
-    let initial = args.initial.as_deref().map(initial).transpose()?;
-    Ok(Options { model, initial, timeout: Some(args.timeout), ..Options::default() })
+    let history = History::read_as(path, from).map_err(Failure::setup)?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let losses = history.convert(to, &mut out).and_then(|losses| {
+        std::io::Write::flush(&mut out)?;
+        Ok(losses)
+    });
+    let losses = losses.map_err(|e| Failure::setup(format_args!("{}: --convert: {e}", path.display())))?;
+    for loss in losses {
+        say(format_args!("warning: {}: {loss}", path.display()));
+    }
+    Ok(Exit::Held)
+}
+
+fn options(args: &CheckArgs) -> Result<Options, Failure> {
+    Ok(Options {
+        model: args.model.map(ModelName::model),
+        initial: args.initial.as_deref().map(initial).transpose()?,
+        timeout: Some(args.timeout),
+        // A page is looked at by a person: a smaller contradiction is worth a second.
+        witness_steps_max: if args.explain.is_some() {
+            5_000_000
+        } else {
+            Options::default().witness_steps_max
+        },
+        ..Options::default()
+    })
 }
 
 fn initial(json: &str) -> Result<Value, Failure> {
@@ -121,11 +166,15 @@ fn initial(json: &str) -> Result<Value, Failure> {
 }
 
 /// Judges one file or directory, and says how long that took.
-fn judged(path: &Path, options: &Options) -> Report {
+fn judged(path: &Path, format: Option<Format>, options: &Options) -> (Report, Option<History>) {
     let started = Instant::now();
-    let mut report = check_path(path, options);
+    let (mut report, history) = match History::read_as(path, format) {
+        Ok(history) => (check(&history, options), Some(history)),
+        Err(error) => (Report::error(error), None),
+    };
+    report.file = Some(path.display().to_string());
     report.elapsed_ms = Some(started.elapsed().as_secs_f64() * 1e3);
-    report
+    (report, history)
 }
 
 /// The exit code of one verdict.
@@ -202,6 +251,35 @@ pub fn details(report: &Report) -> Vec<String> {
             distance.unwrap_or_default(),
             versions.unwrap_or_default()
         ));
+        for (what, unit, spread) in
+            [("stale by", " ms", staleness.stale_ms), ("stale by", " versions", staleness.stale_versions)]
+        {
+            if let Some(d) = spread.filter(|spread| spread.max > 0.0) {
+                lines.push(format!(
+                    "{what} {:.3}{unit} in the mean, p99 {:.3}, p99.9 {:.3}, at most {:.3}",
+                    d.mean, d.p99, d.p999, d.max
+                ));
+            }
+        }
+        for bucket in staleness.t_visibility.iter().filter(|bucket| bucket.fresh < bucket.reads) {
+            let below = bucket.below_ms.map_or_else(String::new, |ms| format!("less than {ms} ms "));
+            let share = bucket.fresh as f64 / bucket.reads as f64 * 100.0;
+            lines.push(format!("  {below}after a write: {share:.3} % of {} reads fresh", bucket.reads));
+        }
+    }
+    if let Some(set) = &report.set {
+        lines.push(format!(
+            "elements: {} tried, {} stable, {} lost, {} never read, {} stale; {} gets with duplicates",
+            set.attempts, set.stable, set.lost, set.never_read, set.stale, set.duplicated
+        ));
+    }
+    if let Some((most, _)) = report.sibling_counts.last_key_value() {
+        let all: u64 = report.sibling_counts.values().sum();
+        let one = report.sibling_counts.range(..=1).map(|(_, count)| count).sum::<u64>();
+        lines.push(format!("{one} of {all} gets returned one value or none, the others up to {most}"));
+    }
+    if let Some(certified) = report.certified {
+        lines.push(format!("proved by an order of {certified} operations, which was verified"));
     }
     lines.extend(report.not_judged.iter().map(|n| format!("not judged: {} ({})", n.what, n.why)));
     lines

@@ -65,9 +65,38 @@ fn models_and_initial_values_are_taken_at_their_word() {
     quorate(&["check", "--model", "register", "--initial", "0", &initial]).with(0);
     quorate(&["check", "--model", "register", &initial]).with(1);
     quorate(&["check", "--initial", "nil", &initial]).refused(&["--initial", "nil"]);
-    for words in [&["--model", "mutex"][..], &["--format", "edn"], &["--explain", "out.html"]] {
-        let mut all = vec!["check", initial.as_str()];
-        all.extend(words);
-        quorate(&all).refused(&["not in this version"]);
-    }
+    quorate(&["check", "--model", "mutex", &initial]).refused(&["mutex", "get"]);
+    quorate(&["check", "--format", "edn", &initial]).refused(&["initial.jsonl:1"]);
+}
+
+const EDN: &str = "[{:process 0, :type :invoke, :f :write, :value 1}
+ {:process :nemesis, :type :info, :f :start}
+ {:process 0, :type :ok, :f :write, :value 1}
+ {:process 1, :type :invoke, :f :read, :value nil}
+ {:process 1, :type :ok, :f :read, :value 0}]
+";
+
+#[test]
+fn histories_of_other_tools_are_read_converted_and_explained() {
+    let dir = TempDir::new().unwrap();
+    let edn = file(&dir, "history.edn", EDN);
+    let out = quorate(&["check", "--json", &edn]).with(1).stdout;
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&report["model"], &report["operations"]), (&"cas-register".into(), &2.into()));
+    assert_eq!(report["first_impossible"], serde_json::json!({"event": 3, "operation": 1}));
+    assert_eq!(report["witness"], serde_json::json!([0, 1]));
+
+    let lines = quorate(&["check", "--convert", "jsonl", &edn]).with(0);
+    assert!(lines.stderr.contains("--initial"), "EDN registers begin with 0: {}", lines.stderr);
+    let converted = file(&dir, "history.jsonl", &lines.stdout);
+    quorate(&["check", "--model", "cas-register", "--initial", "0", &converted]).with(1);
+    let again = quorate(&["check", "--convert", "edn", &converted]).with(0).stdout;
+    let again = file(&dir, "again.edn", &again);
+    quorate(&["check", &again]).with(1);
+    quorate(&["check", "--convert", "kv-log", &edn]).refused(&["kv-log", "not written"]);
+
+    let page = dir.path().join("why.html").display().to_string();
+    quorate(&["check", "--explain", &page, &edn]).with(1);
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.contains("<svg") && page.contains("not-linearizable"), "{page}");
 }

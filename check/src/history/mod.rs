@@ -5,6 +5,7 @@
 //! nodes, faults or settings: a checker that needed those would be trusting what it is to judge.
 
 mod builder;
+mod convert;
 mod compact;
 mod edn;
 mod error;
