@@ -9,7 +9,6 @@ mod cli;
 mod cmd;
 mod logs;
 mod outcome;
-mod process;
 mod signals;
 mod stdout;
 

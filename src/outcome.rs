@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use quorate_processes::ProcessError;
+
 /// The only exit codes there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -62,6 +64,12 @@ impl Failure {
     /// The code it ends with.
     pub fn exit(&self) -> Exit {
         self.exit
+    }
+}
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
+        Self::setup(error)
     }
 }
 

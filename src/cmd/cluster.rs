@@ -8,11 +8,11 @@ use serde_json::json;
 use super::remote::DEFAULT_DIR;
 use super::store::store_from;
 use crate::outcome::{Exit, Failure, say};
-use crate::process::health::HealthProbe;
-use crate::process::state::ClusterState;
-use crate::process::{Lifetime, LocalCluster, Plan, ProcessError, cluster};
 use crate::signals::Interrupts;
 use crate::stdout;
+use quorate_processes::health::HealthProbe;
+use quorate_processes::state::ClusterState;
+use quorate_processes::{Lifetime, LocalCluster, Plan, ProcessError, cluster};
 
 /// A local cluster of real processes that stays up.
 #[derive(Debug, Args)]

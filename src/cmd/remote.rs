@@ -12,7 +12,7 @@ use quorate_cluster::config::parse_duration;
 use quorate_env::{SystemClock, TokioNetwork};
 
 use crate::outcome::Failure;
-use crate::process::state::ClusterState;
+use quorate_processes::state::ClusterState;
 
 /// The directory of a local cluster unless another is named.
 pub const DEFAULT_DIR: &str = "quorate-cluster";

@@ -13,9 +13,9 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::outcome::{Exit, Failure, say};
-use crate::process::pki::{own_certificates, server_config};
 use crate::signals::Interrupts;
 use crate::stdout;
+use quorate_processes::pki::{own_certificates, server_config};
 
 /// How long requests in flight may take to end once the node was asked to stop.
 const FAREWELL_MAX: Duration = Duration::from_secs(4);

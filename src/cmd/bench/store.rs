@@ -13,7 +13,7 @@ use super::BenchArgs;
 use crate::cmd::serve::read_config;
 use crate::cmd::store::store_from;
 use crate::outcome::{Failure, say};
-use crate::process::{Lifetime, LocalCluster, Plan};
+use quorate_processes::{Lifetime, LocalCluster, Plan};
 
 /// What is to be measured.
 pub enum Wanted {

@@ -1,11 +1,9 @@
-//! What can go wrong with a local cluster. All of it is set-up: exit code 3.
+//! What can go wrong with a local cluster. All of it is set-up.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use crate::outcome::Failure;
 
 /// Why a local cluster could not be started, found or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -113,11 +111,5 @@ impl ProcessError {
     pub fn file(path: &std::path::Path, doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, doing, source }
-    }
-}
-
-impl From<ProcessError> for Failure {
-    fn from(error: ProcessError) -> Self {
-        Self::setup(error)
     }
 }
