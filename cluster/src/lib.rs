@@ -16,6 +16,7 @@ pub mod merkle; // where two copies of a partition differ
 pub mod store; // the records of one node, on disk or in memory
 pub mod replica; // what one node does with its own copies
 pub mod rpc; // messages between peers
+pub mod admission; // what a node takes on
 pub mod coordinator; // drives the quorums over the peers
 pub mod transfer; // brings copies to where they belong
 pub mod metrics; // what a node counts

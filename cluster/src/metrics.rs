@@ -1,7 +1,6 @@
 //! Counters of one node, written out in Prometheus' text format.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::replica::Replica;
@@ -33,6 +32,24 @@ pub struct Metrics {
     pub puts: Counter,
     /// Requests of clients that were answered with an error.
     pub errors: Counter,
+    /// Requests of clients that were refused because too much was in hand.
+    pub requests_overloaded: Counter,
+    /// Requests of clients that were dropped because nobody waited for them any more.
+    pub requests_expired: Counter,
+    /// Requests that were not HTTP, or whose head was too long.
+    pub requests_malformed: Counter,
+    /// Clients that found no room.
+    pub connections_refused: Counter,
+    /// Clients that took too long for a handshake, a head, a body, or to take their answer.
+    pub clients_timed_out: Counter,
+    /// TLS handshakes that failed.
+    pub handshakes_failed: Counter,
+    /// Requests of peers that were refused because too many ran.
+    pub peer_requests_overloaded: Counter,
+    /// Requests to replicas that were dropped because nobody waited for them any more.
+    pub peer_requests_expired: Counter,
+    /// Peers that took too long for their hello, or said nothing for long.
+    pub peers_timed_out: Counter,
     /// Requests to replicas, this node's own included.
     pub peer_requests: Counter,
     /// Copies handed to a fallback because their owner did not answer.
@@ -62,7 +79,7 @@ pub struct Metrics {
     /// Partitions whose records were found not to be those that were written.
     pub tree_mismatches: Counter,
     /// Peer connections that were refused or broken off for what they sent.
-    pub peers_refused: Arc<AtomicU64>,
+    pub peers_refused: AtomicU64,
     /// When the last round began that compared everything with every other owner and found no
     /// difference, by this node's monotonic clock; 0 before the first.
     pub anti_entropy_clean_ns: AtomicU64,
@@ -71,13 +88,55 @@ pub struct Metrics {
 impl Metrics {
     /// All of it as Prometheus reads it.
     #[must_use]
-    pub fn render(&self, replica: &Replica, peers: &Peers) -> String {
+    pub fn render(&self, replica: &Replica, peers: &Peers, in_hand: usize) -> String {
         let mut text = String::new();
         let stats = replica.engine().stats();
         let counters = [
             ("gets_total", "Gets that clients asked for.", self.gets.get()),
             ("puts_total", "Puts and deletes that clients asked for.", self.puts.get()),
             ("errors_total", "Requests answered with an error.", self.errors.get()),
+            (
+                "requests_overloaded_total",
+                "Requests of clients refused because too much was in hand.",
+                self.requests_overloaded.get(),
+            ),
+            (
+                "requests_expired_total",
+                "Requests of clients dropped past their deadline.",
+                self.requests_expired.get(),
+            ),
+            (
+                "requests_malformed_total",
+                "Requests that were not HTTP, or with too long a head.",
+                self.requests_malformed.get(),
+            ),
+            ("connections_refused_total", "Clients that found no room.", self.connections_refused.get()),
+            (
+                "clients_timed_out_total",
+                "Clients too slow with handshake, head, body or taking the answer.",
+                self.clients_timed_out.get(),
+            ),
+            ("handshakes_failed_total", "TLS handshakes that failed.", self.handshakes_failed.get()),
+            (
+                "peer_requests_overloaded_total",
+                "Requests of peers refused because too many ran.",
+                self.peer_requests_overloaded.get(),
+            ),
+            (
+                "peer_requests_expired_total",
+                "Requests to replicas dropped past their deadline.",
+                self.peer_requests_expired.get() + peers.expired(),
+            ),
+            (
+                "peer_calls_crowded_total",
+                "Requests not sent because too many waited for the same peer.",
+                peers.crowded(),
+            ),
+            (
+                "peers_timed_out_total",
+                "Peers too slow with their hello, or silent for long.",
+                self.peers_timed_out.get(),
+            ),
             ("peer_requests_total", "Requests to replicas, own included.", self.peer_requests.get()),
             ("hand_overs_total", "Copies handed to a fallback.", self.hand_overs.get()),
             ("read_repairs_total", "Owners repaired after a get.", self.read_repairs.get()),
@@ -107,6 +166,7 @@ impl Metrics {
                 self.peers_refused.load(Ordering::Relaxed),
             ),
             ("store_appends_total", "Batches appended by the engine.", stats.appends),
+            ("store_busy_total", "Writes refused because too many waited for the disk.", stats.busy),
             ("store_syncs_total", "Times the disk was synced.", stats.syncs),
         ];
         for (name, help, value) in counters {
@@ -114,6 +174,7 @@ impl Metrics {
             sample(&mut text, name, "", value);
         }
         let gauges = [
+            ("requests_in_hand", "Requests of clients in hand.", in_hand as u64),
             ("hints_pending", "Hints that wait for their owners.", replica.hints_pending()),
             (
                 "anti_entropy_clean_ns",

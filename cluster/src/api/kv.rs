@@ -1,22 +1,26 @@
 //! `/kv/{key}`: get, put and delete.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::timeout;
 
 use super::Api;
 use super::answer::{Answer, CONTEXT, VERSION, empty, error, failure, found, method_not_allowed, set};
+use crate::admission::Ticket;
 use crate::coordinator::{Causality, Read, RequestError, TokenError, Votes};
 use crate::quorum::ReadReply;
 use crate::version::Payload;
 
 /// Says on `?local=1` whether this node owns the key.
 const OWNER: &str = "x-quorate-owner";
+/// How long the client still waits, in milliseconds.
+const DEADLINE: &str = "x-quorate-deadline-ms";
 /// Longest media type that is kept with a value.
 const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
@@ -29,15 +33,39 @@ enum Scope {
 /// Answers a request for `key`, percent-encoded as it came.
 pub(super) async fn handle(api: &Arc<Api>, key: &str, request: Request<Incoming>) -> Answer {
     let key = Bytes::from(percent_encoding::percent_decode_str(key).collect::<Vec<u8>>());
+    let patience = match patience_of(api, request.headers()) {
+        Ok(patience) => patience,
+        Err(why) => return error(StatusCode::BAD_REQUEST, "bad_deadline", why),
+    };
+    // Before a body is read: whoever is turned away should not have to send it first.
+    let ticket = match api.coordinator.admission.admit(patience) {
+        Ok(ticket) => ticket,
+        Err(full) => return turned_away(api, &full),
+    };
     match *request.method() {
-        Method::GET => get(api, key, &request).await,
-        Method::PUT => put(api, key, request).await,
-        Method::DELETE => delete(api, key, &request).await,
+        Method::GET => get(api, key, &request, ticket).await,
+        Method::PUT => put(api, key, request, ticket).await,
+        Method::DELETE => delete(api, key, &request, ticket).await,
         _ => method_not_allowed("GET, PUT, DELETE"),
     }
 }
 
-async fn get(api: &Arc<Api>, key: Bytes, request: &Request<Incoming>) -> Answer {
+fn turned_away(api: &Api, full: &RequestError) -> Answer {
+    api.coordinator.metrics.requests_overloaded.add(1);
+    failure(full)
+}
+
+/// How long the client waits: at most as long as this node ever tries.
+fn patience_of(api: &Api, headers: &HeaderMap) -> Result<Duration, &'static str> {
+    let longest = api.coordinator.timing.request;
+    let Some(given) = headers.get(DEADLINE) else { return Ok(longest) };
+    match given.to_str().ok().and_then(|text| text.parse().ok()) {
+        Some(milliseconds) => Ok(longest.min(Duration::from_millis(milliseconds))),
+        None => Err("X-Quorate-Deadline-Ms is the number of milliseconds that the client still waits"),
+    }
+}
+
+async fn get(api: &Arc<Api>, key: Bytes, request: &Request<Incoming>, ticket: Ticket) -> Answer {
     api.coordinator.metrics.gets.add(1);
     let scope = match scope_of(request.uri().query()) {
         Ok(scope) => scope,
@@ -49,7 +77,7 @@ async fn get(api: &Arc<Api>, key: Bytes, request: &Request<Incoming>) -> Answer 
         Scope::Local => return local(api, &key, wants_json),
         Scope::Quorum(votes) => votes,
     };
-    match api.coordinator.read(key.clone(), votes).await {
+    match api.coordinator.read(key.clone(), votes, ticket).await {
         Ok(read) => with_context(api, &key, found(&read, wants_json), &read.seen),
         Err(failed) => failure(&failed),
     }
@@ -74,7 +102,7 @@ fn local(api: &Arc<Api>, key: &Bytes, wants_json: bool) -> Answer {
     answer
 }
 
-async fn put(api: &Arc<Api>, key: Bytes, request: Request<Incoming>) -> Answer {
+async fn put(api: &Arc<Api>, key: Bytes, request: Request<Incoming>, mut ticket: Ticket) -> Answer {
     api.coordinator.metrics.puts.add(1);
     if let Some(refused) = refuse_preconditions(request.headers()) {
         return refused;
@@ -92,26 +120,32 @@ async fn put(api: &Arc<Api>, key: Bytes, request: Request<Incoming>) -> Answer {
             return error(StatusCode::BAD_REQUEST, "bad_content_type", &message);
         }
     };
-    let value = match read_body(api, request.into_body()).await {
+    let value = match read_body(api, request.into_body(), &mut ticket).await {
         Ok(value) => value,
         Err(refused) => return refused,
     };
-    write(api, key, Some(Payload { content_type, value }), seen).await
+    write(api, key, Some(Payload { content_type, value }), seen, ticket).await
 }
 
-async fn delete(api: &Arc<Api>, key: Bytes, request: &Request<Incoming>) -> Answer {
+async fn delete(api: &Arc<Api>, key: Bytes, request: &Request<Incoming>, ticket: Ticket) -> Answer {
     api.coordinator.metrics.puts.add(1);
     if let Some(refused) = refuse_preconditions(request.headers()) {
         return refused;
     }
     match context_of(api, &key, request.headers()) {
-        Ok(seen) => write(api, key, None, seen).await,
+        Ok(seen) => write(api, key, None, seen, ticket).await,
         Err(failed) => failure(&failed),
     }
 }
 
-async fn write(api: &Arc<Api>, key: Bytes, payload: Option<Payload>, seen: Option<Causality>) -> Answer {
-    match api.coordinator.write(key.clone(), payload, seen).await {
+async fn write(
+    api: &Arc<Api>,
+    key: Bytes,
+    payload: Option<Payload>,
+    seen: Option<Causality>,
+    ticket: Ticket,
+) -> Answer {
+    match api.coordinator.write(key.clone(), payload, seen, ticket).await {
         Ok(written) => {
             let mut answer = with_context(api, &key, empty(StatusCode::NO_CONTENT), &written.seen);
             set(&mut answer, VERSION, &written.version);
@@ -121,17 +155,29 @@ async fn write(api: &Arc<Api>, key: Bytes, payload: Option<Payload>, seen: Optio
     }
 }
 
-/// The body, as long as a value may be. Slow senders are cut off at the request deadline.
-async fn read_body(api: &Arc<Api>, body: Incoming) -> Result<Bytes, Answer> {
+/// The body, as long as a value may be. One that says that it is longer is refused unread. Slow
+/// senders are cut off at the request deadline.
+async fn read_body(api: &Arc<Api>, body: Incoming, ticket: &mut Ticket) -> Result<Bytes, Answer> {
     let max = api.coordinator.store.value_bytes_max;
+    let announced = body.size_hint();
+    if announced.lower() > max {
+        return Err(failure(&RequestError::ValueTooLarge { bytes: announced.lower(), max }));
+    }
+    // Whoever does not say how much is coming may send as much as a value holds.
+    ticket
+        .make_room(announced.upper().map_or(max, |bytes| bytes.min(max)))
+        .map_err(|full| turned_away(api, &full))?;
     let limited = Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX));
-    match timeout(api.coordinator.timing.request, limited.collect()).await {
+    match timeout(ticket.remaining(), limited.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(broken)) if broken.is::<LengthLimitError>() => {
             Err(failure(&RequestError::ValueTooLarge { bytes: max + 1, max }))
         }
         Ok(Err(broken)) => Err(error(StatusCode::BAD_REQUEST, "broken_body", &broken.to_string())),
-        Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, "slow_body", "the value did not arrive in time")),
+        Err(_) => {
+            api.coordinator.metrics.clients_timed_out.add(1);
+            Err(error(StatusCode::REQUEST_TIMEOUT, "slow_body", "the value did not arrive in time"))
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::Api;
 use super::answer::{Answer, error, json, method_not_allowed};
@@ -27,7 +28,8 @@ pub(super) async fn handle(api: &Api, path: &str, request: Request<Incoming>) ->
 }
 
 async fn join(api: &Api, body: Incoming) -> Answer {
-    let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
+    let collecting = Limited::new(body, BODY_BYTES_MAX).collect();
+    let Ok(Ok(body)) = timeout(api.coordinator.timing.request, collecting).await else {
         return bad("the description of the member did not arrive whole, or is too long");
     };
     match serde_json::from_slice::<Member>(&body.to_bytes()) {

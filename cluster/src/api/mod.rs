@@ -11,7 +11,9 @@ mod kv;
 mod members;
 mod routes;
 mod stream;
+mod timer;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,13 +26,23 @@ use tokio_rustls::TlsAcceptor;
 use crate::coordinator::{Coordinator, Tokens};
 use crate::membership::Administrator;
 use stream::HyperStream;
+use timer::TokioTimer;
 
-/// Connections of clients that may be open at once.
-const CONNECTIONS_MAX: usize = 10_000;
-/// How long a TLS handshake may take.
+/// Clients beyond the bound that are told so at once; more are hung up on.
+const TURNED_AWAY_MAX: usize = 64;
+/// How long a TLS handshake may take at most.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
+/// Longest head of a request: the longest key escaped, and a context of many actors.
+const HEAD_BYTES_MAX: usize = 64 << 10;
 /// How long requests in hand may take once the node stops.
 const DRAIN_WAIT: Duration = Duration::from_secs(3);
+
+/// Whether there is room for one more client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Some,
+    None,
+}
 
 /// What the API answers from.
 pub struct Api {
@@ -51,9 +63,10 @@ impl Api {
         mut stopping: watch::Receiver<bool>,
     ) {
         let acceptor = tls.map(TlsAcceptor::from);
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let connections_max = self.coordinator.admission.limits().connections_max;
+        let connections = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
         loop {
-            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
             let accepted = tokio::select! {
                 biased;
                 () = stopped(&mut stopping) => break,
@@ -61,9 +74,18 @@ impl Api {
             };
             match accepted {
                 Ok((stream, _)) => {
+                    let (permit, room) = match Arc::clone(&connections).try_acquire_owned() {
+                        Ok(permit) => (permit, Room::Some),
+                        Err(_) => {
+                            self.coordinator.metrics.connections_refused.add(1);
+                            // Dropping the stream hangs up.
+                            let Ok(permit) = Arc::clone(&turned_away).try_acquire_owned() else { continue };
+                            (permit, Room::None)
+                        }
+                    };
                     let (api, acceptor, stopping) = (Arc::clone(&self), acceptor.clone(), stopping.clone());
                     tokio::spawn(async move {
-                        api.secure(stream, acceptor, stopping).await;
+                        api.secure(stream, acceptor, room, stopping).await;
                         drop(permit);
                     });
                 }
@@ -75,7 +97,7 @@ impl Api {
             }
         }
         drop(listener);
-        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
         let _ = timeout(DRAIN_WAIT, connections.acquire_many(all)).await;
     }
 
@@ -83,26 +105,42 @@ impl Api {
         self: Arc<Self>,
         stream: BoxStream,
         acceptor: Option<TlsAcceptor>,
+        room: Room,
         stopping: watch::Receiver<bool>,
     ) {
-        let Some(acceptor) = acceptor else { return self.converse(stream, stopping).await };
-        match timeout(HANDSHAKE_WAIT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.converse(Box::new(stream), stopping).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        let Some(acceptor) = acceptor else { return self.converse(stream, room, stopping).await };
+        let (timing, metrics) = (self.coordinator.timing, &self.coordinator.metrics);
+        match timeout(HANDSHAKE_WAIT.min(timing.head), acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => self.converse(Box::new(stream), room, stopping).await,
+            Ok(Err(error)) => {
+                metrics.handshakes_failed.add(1);
+                tracing::debug!(%error, "a TLS handshake failed");
+            }
+            Err(_) => {
+                metrics.clients_timed_out.add(1);
+                tracing::debug!("a TLS handshake took too long");
+            }
         }
     }
 
-    async fn converse(self: Arc<Self>, stream: BoxStream, mut stopping: watch::Receiver<bool>) {
+    async fn converse(self: Arc<Self>, stream: BoxStream, room: Room, mut stopping: watch::Receiver<bool>) {
+        let (timing, metrics) = (self.coordinator.timing, Arc::clone(&self.coordinator.metrics));
         let service = service_fn(move |request| {
             let api = Arc::clone(&self);
-            async move { Ok::<_, std::convert::Infallible>(api.route(request).await) }
+            async move {
+                Ok::<_, Infallible>(match room {
+                    Room::Some => api.route(request).await,
+                    Room::None => api.turn_away(),
+                })
+            }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .auto_date_header(false)
             .keep_alive(true)
-            .max_buf_size(64 << 10)
-            .serve_connection(HyperStream(stream), service);
+            .max_buf_size(HEAD_BYTES_MAX)
+            .timer(TokioTimer)
+            .header_read_timeout(timing.head)
+            .serve_connection(HyperStream::new(stream, timing.answer), service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             biased;
@@ -113,6 +151,11 @@ impl Api {
             }
         };
         if let Err(error) = result {
+            if error.is_timeout() || timer::has_timed_out(&error) {
+                metrics.clients_timed_out.add(1);
+            } else if error.is_parse() {
+                metrics.requests_malformed.add(1);
+            }
             tracing::debug!(%error, "a client's connection ended");
         }
     }

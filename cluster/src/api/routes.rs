@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use hyper::header::CONNECTION;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
-use super::answer::{Answer, body, error, json, method_not_allowed};
+use super::answer::{Answer, body, error, failure, json, method_not_allowed, set};
 use super::{Api, kv, members};
+use crate::coordinator::RequestError;
 
 impl Api {
     /// Answers one request, whatever it is.
@@ -38,6 +40,15 @@ impl Api {
         answer
     }
 
+    /// Tells a client that there is no room for it, and to hang up.
+    pub(super) fn turn_away(&self) -> Answer {
+        let in_hand = self.coordinator.admission.limits().connections_max as u64;
+        let mut answer = failure(&RequestError::Overloaded { in_hand, what: "connections" });
+        set(&mut answer, CONNECTION.as_str(), "close");
+        self.coordinator.metrics.errors.add(1);
+        answer
+    }
+
     /// Ready: this node can meet both quorums with the peers it believes to be there.
     fn ready(&self) -> Answer {
         let coordinator = &self.coordinator;
@@ -54,7 +65,8 @@ impl Api {
 
     fn metrics(&self) -> Answer {
         let coordinator = &self.coordinator;
-        let text = coordinator.metrics.render(&coordinator.local.replica, &coordinator.peers);
+        let in_hand = coordinator.admission.requests();
+        let text = coordinator.metrics.render(&coordinator.local.replica, &coordinator.peers, in_hand);
         body(StatusCode::OK, "text/plain; version=0.0.4", text)
     }
 

@@ -1,18 +1,47 @@
 //! Lets hyper read and write any tokio stream.
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use quorate_env::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 /// Bytes read at a time: hyper's buffers can only be lent to tokio through unsafe code, so
 /// they are filled by a copy instead, which is nothing beside the system call.
 const CHUNK: usize = 16 << 10;
 
-/// A tokio stream as hyper wants it.
-pub(super) struct HyperStream(pub(super) BoxStream);
+/// A tokio stream as hyper wants it. It breaks when the other side takes nothing for too long: an
+/// answer that nobody reads would be kept in memory for ever.
+pub(super) struct HyperStream {
+    stream: BoxStream,
+    patience: Duration,
+    /// Runs while the other side takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl HyperStream {
+    pub(super) fn new(stream: BoxStream, patience: Duration) -> Self {
+        Self { stream, patience, stalled: None }
+    }
+
+    fn unless_stalled<T>(
+        &mut self,
+        polled: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
 
 impl hyper::rt::Read for HyperStream {
     fn poll_read(
@@ -23,7 +52,7 @@ impl hyper::rt::Read for HyperStream {
         let mut chunk = [0; CHUNK];
         let length = buf.remaining().min(CHUNK);
         let mut read = ReadBuf::new(&mut chunk[..length]);
-        ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
         buf.put_slice(read.filled());
         Poll::Ready(Ok(()))
     }
@@ -31,19 +60,22 @@ impl hyper::rt::Read for HyperStream {
 
 impl hyper::rt::Write for HyperStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.unless_stalled(polled, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.unless_stalled(polled, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.unless_stalled(polled, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -51,6 +83,7 @@ impl hyper::rt::Write for HyperStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.unless_stalled(polled, cx)
     }
 }

@@ -7,6 +7,7 @@
 //! Not here: reading files or sockets (callers hand in text).
 
 mod definition;
+mod limits;
 mod node;
 mod units;
 
@@ -14,6 +15,7 @@ pub use definition::{
     AntiEntropy, Conflict, Consistency, Durability, EngineKind, PROFILES, Placement, QuorumKind,
     StoreDefinition,
 };
+pub use limits::Limits;
 pub use node::{Config, Member, NodeId, NodeSection, Timing, TlsSection};
 pub use units::{format_bytes, format_duration, nearest, parse_bytes, parse_duration};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ConfigError, StoreDefinition, refuse_unknown_keys};
+use super::{ConfigError, Limits, StoreDefinition, refuse_unknown_keys};
 use crate::ring::{PlacementNode, Rules};
 
 /// A node's name: 1 to 16 bytes of `a-z`, `0-9` and `-`. Copied, compared and sent as is.
@@ -144,6 +144,11 @@ pub struct Timing {
     pub hint_delivery: Duration,
     /// From the end of one walk over all records, verifying them, to the next.
     pub scrub: Duration,
+    /// How long a client may take for a TLS handshake, for the head of a request, and between two
+    /// requests; how long a peer may take for its hello.
+    pub head: Duration,
+    /// How long a client may refuse to take its answer before it is hung up on.
+    pub answer: Duration,
 }
 
 impl Timing {
@@ -164,6 +169,8 @@ impl Default for Timing {
             probe: Duration::from_millis(500),
             hint_delivery: Duration::from_millis(500),
             scrub: Duration::from_secs(3600),
+            head: Duration::from_secs(30),
+            answer: Duration::from_secs(30),
         }
     }
 }
@@ -181,6 +188,8 @@ pub struct Config {
     pub members: Vec<Member>,
     /// How long it waits.
     pub timing: Timing,
+    /// How much it takes at once.
+    pub limits: Limits,
 }
 
 impl Config {
@@ -192,14 +201,23 @@ impl Config {
         let mut table: toml::Table =
             text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
         refuse_unknown_keys(&table, "the configuration file", &["node", "tls", "store", "member"])?;
-        let node =
+        let mut node =
             table.remove("node").ok_or_else(|| ConfigError::Syntax("there is no [node] section".into()))?;
-        if let toml::Value::Table(node) = &node {
-            refuse_unknown_keys(
-                node,
-                "[node]",
-                &["id", "listen", "peer_listen", "data_dir", "capacity", "zone", "seeds", "token_key_file"],
-            )?;
+        let mut limits = Limits::default();
+        if let toml::Value::Table(node) = &mut node {
+            let mut known = vec![
+                "id",
+                "listen",
+                "peer_listen",
+                "data_dir",
+                "capacity",
+                "zone",
+                "seeds",
+                "token_key_file",
+            ];
+            known.extend(Limits::NAMES);
+            refuse_unknown_keys(node, "[node]", &known)?;
+            limits = Limits::take_from(node)?;
         }
         let node: NodeSection = section(node, "[node]")?;
         let tls = table.remove("tls").map(|tls| section(tls, "[tls]")).transpose()?;
@@ -220,7 +238,7 @@ impl Config {
                 zone: node.zone.clone(),
             }],
         };
-        Self::new(node, tls, store, members)
+        Ok(Self { limits, ..Self::new(node, tls, store, members)? })
     }
 
     /// Puts the parts together and checks them against each other.
@@ -250,7 +268,14 @@ impl Config {
             });
         }
         if members.is_empty() && !node.seeds.is_empty() {
-            return Ok(Self { node, tls, store, members, timing: Timing::default() });
+            return Ok(Self {
+                node,
+                tls,
+                store,
+                members,
+                timing: Timing::default(),
+                limits: Limits::default(),
+            });
         }
         let Some(own) = members.iter().find(|m| m.id == node.id) else {
             return Err(ConfigError::Clash {
@@ -281,7 +306,7 @@ impl Config {
                 why: e.to_string(),
             });
         }
-        Ok(Self { node, tls, store, members, timing: Timing::default() })
+        Ok(Self { node, tls, store, members, timing: Timing::default(), limits: Limits::default() })
     }
 
     /// Whether the members must be asked of the seeds.
@@ -298,13 +323,15 @@ impl Config {
     pub fn to_toml(&self) -> String {
         #[derive(Serialize)]
         struct File<'a> {
-            node: &'a NodeSection,
+            node: toml::Table,
             #[serde(skip_serializing_if = "Option::is_none")]
             tls: &'a Option<TlsSection>,
             store: &'a StoreDefinition,
             member: &'a [Member],
         }
-        let file = File { node: &self.node, tls: &self.tls, store: &self.store, member: &self.members };
+        let mut node = toml::Table::try_from(&self.node).expect("a section has a TOML form");
+        self.limits.put_into(&mut node);
+        let file = File { node, tls: &self.tls, store: &self.store, member: &self.members };
         toml::to_string(&file).expect("every part of a configuration has a TOML form")
     }
 }
@@ -342,6 +369,22 @@ api = "127.0.0.1:4001"
         let config = Config::from_toml(FILE).unwrap();
         assert_eq!(config.members[0].id.as_str(), "n1");
         assert_eq!(Config::from_toml(&config.to_toml()).unwrap(), config);
+    }
+
+    #[test]
+    fn limits_stand_beside_the_addresses() {
+        let limited = FILE.replace("data_dir", "requests_max = 7\ncommits_max = 9\ndata_dir");
+        let config = Config::from_toml(&limited).unwrap();
+        assert_eq!(config.limits, Limits { requests_max: 7, commits_max: 9, ..Limits::default() });
+        assert_eq!(Config::from_toml(&config.to_toml()).unwrap(), config);
+        let refused = |line: &str| {
+            Config::from_toml(&FILE.replace("data_dir", &format!("{line}\ndata_dir")))
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refused("requests_max = 0").contains("requests_max = 0"));
+        assert!(refused("requests_max = \"many\"").contains("[node]"));
+        assert!(refused("request_max = 5").contains("did you mean `requests_max`"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::TokenError;
+use crate::admission::Ticket;
 use crate::version::SkewError;
 
 /// A failed get, put or delete. [`RequestError::maybe_applied`] decides what a client may do.
@@ -66,10 +67,12 @@ pub enum RequestError {
         maybe_applied: bool,
     },
     /// This node does as much as it can already.
-    #[error("this node has {requests} requests in hand, the most it takes; try again later or ask another")]
+    #[error("this node has {in_hand} {what} in hand, as much as it takes; try again later or ask another")]
     Overloaded {
         /// How many.
-        requests: usize,
+        in_hand: u64,
+        /// Of what.
+        what: &'static str,
     },
     /// No space is left here.
     #[error("no space is left on this node's disk")]
@@ -83,6 +86,16 @@ pub enum RequestError {
 }
 
 impl RequestError {
+    /// Nobody is left to ask: because nobody would answer, or because those that were asked did
+    /// not while there was time.
+    pub(super) fn too_few(answered: usize, needed: usize, maybe_applied: bool, ticket: &Ticket) -> Self {
+        if ticket.remaining().is_zero() {
+            Self::Deadline { answered, needed, after: ticket.patience(), maybe_applied }
+        } else {
+            Self::QuorumNotMet { answered, needed, maybe_applied }
+        }
+    }
+
     /// False only if nothing was stored or sent on.
     #[must_use]
     pub fn maybe_applied(&self) -> bool {

@@ -17,7 +17,6 @@ mod write;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use futures_util::stream::FuturesUnordered;
 use quorate_env::Env;
 use tokio::time::{Instant, sleep};
 
+use crate::admission::{Admission, Ticket};
 use crate::config::{NodeId, StoreDefinition, Timing};
 use crate::membership::{View, Views, bring_up, catch_up};
 use crate::metrics::Metrics;
@@ -39,8 +39,6 @@ pub use stamps::StampSource;
 pub use token::{Causality, TokenError, Tokens};
 pub use write::Written;
 
-/// Requests of clients that a node has in hand at most.
-const REQUESTS_MAX: usize = 8192;
 /// How often one node is asked again within a request after its connection was lost.
 const ASKED_AGAIN_MAX: u32 = 2;
 /// Nodes of a preference list that are considered at least.
@@ -68,8 +66,8 @@ pub struct Coordinator {
     pub stamps: StampSource,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Requests in hand.
-    pub in_hand: AtomicUsize,
+    /// Lets requests in.
+    pub admission: Arc<Admission>,
 }
 
 /// Asking again after a lost connection: what is asked carries its dot, so a node that did get it
@@ -115,11 +113,13 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Counts a request in until the guard is dropped.
-    fn take_in_hand(self: &Arc<Self>) -> Result<InHand, RequestError> {
-        let before = self.in_hand.fetch_add(1, Ordering::AcqRel);
-        let guard = InHand(Arc::clone(self));
-        if before >= REQUESTS_MAX { Err(RequestError::Overloaded { requests: before }) } else { Ok(guard) }
+    /// Refuses what nobody waits for any more, before anything is done about it.
+    fn check_deadline(&self, ticket: &Ticket, needed: usize) -> Result<(), RequestError> {
+        if !ticket.remaining().is_zero() {
+            return Ok(());
+        }
+        self.metrics.requests_expired.add(1);
+        Err(RequestError::Deadline { answered: 0, needed, after: ticket.patience(), maybe_applied: false })
     }
 
     /// Asks `to`, which may be this node, and notices when it is silent for long.
@@ -160,8 +160,9 @@ impl Coordinator {
         wait: Duration,
     ) -> Result<Response, CallError> {
         self.metrics.peer_requests.add(1);
+        let deadline = Instant::now() + wait;
         if to == self.me {
-            return self.perform_here(&view, request).await;
+            return self.perform_here(&view, request, deadline).await;
         }
         let answer = self.peers.call(to, view.version(), request.clone(), wait).await;
         let Ok(Response::OtherView(theirs)) = answer else { return answer };
@@ -172,18 +173,28 @@ impl Coordinator {
         if !bring_up(&self.views, &self.peers, to, self.timing.stall()).await {
             return Err(CallError::OtherView);
         }
-        match self.peers.call(to, view.version(), request, wait).await {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.peers.call(to, view.version(), request, left).await {
             Ok(Response::OtherView(_)) => Err(CallError::OtherView),
             answer => answer,
         }
     }
 
-    async fn perform_here(self: Arc<Self>, view: &View, request: Request) -> Result<Response, CallError> {
+    async fn perform_here(
+        self: Arc<Self>,
+        view: &View,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<Response, CallError> {
         // The coordinator's own copy travels the same legs (PBS, section 3), for a scenario that
         // gives them; on a real network there is nothing to travel.
         let legs = request.legs();
         if let Some(delay) = legs.and_then(|(there, _)| self.env.net.message_delay(there)) {
             sleep(delay).await;
+        }
+        if Instant::now() >= deadline {
+            self.metrics.peer_requests_expired.add(1);
+            return Err(CallError::NotSent);
         }
         let response = Arc::clone(&self.local).handle(self.me, request).await;
         if let Some(delay) = legs.and_then(|(_, back)| self.env.net.message_delay(back)) {
@@ -194,14 +205,5 @@ impl Coordinator {
             return Err(CallError::OtherView);
         }
         Ok(response)
-    }
-}
-
-/// One request in hand.
-struct InHand(Arc<Coordinator>);
-
-impl Drop for InHand {
-    fn drop(&mut self) {
-        self.0.in_hand.fetch_sub(1, Ordering::AcqRel);
     }
 }

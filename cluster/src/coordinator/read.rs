@@ -6,10 +6,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::write::Plan;
 use super::{Answer, Answers, AskedAgain, Causality, Coordinator, RequestError};
+use crate::admission::Ticket;
 use crate::config::{Conflict, QuorumKind};
 use crate::membership::View;
 use crate::quorum::{GetEffect, GetQuorum, ReadReply};
@@ -56,14 +57,18 @@ impl Coordinator {
     ///
     /// # Errors
     /// See [`RequestError`]; too few votes are an error, never "not found".
-    pub async fn read(self: &Arc<Self>, key: Bytes, votes: Votes) -> Result<Read, RequestError> {
+    pub async fn read(
+        self: &Arc<Self>,
+        key: Bytes,
+        votes: Votes,
+        ticket: Ticket,
+    ) -> Result<Read, RequestError> {
         self.check_key(&key)?;
-        let in_hand = self.take_in_hand()?;
+        self.check_deadline(&ticket, self.needed(votes))?;
         let (answer, answered) = oneshot::channel();
         let coordinator = Arc::clone(self);
         tokio::spawn(async move {
-            coordinator.drive_get(key, votes, answer).await;
-            drop(in_hand);
+            coordinator.drive_get(key, votes, ticket, answer).await;
         });
         answered.await.unwrap_or(Err(RequestError::Stopping))
     }
@@ -72,27 +77,33 @@ impl Coordinator {
         self: Arc<Self>,
         key: Bytes,
         votes: Votes,
+        ticket: Ticket,
         answer: oneshot::Sender<Result<Read, RequestError>>,
     ) {
-        let deadline = Instant::now() + self.timing.request;
         let mut answer = Some(answer);
-        while self.drive_get_under_one_view(&key, votes, deadline, &mut answer).await == Plan::Outdated {}
+        while self.drive_get_under_one_view(&key, votes, &ticket, &mut answer).await == Plan::Outdated {}
+    }
+
+    fn needed(&self, votes: Votes) -> usize {
+        match votes {
+            Votes::Quorum => self.store.r(),
+            Votes::AllOwners => self.store.n(),
+        }
     }
 
     async fn drive_get_under_one_view(
         self: &Arc<Self>,
         key: &Bytes,
         votes: Votes,
-        deadline: Instant,
+        ticket: &Ticket,
         answer: &mut Option<oneshot::Sender<Result<Read, RequestError>>>,
     ) -> Plan {
+        let deadline = ticket.deadline();
         let view = self.views.current();
         let partition = view.placement().partition_of(key);
         let list = self.read_list(&view, partition);
-        let (needed, sloppy) = match votes {
-            Votes::Quorum => (self.store.r(), self.store.quorum == QuorumKind::Sloppy),
-            Votes::AllOwners => (self.store.n(), false),
-        };
+        let needed = self.needed(votes);
+        let sloppy = votes == Votes::Quorum && self.store.quorum == QuorumKind::Sloppy;
         let (mut get, mut effects) = GetQuorum::start(&list, needed, sloppy, &self.peers.suspected());
         let mut answers: Answers = FuturesUnordered::new();
         let mut asked_again = AskedAgain::default();
@@ -114,11 +125,7 @@ impl Coordinator {
                         answer.take().map(|answer| answer.send(Ok(read)));
                     }
                     GetEffect::Fail => {
-                        let error = RequestError::QuorumNotMet {
-                            answered: get.votes(),
-                            needed,
-                            maybe_applied: false,
-                        };
+                        let error = RequestError::too_few(get.votes(), needed, false, ticket);
                         answer.take().map(|answer| answer.send(Err(error)));
                     }
                     GetEffect::Done => done = true,
@@ -159,7 +166,7 @@ impl Coordinator {
             };
         }
         if let Some(answer) = answer.take() {
-            let after = self.timing.request;
+            let after = ticket.patience();
             let _ = answer.send(Err(RequestError::Deadline {
                 answered: get.votes(),
                 needed,

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Answer, Answers, AskedAgain, Causality, Coordinator, RequestError, TokenError};
+use crate::admission::Ticket;
 use crate::config::{Conflict, NodeId, QuorumKind};
 use crate::quorum::{PutEffect, PutQuorum};
 use crate::ring::{Standing, position};
@@ -31,6 +32,18 @@ struct Progress {
     answer: Option<oneshot::Sender<Result<(), RequestError>>>,
     /// Whether some node may hold the write that did not say so.
     unsure: bool,
+    /// It counts as in hand until every copy is written.
+    ticket: Ticket,
+    /// When the copies that an acknowledgement did not wait for are given up.
+    copies_until: Instant,
+}
+
+impl Progress {
+    /// Until when the next step is of use: the client's deadline while it waits, afterwards the
+    /// node's own, so that a hurried client does not cost copies.
+    fn deadline(&self) -> Instant {
+        if self.answer.is_some() { self.ticket.deadline() } else { self.copies_until }
+    }
 }
 
 /// How driving a request under one view ended.
@@ -47,7 +60,6 @@ struct Write {
     key: Bytes,
     partition: u32,
     record: Bytes,
-    deadline: Instant,
 }
 
 impl Coordinator {
@@ -60,6 +72,7 @@ impl Coordinator {
         key: Bytes,
         payload: Option<Payload>,
         seen: Option<Causality>,
+        ticket: Ticket,
     ) -> Result<Written, RequestError> {
         self.check_key(&key)?;
         if let Some(payload) = &payload
@@ -68,20 +81,19 @@ impl Coordinator {
             let bytes = payload.value.len() as u64;
             return Err(RequestError::ValueTooLarge { bytes, max: self.store.value_bytes_max });
         }
-        let in_hand = self.take_in_hand()?;
-        let deadline = Instant::now() + self.timing.request;
+        self.check_deadline(&ticket, self.store.w())?;
         let partition = self.views.current().placement().partition_of(&key);
         let (record, written) = match self.store.conflict {
             Conflict::Siblings | Conflict::Single => self.dotted(&key, partition, payload, seen).await?,
             Conflict::LastWriteWins => self.stamped(payload, seen).await?,
         };
-        let write = Write { key, partition, record: Bytes::from(record.encode()), deadline };
+        let write = Write { key, partition, record: Bytes::from(record.encode()) };
+        self.check_deadline(&ticket, self.store.w())?;
         let (answer, answered) = oneshot::channel();
         // A task of its own: the client may leave, but owners must still get their copies.
         let coordinator = Arc::clone(self);
         tokio::spawn(async move {
-            coordinator.drive_put(write, answer).await;
-            drop(in_hand);
+            coordinator.drive_put(write, ticket, answer).await;
         });
         answered.await.unwrap_or(Err(RequestError::Stopping))?;
         Ok(written)
@@ -155,8 +167,14 @@ impl Coordinator {
         Ok(())
     }
 
-    async fn drive_put(self: Arc<Self>, write: Write, answer: oneshot::Sender<Result<(), RequestError>>) {
-        let mut progress = Progress { answer: Some(answer), unsure: false };
+    async fn drive_put(
+        self: Arc<Self>,
+        write: Write,
+        ticket: Ticket,
+        answer: oneshot::Sender<Result<(), RequestError>>,
+    ) {
+        let copies_until = ticket.began() + self.timing.request;
+        let mut progress = Progress { answer: Some(answer), unsure: false, ticket, copies_until };
         // Under a new view it is the same write with the same dot, to other owners.
         while self.drive_put_under_one_view(&write, &mut progress).await == Plan::Outdated {}
     }
@@ -188,7 +206,7 @@ impl Coordinator {
                             synced: false,
                         };
                         requests.insert(to, request.clone());
-                        self.ask(&view, to, request, write.deadline, &answers);
+                        self.ask(&view, to, request, progress.deadline(), &answers);
                     }
                     PutEffect::Acknowledge => {
                         progress.answer.take().map(|answer| answer.send(Ok(())));
@@ -199,7 +217,7 @@ impl Coordinator {
                             RequestError::DiskFull { maybe_applied }
                         } else {
                             let (answered, needed) = (put.acknowledged(), self.store.w());
-                            RequestError::QuorumNotMet { answered, needed, maybe_applied }
+                            RequestError::too_few(answered, needed, maybe_applied, &progress.ticket)
                         };
                         progress.answer.take().map(|answer| answer.send(Err(error)));
                     }
@@ -212,14 +230,14 @@ impl Coordinator {
             let next = tokio::select! {
                 biased;
                 next = answers.next() => next,
-                () = sleep_until(write.deadline) => None,
+                () = sleep_until(progress.deadline()) => None,
             };
             effects = match next {
                 Some(Answer::Final(from, Ok(Response::Stored))) => put.stored(from),
                 Some(Answer::Final(from, lost)) if asked_again.should(from, &lost) => {
                     progress.unsure = true;
                     if let Some(request) = requests.get(&from) {
-                        self.ask(&view, from, request.clone(), write.deadline, &answers);
+                        self.ask(&view, from, request.clone(), progress.deadline(), &answers);
                     }
                     continue;
                 }
@@ -244,7 +262,7 @@ impl Coordinator {
         }
         if let Some(answer) = progress.answer.take() {
             let (answered, needed) = (put.acknowledged(), self.store.w());
-            let after = self.timing.request;
+            let after = progress.ticket.patience();
             let _ = answer.send(Err(RequestError::Deadline { answered, needed, after, maybe_applied: true }));
         }
         Plan::Finished

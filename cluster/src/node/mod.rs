@@ -7,7 +7,6 @@ mod tests;
 use std::io;
 use std::ops::Not;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::admission::Admission;
 use crate::api::Api;
 use crate::config::{AntiEntropy as Period, Config, Durability};
 use crate::coordinator::{Coordinator, Mint, StampSource, Tokens};
@@ -23,7 +23,7 @@ use crate::membership::{Administrator, Steward, View, Views};
 use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaService};
 use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Peers};
-use crate::store::{Engine, StoreError};
+use crate::store::{Engine, LogOptions, StoreError};
 use crate::transfer::{AntiEntropy, Evacuation, HintDelivery, Intake, Scrubber};
 use crate::version::{HybridClock, SharedClock};
 
@@ -125,7 +125,9 @@ impl Node {
             Some(engine) => engine,
             None => {
                 let directory = PathBuf::from(&config.node.data_dir);
-                crate::store::open(config.store.engine, Arc::clone(&env.disk), Some(&directory)).await?
+                let options = LogOptions { commits_max: config.limits.commits_max, ..LogOptions::default() };
+                let disk = Arc::clone(&env.disk);
+                crate::store::open_with(config.store.engine, disk, Some(&directory), options).await?
             }
         };
         let secret = token_secret(&config)?;
@@ -171,7 +173,6 @@ impl Node {
             replica: Arc::clone(&replica),
             stamps: stamps.clone(),
         });
-        let refused: Arc<AtomicU64> = Arc::clone(&metrics.peers_refused);
         let peer_server = Arc::new(PeerServer {
             service: Arc::clone(&local),
             env: env.clone(),
@@ -179,7 +180,8 @@ impl Node {
             store: config.store.clone(),
             views: Arc::clone(&views),
             frame_bytes_max,
-            refused,
+            limits: config.limits,
+            metrics: Arc::clone(&metrics),
         });
         let coordinator = Arc::new(Coordinator {
             me,
@@ -192,7 +194,7 @@ impl Node {
             mint: Mutex::new(Mint::new(me, start.identity.incarnation)),
             stamps: StampSource::new(Arc::clone(&env.clock), Arc::clone(&env.disk), start.identity, stamps),
             metrics,
-            in_hand: AtomicUsize::new(0),
+            admission: Arc::new(Admission::new(config.limits)),
         });
         let api =
             Arc::new(Api { coordinator, administrator, tokens: Tokens::new(&secret, config.store.digest()) });

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod members;
+mod overload;
 mod repair;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use quorate_env::disk::SimulatedDisk;
@@ -23,9 +25,17 @@ struct Running {
     disk: SimulatedDisk,
 }
 
+/// An address that no other test of this process is given, below the ports that the system hands
+/// to outgoing connections, one of which could otherwise take it before the node does.
 fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(61).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let address = format!("127.0.0.1:{}", 10_240 + number % 22_000);
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
 }
 
 fn members(count: usize) -> Vec<Member> {
@@ -69,6 +79,27 @@ async fn cluster(count: usize, store: &StoreDefinition) -> (Vec<Running>, Vec<Me
         nodes.push(start(config(member, &members, store), SimulatedDisk::default()).await.unwrap());
     }
     (nodes, members)
+}
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn metric(api: &str, name: &str) -> u64 {
+    let text = String::from_utf8(ask(api, "GET", "/metrics", &[], b"").await.body).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_else(|| panic!("there is no {name}"))
+}
+
+/// Asks until a metric is at least `least`.
+async fn reaches(api: &str, name: &str, least: u64) {
+    let waiting = async { while metric(api, name).await < least {} };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{name} does not reach {least}"));
+}
+
+/// Asks until a metric is at most `most`.
+async fn falls(api: &str, name: &str, most: u64) {
+    let waiting = async { while metric(api, name).await > most {} };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{name} stays above {most}"));
 }
 
 struct Reply {

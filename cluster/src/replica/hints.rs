@@ -43,17 +43,24 @@ impl Replica {
         let stored = keys::hint(owner, partition, key);
         self.admit(record)?;
         let promise = self.promise.max(at_least).min(self.engine.strongest());
-        self.write_locked(&stored, promise, |before| {
+        let mut counted = false;
+        let kept = self.write_locked(&stored, promise, |before| {
             let merged = match &before {
                 Some(before) => before.clone().merge(record.clone())?,
                 None => {
                     self.hints_pending.fetch_add(1, Ordering::AcqRel);
+                    counted = true;
                     record.clone()
                 }
             };
             if before.as_ref() == Some(&merged) { Ok(None) } else { Ok(Some(Decision::Put(merged))) }
-        })
-        .await
+        });
+        let kept = kept.await;
+        if counted && matches!(&kept, Err(ReplicaError::Store(error)) if !error.maybe_applied()) {
+            // The disk was full or busy: there is no such hint, and nobody will ever deliver it.
+            self.hints_pending.fetch_sub(1, Ordering::AcqRel);
+        }
+        kept
     }
 
     /// What is kept here of `key` for any of `owners`. An empty answer is never a vote.

@@ -12,6 +12,8 @@ mod frame;
 mod message;
 mod peers;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use frame::FrameError;
 pub use message::{Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame};

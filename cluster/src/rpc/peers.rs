@@ -69,6 +69,16 @@ pub struct Peers {
     frame_bytes_max: usize,
     views: Arc<Views>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    unsent: Arc<Unsent>,
+}
+
+/// Calls that were given up before anything was sent.
+#[derive(Debug, Default)]
+struct Unsent {
+    /// Too many waited for the same peer.
+    crowded: AtomicU64,
+    /// Their deadline had passed when their turn came.
+    expired: AtomicU64,
 }
 
 impl Peers {
@@ -84,7 +94,7 @@ impl Peers {
         frame_bytes_max: usize,
     ) -> Self {
         let (env, hello, peers) = (env.clone(), hello.clone(), RwLock::default());
-        Self { env, me, hello, timing, frame_bytes_max, views, peers }
+        Self { env, me, hello, timing, frame_bytes_max, views, peers, unsent: Arc::default() }
     }
 
     /// Asks `to` under the view `view` and waits at most `wait`.
@@ -101,7 +111,10 @@ impl Peers {
         let Some(peer) = self.peer(to) else { return Err(CallError::NotSent) };
         let (reply, answer) = oneshot::channel();
         let call = Call { view, request, deadline: Instant::now() + wait, reply };
-        if peer.calls.try_send(call).is_err() {
+        if let Err(error) = peer.calls.try_send(call) {
+            if matches!(error, mpsc::error::TrySendError::Full(_)) {
+                self.unsent.crowded.fetch_add(1, Ordering::Relaxed);
+            }
             return Err(CallError::NotSent);
         }
         match timeout(wait, answer).await {
@@ -158,12 +171,25 @@ impl Peers {
                 timing: self.timing,
                 frame_bytes_max: self.frame_bytes_max,
                 suspected: Arc::clone(&suspected),
+                unsent: Arc::clone(&self.unsent),
                 random: self.env.random.stream(&format!("peer-{to}")),
             };
             tokio::spawn(link.run(queue));
             Arc::new(Peer { calls, suspected })
         });
         Some(Arc::clone(peer))
+    }
+
+    /// Calls that were not sent because too many waited for the same peer.
+    #[must_use]
+    pub fn crowded(&self) -> u64 {
+        self.unsent.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Calls that were not sent because their deadline had passed when their turn came.
+    #[must_use]
+    pub fn expired(&self) -> u64 {
+        self.unsent.expired.load(Ordering::Relaxed)
     }
 
     /// Closes the ways to nodes that are gone from the current view.
@@ -245,6 +271,7 @@ struct Link {
     timing: Timing,
     frame_bytes_max: usize,
     suspected: Arc<AtomicBool>,
+    unsent: Arc<Unsent>,
     random: RandomStream,
 }
 
@@ -357,11 +384,13 @@ impl Link {
 
     fn enqueue(&self, call: Call, now: Instant, next_id: &mut u64, pending: &Pending, buffer: &mut BytesMut) {
         let Some(remaining) = call.deadline.checked_duration_since(now).filter(|r| !r.is_zero()) else {
+            self.unsent.expired.fetch_add(1, Ordering::Relaxed);
             let _ = call.reply.send(Err(CallError::NotSent));
             return;
         };
         let mut pending = lock(pending);
         if pending.len() >= PENDING_MAX {
+            self.unsent.crowded.fetch_add(1, Ordering::Relaxed);
             let _ = call.reply.send(Err(CallError::NotSent));
             return;
         }

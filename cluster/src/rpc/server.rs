@@ -1,24 +1,26 @@
 //! The called side: accepts peers, checks their hello, and runs their requests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use quorate_env::{BoxFuture, BoxStream, Env, Listener};
 use tokio::io::{AsyncWriteExt, WriteHalf};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::frame::{FrameReader, encode};
 use super::{
     FrameError, Hello, HelloReply, PROTOCOL_VERSION, Request, RequestFrame, Response, ResponseFrame,
 };
-use crate::config::{NodeId, StoreDefinition};
+use crate::config::{Limits, NodeId, StoreDefinition};
 use crate::membership::Views;
+use crate::metrics::Metrics;
 
-/// Requests of one connection that may run at once; more wait unread.
-const IN_FLIGHT_MAX: usize = 1024;
+/// Requests about views of one connection that may run at once; more wait unread. They come first
+/// and are never refused: a node that is busy must not look dead.
+const ABOUT_VIEWS_MAX: usize = 64;
 /// Responses that may wait to be written.
 const RESPONSES_MAX: usize = 4096;
 /// Peer connections that may be open at once.
@@ -48,24 +50,51 @@ pub struct PeerServer<S> {
     pub views: Arc<Views>,
     /// The largest frame taken.
     pub frame_bytes_max: usize,
-    /// Counts connections that were refused or broken off for what they sent.
-    pub refused: Arc<AtomicU64>,
+    /// How much it takes at once.
+    pub limits: Limits,
+    /// Counts what was refused or dropped, and why.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Room for requests, over all connections and on one.
+struct Rooms {
+    all: Arc<Semaphore>,
+    link: Arc<Semaphore>,
+    about_views: Arc<Semaphore>,
+}
+
+impl Rooms {
+    fn new(all: &Arc<Semaphore>, limits: &Limits) -> Self {
+        let link = Arc::new(Semaphore::new(limits.link_requests_max.min(Semaphore::MAX_PERMITS)));
+        Self { all: Arc::clone(all), link, about_views: Arc::new(Semaphore::new(ABOUT_VIEWS_MAX)) }
+    }
+
+    /// Room for one more; nothing if there is none.
+    async fn take(&self, request: &Request) -> Option<Vec<OwnedSemaphorePermit>> {
+        if request.is_about_views() {
+            return Some(vec![Arc::clone(&self.about_views).acquire_owned().await.ok()?]);
+        }
+        let link = Arc::clone(&self.link).try_acquire_owned().ok()?;
+        Some(vec![link, Arc::clone(&self.all).try_acquire_owned().ok()?])
+    }
 }
 
 impl<S: Service> PeerServer<S> {
     /// Accepts for ever.
     pub async fn run(self: Arc<Self>, mut listener: Box<dyn Listener>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let all = Arc::new(Semaphore::new(self.limits.peer_requests_max.min(Semaphore::MAX_PERMITS)));
         loop {
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, from)) => {
                     let server = Arc::clone(&self);
+                    let rooms = Rooms::new(&all, &self.limits);
                     tokio::spawn(async move {
-                        if let Err(error) = Arc::clone(&server).converse(stream).await
+                        if let Err(error) = Arc::clone(&server).converse(stream, rooms).await
                             && !matches!(error, FrameError::Io(_))
                         {
-                            server.refused.fetch_add(1, Ordering::Relaxed);
+                            server.metrics.peers_refused.fetch_add(1, Ordering::Relaxed);
                             tracing::warn!(from, %error, "closed a peer connection");
                         }
                         drop(permit);
@@ -80,13 +109,17 @@ impl<S: Service> PeerServer<S> {
         }
     }
 
-    async fn converse(self: Arc<Self>, stream: BoxStream) -> Result<(), FrameError> {
+    async fn converse(self: Arc<Self>, stream: BoxStream, rooms: Rooms) -> Result<(), FrameError> {
         let (reader, mut writer) = tokio::io::split(stream);
         let mut reader = FrameReader::new(reader, self.frame_bytes_max);
         let hello = match timeout(HELLO_WAIT, reader.next::<Hello>()).await {
             Ok(Ok(Some(hello))) => hello,
-            Ok(Ok(None)) | Err(_) => return Ok(()),
+            Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                self.metrics.peers_timed_out.add(1);
+                return Ok(());
+            }
         };
         let objection = self.objection(&hello);
         let reply = match &objection {
@@ -97,24 +130,29 @@ impl<S: Service> PeerServer<S> {
         encode(&reply, &mut buffer);
         writer.write_all(&buffer).await?;
         if let Some(why) = objection {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.metrics.peers_refused.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(peer = %hello.from, why, "refused a peer");
             return Ok(());
         }
         let (responses, queue) = mpsc::channel(RESPONSES_MAX);
         tokio::spawn(write_responses(writer, queue));
-        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
         while let Ok(next) = timeout(IDLE_MAX, reader.next::<RequestFrame>()).await {
             let Some(frame) = next? else { return Ok(()) };
-            let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else { return Ok(()) };
+            let deadline = Instant::now() + Duration::from_millis(u64::from(frame.remaining_ms));
+            let Some(room) = rooms.take(&frame.request).await else {
+                self.metrics.peer_requests_overloaded.add(1);
+                let _ = responses.send(overloaded(frame.id)).await;
+                continue;
+            };
             let (server, responses) = (Arc::clone(&self), responses.clone());
             tokio::spawn(async move {
-                if let Some(response) = server.answer(hello.from, frame).await {
+                if let Some(response) = server.answer(hello.from, frame, deadline).await {
                     let _ = responses.send(response).await;
                 }
-                drop(permit);
+                drop(room);
             });
         }
+        self.metrics.peers_timed_out.add(1);
         Ok(())
     }
 
@@ -149,14 +187,14 @@ impl<S: Service> PeerServer<S> {
         }
     }
 
-    async fn answer(&self, from: NodeId, frame: RequestFrame) -> Option<ResponseFrame> {
-        let deadline = Instant::now() + Duration::from_millis(u64::from(frame.remaining_ms));
+    async fn answer(&self, from: NodeId, frame: RequestFrame, deadline: Instant) -> Option<ResponseFrame> {
         let legs = frame.request.legs();
         if let Some(delay) = legs.and_then(|(there, _)| self.env.net.message_delay(there)) {
             sleep(delay).await;
         }
         if Instant::now() >= deadline {
             // Whoever asked has stopped waiting: work nobody will see is only load.
+            self.metrics.peer_requests_expired.add(1);
             return None;
         }
         let view = self.views.current().version();
@@ -177,6 +215,12 @@ impl<S: Service> PeerServer<S> {
     }
 }
 
+/// Refuses a request of which nothing was done.
+fn overloaded(id: u64) -> ResponseFrame {
+    let why = "this node runs as many requests of its peers as it may".to_owned();
+    ResponseFrame { id, response: Response::Refused { why, maybe_applied: false, disk_full: false } }
+}
+
 /// Writes responses, all that wait at once in one system call.
 async fn write_responses(mut writer: WriteHalf<BoxStream>, mut queue: mpsc::Receiver<ResponseFrame>) {
     let mut buffer = BytesMut::new();
@@ -188,7 +232,8 @@ async fn write_responses(mut writer: WriteHalf<BoxStream>, mut queue: mpsc::Rece
                 break;
             }
         }
-        if writer.write_all(&buffer).await.is_err() {
+        // A peer that takes nothing for so long is gone, or might as well be.
+        if !matches!(timeout(IDLE_MAX, writer.write_all(&buffer)).await, Ok(Ok(()))) {
             return;
         }
         buffer.clear();

@@ -166,6 +166,8 @@ pub struct Stats {
     /// Times that the disk was asked to make writes durable: few for many appends is what
     /// group commit is for.
     pub syncs: u64,
+    /// Writes that were refused because too many waited for the disk.
+    pub busy: u64,
     /// Keys whose records are known to be damaged.
     pub damaged_records: u64,
     /// Stretches of the log whose keys cannot be told: some record may be missing, or an older

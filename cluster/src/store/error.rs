@@ -19,6 +19,12 @@ pub enum StoreError {
         /// The file that could not grow.
         file: String,
     },
+    /// As many writes wait for the disk as may; this batch was not written.
+    #[error("{waiting} writes wait for the disk already; try again later")]
+    Busy {
+        /// How many.
+        waiting: usize,
+    },
     /// The disk refused a write and the batch was taken back, or refused a read.
     #[error("{file}: {source}")]
     Io {
@@ -84,6 +90,7 @@ impl StoreError {
             Self::SyncFailed { .. } | Self::Sled { .. } => true,
             Self::Damaged { .. }
             | Self::Full { .. }
+            | Self::Busy { .. }
             | Self::Io { .. }
             | Self::Stopped { .. }
             | Self::Unsupported { .. }

@@ -42,8 +42,21 @@ pub async fn open(
     disk: Arc<dyn Disk>,
     directory: Option<&Path>,
 ) -> Result<Arc<dyn Engine>, StoreError> {
+    open_with(kind, disk, directory, LogOptions::default()).await
+}
+
+/// As [`open`], with a log of these sizes.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with(
+    kind: EngineKind,
+    disk: Arc<dyn Disk>,
+    directory: Option<&Path>,
+    options: LogOptions,
+) -> Result<Arc<dyn Engine>, StoreError> {
     match kind {
-        EngineKind::Log => Ok(Arc::new(LogEngine::open(disk, LogOptions::default()).await?)),
+        EngineKind::Log => Ok(Arc::new(LogEngine::open(disk, options).await?)),
         EngineKind::Memory => Ok(Arc::new(MemoryEngine::new())),
         EngineKind::Sled => match directory {
             Some(directory) => Ok(Arc::new(SledEngine::open(&directory.join("sled"))?)),

@@ -48,19 +48,6 @@ async fn restless_cluster() -> Nodes {
     nodes
 }
 
-async fn metric(api: &str, name: &str) -> u64 {
-    let text = String::from_utf8(ask(api, "GET", "/metrics", &[], b"").await.body).unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-    value.unwrap_or_else(|| panic!("there is no {name}"))
-}
-
-/// Asks until a metric is at least `least`.
-async fn reaches(api: &str, name: &str, least: u64) {
-    let waiting = async { while metric(api, name).await < least {} };
-    let patience = Duration::from_secs(60);
-    tokio::time::timeout(patience, waiting).await.unwrap_or_else(|_| panic!("{name} stays below {least}"));
-}
-
 /// Asks until every node holds `value` itself.
 async fn is_everywhere(nodes: &Nodes, key: &str, value: &str) {
     for node in &nodes.running {

@@ -22,12 +22,26 @@ pub(super) struct GroupCommit {
 struct State {
     durable: Position,
     syncing: bool,
+    waiting: usize,
     failed: Option<StoreError>,
 }
 
 impl GroupCommit {
     pub(super) fn new(durable: Position) -> Self {
         Self { state: Mutex::new(State { durable, ..State::default() }), changed: Notify::new() }
+    }
+
+    /// A place among those who wait for a sync, of `max`.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if there is none left.
+    pub(super) fn queue(&self, max: usize) -> Result<Queued<'_>, StoreError> {
+        let mut state = self.lock();
+        if state.waiting >= max {
+            return Err(StoreError::Busy { waiting: state.waiting });
+        }
+        state.waiting += 1;
+        Ok(Queued(self))
     }
 
     /// Waits until everything up to `position` is durable. `sync` makes all that was appended
@@ -81,5 +95,14 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.0.lock().syncing = false;
         self.0.changed.notify_waiters();
+    }
+}
+
+/// A place in the queue.
+pub(super) struct Queued<'a>(&'a GroupCommit);
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
     }
 }

@@ -45,11 +45,13 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// Compaction begins when more than half of the log and more than these bytes are dead. 16 MiB.
     pub dead_bytes_min: u64,
+    /// Writes that may wait for a sync at once; more are [`StoreError::Busy`]. 4,096.
+    pub commits_max: usize,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, dead_bytes_min: 16 << 20 }
+        Self { segment_bytes: 64 << 20, dead_bytes_min: 16 << 20, commits_max: 4096 }
     }
 }
 
@@ -67,6 +69,7 @@ pub struct LogEngine {
     unreadable_regions: AtomicU64,
     appends: AtomicU64,
     syncs: AtomicU64,
+    busy: AtomicU64,
 }
 
 /// A key, where its record lies, and the file to read it from.
@@ -145,6 +148,7 @@ impl LogEngine {
             unreadable_regions: AtomicU64::new(unreadable_regions),
             appends: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
         };
         if !suspects.is_empty() {
             engine.give_up_suspects(&suspects).await?;
@@ -292,11 +296,16 @@ impl Engine for LogEngine {
 
     fn apply(&self, batch: Vec<Write>, promise: Promise) -> BoxFuture<'_, Result<Position, StoreError>> {
         Box::pin(async move {
+            if promise < Promise::Synced {
+                return self.append(&batch);
+            }
+            // Before anything is appended: who finds the queue full has written nothing.
+            let _place = self.commit.queue(self.options.commits_max).inspect_err(|_| {
+                self.busy.fetch_add(1, Ordering::Relaxed);
+            })?;
             let position = self.append(&batch)?;
             drop(batch);
-            if promise == Promise::Synced {
-                self.make_durable(position).await?;
-            }
+            self.make_durable(position).await?;
             Ok(position)
         })
     }
@@ -386,6 +395,7 @@ impl Engine for LogEngine {
             segments: records.files.len() as u64,
             appends: self.appends.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
+            busy: self.busy.load(Ordering::Relaxed),
             damaged_records: records.index.damaged(),
             unreadable_regions: self.unreadable_regions.load(Ordering::Relaxed),
             torn_bytes: self.torn_bytes,

@@ -66,7 +66,7 @@ async fn weaker_promises_wait_for_no_sync() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_write_read_and_compact_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    let options = LogOptions { segment_bytes: 16 << 10, dead_bytes_min: 4 << 10 };
+    let options = LogOptions { segment_bytes: 16 << 10, dead_bytes_min: 4 << 10, ..LogOptions::default() };
     let open = async || {
         let disk = Arc::new(SystemDisk::open(directory.path()).unwrap());
         Arc::new(LogEngine::open(disk, options).await.unwrap())
@@ -95,4 +95,21 @@ async fn threads_write_read_and_compact_at_once() {
     assert_eq!(engine.stats().appends, 480);
     drop(engine);
     assert_eq!(contents(&*open().await), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_the_queue_for_the_disk_full_has_written_nothing() {
+    let disk = SimulatedDisk::new();
+    let options = LogOptions { commits_max: 2, ..LogOptions::default() };
+    let engine = LogEngine::open(disk.mount(), options).await.unwrap();
+    disk.set_sync_latency(Duration::from_millis(5));
+    let write = |key: &str| engine.apply(vec![put(key, "v")], Promise::Synced);
+    let (first, second, third) = tokio::join!(write("a"), write("b"), write("c"));
+    assert!(first.is_ok() && second.is_ok());
+    let busy = third.unwrap_err();
+    assert!(matches!(busy, StoreError::Busy { waiting: 2 }) && !busy.maybe_applied(), "{busy}");
+    assert_eq!(engine.get(b"c").unwrap(), None);
+    assert_eq!(engine.stats().busy, 1);
+    write("c").await.unwrap();
+    assert_eq!(engine.get(b"c").unwrap().unwrap(), "v", "there is room again");
 }

@@ -52,7 +52,7 @@ fn contents(engine: &dyn Engine) -> Model {
 
 /// A log whose segments are so small that rolling and compaction happen all the time.
 fn small() -> LogOptions {
-    LogOptions { segment_bytes: 600, dead_bytes_min: 200 }
+    LogOptions { segment_bytes: 600, dead_bytes_min: 200, ..LogOptions::default() }
 }
 
 async fn open_log(disk: &SimulatedDisk) -> Result<LogEngine, StoreError> {

@@ -1,0 +1,243 @@
+//! The peer port as a stranger meets it: whoever is refused, and what a busy server does.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quorate_env::{BoxFuture, Env, Network as _, Random, SystemClock, TokioNetwork, disk::SimulatedDisk};
+use serde::Serialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::frame::{FrameReader, encode};
+use super::*;
+use crate::config::{Limits, Member, NodeId, StoreDefinition};
+use crate::membership::{Phase, View, ViewVersion, Views};
+use crate::metrics::Metrics;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// Answers when the gate is opened.
+struct Gated {
+    gate: Semaphore,
+    entered: AtomicUsize,
+}
+
+impl Service for Gated {
+    fn handle(self: Arc<Self>, _from: NodeId, request: Request) -> BoxFuture<'static, Response> {
+        Box::pin(async move {
+            if request == Request::Ping {
+                return Response::Pong;
+            }
+            self.entered.fetch_add(1, Ordering::AcqRel);
+            self.gate.acquire().await.unwrap().forget();
+            Response::Stored
+        })
+    }
+}
+
+struct Served {
+    address: String,
+    service: Arc<Gated>,
+    metrics: Arc<Metrics>,
+    view: View,
+}
+
+fn id(name: &str) -> NodeId {
+    name.parse().unwrap()
+}
+
+fn view(zone: &str) -> View {
+    let member = |name: &str| Member {
+        id: id(name),
+        peer: String::new(),
+        api: String::new(),
+        capacity: 1,
+        zone: zone.to_owned(),
+    };
+    View::new(vec![member("n1"), member("n2"), member("n3")], 8, 3)
+}
+
+async fn serve(limits: Limits) -> Served {
+    let service = Arc::new(Gated { gate: Semaphore::new(0), entered: AtomicUsize::new(0) });
+    let metrics = Arc::new(Metrics::default());
+    let view = view("");
+    let server = PeerServer {
+        service: Arc::clone(&service),
+        env: Env {
+            net: Arc::new(TokioNetwork),
+            clock: Arc::new(SystemClock::new()),
+            random: Random::from_seed(1),
+            disk: SimulatedDisk::default().mount(),
+        },
+        me: id("n1"),
+        store: StoreDefinition::default(),
+        views: Arc::new(Views::unchanging(id("n1"), view.clone())),
+        frame_bytes_max: FRAME_BYTES_MAX,
+        limits,
+        metrics: Arc::clone(&metrics),
+    };
+    let listener = TokioNetwork.bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_address().unwrap();
+    tokio::spawn(Arc::new(server).run(listener));
+    Served { address, service, metrics, view }
+}
+
+impl Served {
+    fn hello(&self) -> Hello {
+        Hello {
+            magic: *crate::node::MAGIC,
+            version: PROTOCOL_VERSION,
+            from: id("n2"),
+            to: Some(id("n1")),
+            lineage: Some(self.view.lineage()),
+            store: serde_json::to_string(&StoreDefinition::default()).unwrap(),
+        }
+    }
+
+    fn refused(&self) -> u64 {
+        self.metrics.peers_refused.load(Ordering::Acquire)
+    }
+
+    /// What is answered to a hello.
+    async fn greet(&self, hello: &Hello) -> (HelloReply, Peer) {
+        let (reader, writer) = TcpStream::connect(&self.address).await.unwrap().into_split();
+        let mut peer = Peer { reader: FrameReader::new(reader, FRAME_BYTES_MAX), writer };
+        peer.send(hello).await;
+        let reply = peer.reader.next::<HelloReply>().await.unwrap().unwrap();
+        (reply, peer)
+    }
+}
+
+/// The calling side, frame by frame.
+struct Peer {
+    reader: FrameReader<tokio::net::tcp::OwnedReadHalf>,
+    writer: tokio::net::tcp::OwnedWriteHalf,
+}
+
+impl Peer {
+    async fn send(&mut self, message: &impl Serialize) {
+        let mut buffer = BytesMut::new();
+        encode(message, &mut buffer);
+        self.writer.write_all(&buffer).await.unwrap();
+    }
+
+    async fn ask(&mut self, id: u64, remaining_ms: u32, request: Request) {
+        let view = ViewVersion { epoch: 1, phase: Phase::Stable };
+        self.send(&RequestFrame { id, view, remaining_ms, request }).await;
+    }
+
+    async fn answer(&mut self) -> ResponseFrame {
+        let next = tokio::time::timeout(PATIENCE, self.reader.next::<ResponseFrame>());
+        next.await.expect("an answer comes").unwrap().unwrap()
+    }
+}
+
+fn read() -> Request {
+    Request::Read { partition: 0, key: Bytes::from_static(b"k") }
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it comes to pass");
+}
+
+#[tokio::test]
+async fn a_busy_server_refuses_more_at_once_but_still_says_that_it_is_alive() {
+    for limits in [
+        Limits { link_requests_max: 1, ..Limits::default() },
+        Limits { peer_requests_max: 1, ..Limits::default() },
+    ] {
+        let served = serve(limits).await;
+        let (reply, mut peer) = served.greet(&served.hello()).await;
+        assert_eq!(reply, HelloReply::Welcome);
+        peer.ask(1, 60_000, read()).await;
+        peer.ask(2, 60_000, read()).await;
+        let refused = peer.answer().await;
+        assert_eq!(refused.id, 2);
+        assert!(matches!(refused.response, Response::Refused { maybe_applied: false, .. }), "{refused:?}");
+        peer.ask(3, 60_000, Request::Ping).await;
+        assert_eq!(peer.answer().await, ResponseFrame { id: 3, response: Response::Pong });
+        assert_eq!(served.metrics.peer_requests_overloaded.get(), 1);
+        assert_eq!(served.service.entered.load(Ordering::Acquire), 1);
+
+        served.service.gate.add_permits(2);
+        assert_eq!(peer.answer().await.id, 1);
+        // The room is given back only after the answer was.
+        let again = async {
+            loop {
+                peer.ask(4, 60_000, read()).await;
+                if peer.answer().await.response == Response::Stored {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, again).await.expect("there is room again");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_dropped_before_it_is_done() {
+    let served = serve(Limits::default()).await;
+    let (_, mut peer) = served.greet(&served.hello()).await;
+    peer.ask(1, 0, read()).await;
+    peer.ask(2, 60_000, Request::Ping).await;
+    assert_eq!(peer.answer().await.id, 2, "the first is not answered");
+    until(|| served.metrics.peer_requests_expired.get() == 1).await;
+    assert_eq!(served.service.entered.load(Ordering::Acquire), 0);
+}
+
+#[tokio::test]
+async fn peers_of_another_protocol_store_or_lineage_are_refused_by_name() {
+    let served = serve(Limits::default()).await;
+    let good = served.hello();
+    let other = StoreDefinition { write_quorum: 3, ..StoreDefinition::default() };
+    let cases = [
+        (Hello { version: 99, ..good.clone() }, "protocol version 99"),
+        (Hello { magic: *b"GET / HT", ..good.clone() }, "speak its protocol"),
+        (Hello { store: serde_json::to_string(&other).unwrap(), ..good.clone() }, "write_quorum differ"),
+        (Hello { store: "{".into(), ..good.clone() }, "cannot be read"),
+        (Hello { lineage: Some(view("elsewhere").lineage() ^ 1), ..good.clone() }, "other first members"),
+        (Hello { to: Some(id("n3")), ..good.clone() }, "this is node n1, not n3"),
+    ];
+    for (count, (hello, says)) in (1..).zip(cases) {
+        let (reply, mut peer) = served.greet(&hello).await;
+        let HelloReply::Refused(why) = reply else { panic!("{hello:?} was welcome") };
+        assert!(why.contains(says), "`{says}` is not in: {why}");
+        assert!(matches!(peer.reader.next::<ResponseFrame>().await, Ok(None)), "closed after that");
+        assert_eq!(served.refused(), count, "counted: {says}");
+    }
+    assert_eq!(served.greet(&good).await.0, HelloReply::Welcome, "nobody else suffers");
+}
+
+#[tokio::test]
+async fn garbage_on_the_peer_port_is_counted_and_hung_up_on() {
+    let served = serve(Limits::default()).await;
+    let client_hello = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3].repeat(20);
+    let mut flipped = BytesMut::new();
+    encode(&served.hello(), &mut flipped);
+    flipped[12] ^= 1;
+    let huge = [&u32::MAX.to_be_bytes()[..], &[0; 64]].concat();
+    let cases: [&[u8]; 4] = [b"GET /kv/k HTTP/1.1\r\nHost: n1\r\n\r\n", &client_hello, &flipped, &huge];
+    for (count, garbage) in (1..).zip(cases) {
+        let mut stream = TcpStream::connect(&served.address).await.unwrap();
+        stream.write_all(garbage).await.unwrap();
+        let mut rest = Vec::new();
+        // Bytes that were not read make it a reset instead of an end.
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it hangs up");
+        assert!(rest.is_empty());
+        until(|| served.refused() == count).await;
+    }
+    let (_, mut peer) = served.greet(&served.hello()).await;
+    peer.writer.write_all(&huge).await.unwrap();
+    assert!(matches!(peer.reader.next::<ResponseFrame>().await, Ok(None) | Err(_)), "also after the hello");
+    until(|| served.refused() == 5).await;
+}
