@@ -1,7 +1,7 @@
 //! Histories in short, for tests.
 //!
-//! One operation a line: `PROCESS f VALUE CALL-RETURN [key=K] [ctx=A,B] [node=N] [final]`. A return of
-//! `?` is an `info`; `f!` failed; a get lists its values with commas, `-` for nothing; a cas is
+//! One operation a line: `PROCESS f VALUE CALL-RETURN`, then any of `key=K`, `ctx=A,B`, `node=N`,
+//! `session=S` and `final`. A return of `?` is an `info`; `f!` failed; a get lists its values with commas, `-` for nothing; a cas is
 //! `from>to`. Values that look like numbers are integers. Lines may stand in any order of calls.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -58,12 +58,19 @@ fn operation(line: &str) -> Operation {
         match word.split_once('=') {
             Some(("key", name)) => operation.key = value(name),
             Some(("ctx", names)) => operation.context = values(names),
+            Some(("session", name)) => operation.session = Some(value(name)),
             Some(("node", name)) => operation.node = Some(value(name)),
             None if word == "final" => operation.r#final = true,
             _ => panic!("{word}"),
         }
     }
     operation
+}
+
+/// How many random histories a test is to compare: few, or many with `QUORATE_FUZZ` set, as `just
+/// fuzz-check` does.
+pub(crate) fn fuzz(few: u64, many: u64) -> u64 {
+    if std::env::var_os("QUORATE_FUZZ").is_some() { many } else { few }
 }
 
 /// Random numbers for tests (splitmix64): a seed names a history.

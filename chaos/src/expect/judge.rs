@@ -233,8 +233,9 @@ impl Found {
     fn seen(&self, availability: &Availability) -> BTreeMap<String, u64> {
         let count = |sight: &Sight| match sight.kind() {
             // One that a later get no longer shows was only read too early.
-            Some(kind) => {
-                self.violations.iter().filter(|v| v.kind == kind && v.lasting != Some(false)).count() as u64
+            Some(_) => {
+                let shows = |v: &&Violation| sight.is_shown_by(v) && v.lasting != Some(false);
+                self.violations.iter().filter(shows).count() as u64
             }
             None => availability.refused,
         };

@@ -1,6 +1,6 @@
 //! The promise table: what each kind of store promises under each class of faults.
 
-use quorate_check::{Kind, Violation};
+use quorate_check::{Guarantee, Kind, Violation};
 use quorate_cluster::config::{AntiEntropy, Conflict, Durability, EngineKind, QuorumKind, StoreDefinition};
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,11 @@ impl Property {
             Kind::LostUpdate if violation.lasting == Some(false) => self == Self::NoStaleRead,
             Kind::LostUpdate => self == Self::NoLostWrite,
             Kind::Stale => self == Self::NoStaleRead,
-            Kind::NotLinearizable | Kind::Session => self == Self::Linearizable,
+            Kind::NotLinearizable => self == Self::Linearizable,
+            // What one session is owed nobody promised.
+            Kind::Session => {
+                self == Self::Linearizable && violation.guarantee == Some(Guarantee::ReadsGoBack)
+            }
             Kind::Unavailable => self == Self::Available,
         }
     }
@@ -74,6 +78,13 @@ words! {
 }
 
 impl Sight {
+    /// Whether a violation shows it.
+    #[must_use]
+    pub fn is_shown_by(self, violation: &Violation) -> bool {
+        self.kind() == Some(violation.kind)
+            && (violation.kind != Kind::Session || violation.guarantee == Some(Guarantee::ReadsGoBack))
+    }
+
     /// The kind of violation that shows it; none for what is no violation.
     #[must_use]
     pub fn kind(self) -> Option<Kind> {

@@ -6,6 +6,8 @@ use crate::phantom;
 use crate::report::{Findings, Model, Report, Staleness, Verdict};
 use crate::siblings::causality::{Causality, Unclear};
 use crate::siblings::finals::Finals;
+use crate::siblings::tables::Tables;
+use crate::siblings::walk::{self, Ties};
 use crate::siblings::{self, KeyHistory};
 
 pub(super) fn check_siblings(history: &History, options: &Options, mut report: Report) -> Report {
@@ -14,6 +16,7 @@ pub(super) fn check_siblings(history: &History, options: &Options, mut report: R
     phantom::check(history, initial_value(history, options), true, &mut findings);
     let has_finals = history.entries().iter().any(|entry| entry.is_final);
     let (mut stale, mut gets, mut copies_compared) = (0, 0, false);
+    let mut tables = Tables::new(history);
     for key in 0..history.keys() {
         let finals = Finals::of_key(history, key);
         let compared = siblings::not_converged::check(history, key, &finals, &mut findings);
@@ -25,9 +28,10 @@ pub(super) fn check_siblings(history: &History, options: &Options, mut report: R
                 format!("key {}: a final read of one node's copy got no answer", history.key(key)),
             );
         }
-        let causality = match Causality::build(history, key) {
+        let causality = match Causality::build(history, key, std::mem::take(&mut tables)) {
             Ok(causality) => causality,
-            Err(unclear) => {
+            Err((unclear, returned)) => {
+                tables = returned;
                 let why = match unclear {
                     Unclear::Repeated(value) => format!("writes {} twice", history.value(value)),
                     Unclear::TooLarge => "has more history than fits into memory".to_owned(),
@@ -39,14 +43,19 @@ pub(super) fn check_siblings(history: &History, options: &Options, mut report: R
                 continue;
             }
         };
-        let key_history = KeyHistory { history, key, causality };
+        let mut key_history = KeyHistory { history, key, causality };
+        let ties = Ties::of(&mut key_history);
+        let mut marks = key_history.causality.lend_marks();
         let accounted =
             finals.values.as_deref().map(|values| siblings::lost::accounted(&key_history, values));
-        let (stale_here, gets_here) = siblings::stale::check(&key_history, &mut findings);
-        (stale, gets) = (stale + stale_here, gets + gets_here);
-        siblings::reads_go_back::check(&key_history, &mut findings);
-        siblings::lost_update::check(&key_history, accounted.as_ref(), &mut findings);
-        siblings::false_sibling::check(&key_history, &mut findings);
+        let (freshness, thorough) =
+            walk::judge(&key_history, &ties, &mut marks, accounted.as_ref(), &mut findings);
+        (stale, gets) = (stale + freshness.stale, gets + freshness.gets);
+        if !thorough {
+            report.verdict = report.verdict.merge(Verdict::Unknown);
+            let why = format!("key {}: its sessions owe each other too much to look at", history.key(key));
+            report.not_judged("session", why);
+        }
         match &accounted {
             Some(accounted) => {
                 siblings::lost::check(&key_history, &finals, accounted, &mut findings);
@@ -61,6 +70,8 @@ pub(super) fn check_siblings(history: &History, options: &Options, mut report: R
             }
             None => {}
         }
+        key_history.causality.return_marks(marks);
+        tables = key_history.causality.release(history);
     }
     if !has_finals {
         for what in ["lost", "resurrected", "not-converged"] {

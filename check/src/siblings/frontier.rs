@@ -1,80 +1,115 @@
-//! What a get must cover at a moment of the history: per chain, the furthest write demanded, less what
-//! deletes have buried. Shared by the checks that walk the gets in order of their calls.
+//! What a get must cover at a moment of the history, for the checks that walk the gets in order of their
+//! calls: per chain the furthest write demanded, less what deletes have buried.
+//!
+//! A demand settles those for what its writer had read: who shows the one shows the others. So of a
+//! healthy history only about as many demands are open as there are siblings.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::causality::{Causality, Cover, Write, join, reach};
-use crate::history::{History, Outcome};
+use super::causality::Causality;
+use super::cover::{Cover, LANES, View};
+use crate::history::{History, NONE, Outcome};
 
-/// Demands and burials so far, by chain.
+/// A write that gets must cover, and the operation that demands it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Demand {
+    pub(crate) write: u32,
+    pub(crate) because: u32,
+}
+
+/// Demands so far, by chain.
 #[derive(Debug, Default)]
 pub(crate) struct Frontier {
-    /// By chain: the furthest position demanded, and the operation that demands it.
-    demanded: BTreeMap<u32, (u32, u32)>,
-    buried: BTreeMap<u32, u32>,
-    /// Chains whose demand is not buried.
-    open: BTreeSet<u32>,
+    /// By chain: the furthest demand, open or not.
+    furthest: Vec<Demand>,
+    /// By chain: the position of the demand if it is open, else 0.
+    open_at: Vec<u32>,
+    /// Open demands, by the epoch of their write and by chain.
+    open: BTreeSet<(u32, u32)>,
 }
 
 impl Frontier {
+    pub(crate) fn new(causality: &Causality) -> Self {
+        let chains = causality.chain_count().next_multiple_of(LANES);
+        Frontier {
+            furthest: vec![Demand { write: NONE, because: NONE }; chains],
+            open_at: vec![0; chains],
+            open: BTreeSet::new(),
+        }
+    }
+
     /// From now on gets must cover this write, because of that operation.
-    pub(crate) fn demand(&mut self, chain: u32, position: u32, because: u32) {
-        let entry = self.demanded.entry(chain).or_insert((0, because));
-        if position > entry.0 {
-            *entry = (position, because);
-            if self.buried.get(&chain).is_none_or(|&buried| buried < position) {
-                self.open.insert(chain);
+    pub(crate) fn demand(&mut self, causality: &Causality, buried: View<'_>, demand: Demand) {
+        let write = &causality.writes[demand.write as usize];
+        let chain = write.chain as usize;
+        let before = self.furthest[chain].write;
+        if before != NONE && causality.writes[before as usize].position >= write.position {
+            return;
+        }
+        if self.open_at[chain] > 0 {
+            self.open.remove(&(causality.writes[before as usize].epoch, write.chain));
+            self.open_at[chain] = 0;
+        }
+        self.furthest[chain] = demand;
+        if !causality.covers(buried, demand.write) {
+            self.open_at[chain] = write.position;
+            self.open.insert((write.epoch, write.chain));
+        }
+        self.settle(causality, causality.past(demand.write));
+    }
+
+    /// From now on nothing in this set is demanded.
+    pub(crate) fn settle(&mut self, causality: &Causality, settled: View<'_>) {
+        while let Some(&(epoch, chain)) = self.open.first().filter(|(epoch, _)| *epoch <= settled.epoch) {
+            self.open.remove(&(epoch, chain));
+            self.open_at[chain as usize] = 0;
+        }
+        for block in settled.blocks {
+            let first = block.id as usize * LANES;
+            let open = &mut self.open_at[first..first + LANES];
+            let closes = |open: u32, reach: u32| open > 0 && open <= reach;
+            if !open.iter().zip(block.reach).fold(false, |any, (&open, reach)| any | closes(open, reach)) {
+                continue;
+            }
+            for ((chain, open), reach) in (block.id * LANES as u32..).zip(open).zip(block.reach) {
+                if closes(*open, reach) {
+                    *open = 0;
+                    let write = self.furthest[chain as usize].write;
+                    self.open.remove(&(causality.writes[write as usize].epoch, chain));
+                }
             }
         }
     }
 
-    /// From now on nobody needs to show what a delete may have removed.
-    pub(crate) fn bury(&mut self, past: &Cover) {
-        for &(chain, position) in past {
-            let buried = self.buried.entry(chain).or_default();
-            *buried = position.max(*buried);
-            if self.demanded.get(&chain).is_none_or(|&(demanded, _)| demanded <= *buried) {
-                self.open.remove(&chain);
-            }
+    /// A demand that the set does not cover.
+    pub(crate) fn gap(&self, shown: View<'_>) -> Option<Demand> {
+        let by_epoch = || self.open.range(..=(shown.epoch, NONE)).count();
+        let mut met = if shown.epoch == 0 { 0 } else { by_epoch() };
+        let in_epoch = met > 0;
+        for block in shown.blocks.iter().filter(|_| !in_epoch) {
+            let first = block.id as usize * LANES;
+            let meets = |open: u32, reach: u32| u32::from(open > 0 && open <= reach);
+            let open = &self.open_at[first..first + LANES];
+            met +=
+                open.iter().zip(block.reach).map(|(&open, reach)| meets(open, reach)).sum::<u32>() as usize;
         }
-    }
-
-    /// Whether the cover lacks anything demanded. Costs the length of the cover, not of the frontier.
-    pub(crate) fn lacks(&self, cover: &Cover) -> bool {
-        let met = cover
-            .iter()
-            .filter(|(chain, position)| {
-                self.open.contains(chain)
-                    && self.demanded.get(chain).is_some_and(|(demanded, _)| demanded <= position)
-            })
-            .count();
-        met < self.open.len()
-    }
-
-    /// Whether a get with this cover need not show a write any further: it shows it, or a delete buried
-    /// it.
-    pub(crate) fn settles(&self, cover: &Cover, write: &Write) -> bool {
-        let buried = self.buried.get(&write.chain).copied().unwrap_or(0);
-        reach(cover, write.chain).max(buried) >= write.position
-    }
-
-    /// The chains where the cover lacks something: chain, how far it reaches (deletes included), the
-    /// position demanded and the operation that demands it.
-    pub(crate) fn gaps<'a>(&'a self, cover: &'a Cover) -> impl Iterator<Item = (u32, u32, u32, u32)> + 'a {
-        self.open.iter().filter_map(move |&chain| {
-            let &(demanded, because) = self.demanded.get(&chain)?;
-            let buried = self.buried.get(&chain).copied().unwrap_or(0);
-            let reached = reach(cover, chain).max(buried);
-            (reached < demanded).then_some((chain, reached, demanded, because))
-        })
+        if !in_epoch && met == self.open.len() {
+            return None;
+        }
+        let rest = self.open.range((shown.epoch + 1, 0)..);
+        rest.map(|&(_, chain)| chain)
+            .find(|&chain| self.open_at[chain as usize] > shown.reach(chain))
+            .map(|chain| self.furthest[chain as usize])
     }
 }
 
-/// Deletes in order of their calls, and how far the walk over them has come.
+/// Deletes in order of their calls, how far the walk over them has come, and what they may have removed.
 pub(crate) struct Deletes {
-    /// Call and past of each delete that did not fail.
-    pub(crate) list: Vec<(i64, u32)>,
+    /// Call and write of each delete that did not fail and had read something.
+    list: Vec<(i64, u32)>,
     next: usize,
+    /// What deletes called up to the last get may have removed.
+    pub(crate) buried: Cover,
 }
 
 impl Deletes {
@@ -84,26 +119,20 @@ impl Deletes {
             .filter(|&index| !causality.past(index).is_empty())
             .map(|index| (history.entry(causality.writes[index as usize].op).invoke, index))
             .collect();
-        Deletes { list, next: 0 }
+        Deletes { list, next: 0, buried: Cover::default() }
     }
 
-    /// Buries what deletes called up to `call` may have removed, and adds to `cover` what those may have
-    /// that were called after it and up to `ret`.
-    pub(crate) fn apply(
-        &mut self,
-        causality: &Causality,
-        frontier: &mut Frontier,
-        (call, ret): (i64, i64),
-        cover: &mut Cover,
-    ) {
-        while let Some(&(called, index)) = self.list.get(self.next).filter(|(called, _)| *called <= call) {
-            debug_assert!(called <= call, "deletes are walked in order");
-            frontier.bury(causality.past(index));
-            self.next += 1;
-        }
-        for &(_, index) in self.list[self.next..].iter().take_while(|(called, _)| *called <= ret) {
-            join(cover, causality.past(index));
-        }
+    /// The next delete that was called up to `call`, which is then buried.
+    pub(crate) fn bury_next(&mut self, causality: &Causality, call: i64) -> Option<u32> {
+        let &(_, index) = self.list.get(self.next).filter(|(called, _)| *called <= call)?;
+        causality.join(&mut self.buried, causality.past(index));
+        self.next += 1;
+        Some(index)
+    }
+
+    /// The deletes that were called after those that are buried, and up to `ret`.
+    pub(crate) fn meanwhile(&self, ret: i64) -> impl Iterator<Item = u32> + '_ {
+        self.list[self.next..].iter().take_while(move |(called, _)| *called <= ret).map(|&(_, index)| index)
     }
 }
 

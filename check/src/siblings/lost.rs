@@ -5,7 +5,7 @@
 //! delete had removed shows up as resurrected.
 
 use super::KeyHistory;
-use super::causality::{Cover, join};
+use super::cover::Cover;
 use super::finals::Finals;
 use crate::history::{Function, Id};
 use crate::report::{Findings, Kind};
@@ -15,7 +15,7 @@ use crate::say;
 pub(crate) fn accounted(key: &KeyHistory<'_>, finals: &[Id]) -> Cover {
     let mut cover = key.causality.cover(finals);
     for delete in key.causality.deletes(key.history) {
-        join(&mut cover, key.causality.past(delete));
+        key.causality.join(&mut cover, key.causality.past(delete));
     }
     cover
 }
@@ -26,7 +26,7 @@ pub(crate) fn check(key: &KeyHistory<'_>, finals: &Finals, accounted: &Cover, fi
     for (index, write) in (0_u32..).zip(&causality.writes) {
         let entry = history.entry(write.op);
         let acknowledged_put = entry.is_ok(Function::Put) || entry.is_ok(Function::Cas);
-        if !acknowledged_put || causality.covers(accounted, index) {
+        if !acknowledged_put || causality.covers(accounted.view(), index) {
             continue;
         }
         findings.add(Kind::Lost, || {

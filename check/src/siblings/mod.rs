@@ -6,15 +6,19 @@
 //! |---|---|---|
 //! | stale | [`stale`] | does a get show every write that was over before it began? |
 //! | reads-go-back | [`reads_go_back`] | does a get show what an earlier get showed? |
+//! | session | [`session`] | does a get show what it must by what one session did before? |
 //! | lost-update | [`lost_update`] | of two writes from one state, did one swallow the other? |
 //! | false-sibling | [`false_sibling`] | is one of the values shown read by the other's writer? |
 //! | lost | [`lost`] | after healing, is every acknowledged write there or superseded? |
 //! | resurrected | [`resurrected`] | after healing, is anything back that was superseded? |
 //! | not-converged | [`not_converged`] | after healing, are all copies equal? |
 //!
-//! All but the last two need values that are unique per key. Phantoms are [`crate::phantom`]'s concern.
+//! Those along the gets share one [`walk`] over them. All but the last two need values that are unique
+//! per key. Phantoms are [`crate::phantom`]'s concern.
 
 pub(crate) mod causality;
+pub(crate) mod cover;
+pub(crate) mod debts;
 pub(crate) mod false_sibling;
 pub(crate) mod finals;
 pub(crate) mod frontier;
@@ -23,7 +27,10 @@ pub(crate) mod lost_update;
 pub(crate) mod not_converged;
 pub(crate) mod reads_go_back;
 pub(crate) mod resurrected;
+pub(crate) mod session;
 pub(crate) mod stale;
+pub(crate) mod tables;
+pub(crate) mod walk;
 
 #[cfg(test)]
 mod oracle;
@@ -48,11 +55,15 @@ impl KeyHistory<'_> {
         operations.dedup();
         Violation {
             kind,
-            guarantee: (kind == Kind::Session).then_some(Guarantee::ReadsGoBack),
+            guarantee: None,
             key: self.history.key(self.key).clone(),
             operations,
             says,
             lasting: None,
         }
+    }
+
+    pub(crate) fn session(&self, guarantee: Guarantee, operations: &[u32], says: String) -> Violation {
+        Violation { guarantee: Some(guarantee), ..self.violation(Kind::Session, operations, says) }
     }
 }

@@ -3,56 +3,61 @@
 //! Across clients: whoever asked. A value that a delete may have removed meanwhile is not missed.
 
 use super::KeyHistory;
-use super::frontier::{Deletes, Frontier, by_return};
-use crate::report::{Findings, Kind};
+use super::causality::Causality;
+use super::cover::View;
+use super::frontier::{Demand, Frontier, by_return};
+use super::walk::Scene;
+use crate::report::{Findings, Guarantee, Kind};
 use crate::say;
 
-/// Finds gets that go back, each once.
-pub(crate) fn check(key: &KeyHistory<'_>, findings: &mut Findings) {
-    let (history, causality) = (key.history, &key.causality);
-    let gets = by_return(history, key.key, |op| history.is_read(op));
-    let mut next = 0;
-    let mut frontier = Frontier::default();
-    let mut deletes = Deletes::new(history, causality);
-    for &get in history.of_key(key.key).iter().filter(|&&op| history.is_read(op)) {
-        let entry = history.entry(get);
-        while let Some(&(_, earlier)) = gets.get(next).filter(|(ret, _)| *ret < entry.invoke) {
-            for index in history.values_of(earlier).iter().filter_map(|&value| causality.write_of(value)) {
-                let write = &causality.writes[index as usize];
-                frontier.demand(write.chain, write.position, earlier);
+/// What gets have shown so far.
+pub(crate) struct ReadsGoBack {
+    gets: Vec<(i64, u32)>,
+    next: usize,
+    frontier: Frontier,
+}
+
+impl ReadsGoBack {
+    pub(crate) fn new(key: &KeyHistory<'_>) -> Self {
+        ReadsGoBack {
+            gets: by_return(key.history, key.key, |op| key.history.is_read(op)),
+            next: 0,
+            frontier: Frontier::new(&key.causality),
+        }
+    }
+
+    pub(crate) fn settle(&mut self, causality: &Causality, settled: View<'_>) {
+        self.frontier.settle(causality, settled);
+    }
+
+    /// Judges a get.
+    pub(crate) fn check(&mut self, key: &KeyHistory<'_>, scene: &Scene<'_>, findings: &mut Findings) {
+        let (history, causality) = (key.history, &key.causality);
+        let call = history.entry(scene.get).invoke;
+        while let Some(&(_, earlier)) = self.gets.get(self.next).filter(|(ret, _)| *ret < call) {
+            for write in history.values_of(earlier).iter().filter_map(|&value| causality.write_of(value)) {
+                self.frontier.demand(causality, scene.buried, Demand { write, because: earlier });
             }
-            next += 1;
+            self.next += 1;
         }
-        let mut cover = causality.cover(history.values_of(get));
-        deletes.apply(causality, &mut frontier, (entry.invoke, entry.ret), &mut cover);
-        let mut missed = None;
-        if frontier.lacks(&cover) {
-            missed = frontier.gaps(&cover).next().map(|(chain, _, demanded, earlier)| {
-                (causality.chain(chain)[demanded as usize - 1], earlier)
-            });
-        }
-        // The same process's gets that ended at the very stamp at which this one began.
-        for &(_, earlier) in gets[next..].iter().take_while(|(ret, _)| *ret == entry.invoke) {
-            if missed.is_some() || !history.precedes(earlier, get) {
-                continue;
-            }
-            missed = history
-                .values_of(earlier)
-                .iter()
-                .filter_map(|&value| causality.write_of(value))
-                .find(|&index| !frontier.settles(&cover, &causality.writes[index as usize]))
-                .map(|index| (index, earlier));
-        }
-        if let Some((index, earlier)) = missed {
-            let put = causality.writes[index as usize].op;
+        let missed = self.frontier.gap(scene.excused).or_else(|| {
+            scene.tied.iter().filter(|&&op| history.is_read(op)).find_map(|&because| {
+                let mut shown =
+                    history.values_of(because).iter().filter_map(|&value| causality.write_of(value));
+                let write = shown.find(|&index| !scene.settles(causality, index))?;
+                Some(Demand { write, because })
+            })
+        });
+        if let Some(Demand { write, because }) = missed {
+            let put = causality.writes[write as usize].op;
             findings.add(Kind::Session, || {
                 let says = format!(
                     "{} misses {}, which {} had already shown",
-                    say::operation(history, get),
+                    say::operation(history, scene.get),
                     say::value(history, history.entry(put).value),
-                    say::operation(history, earlier)
+                    say::operation(history, because)
                 );
-                key.violation(Kind::Session, &[put, earlier, get], says)
+                key.session(Guarantee::ReadsGoBack, &[put, because, scene.get], says)
             });
         }
     }

@@ -4,6 +4,7 @@
 //! false sibling and reported as that.
 
 use super::KeyHistory;
+use super::causality::Write;
 use super::finals::Finals;
 use crate::history::{Function, Outcome};
 use crate::report::{Findings, Kind};
@@ -14,7 +15,11 @@ pub(crate) fn check(key: &KeyHistory<'_>, finals: &Finals, findings: &mut Findin
     let (history, causality) = (key.history, &key.causality);
     let values = finals.values.as_deref().unwrap_or_default();
     for index in values.iter().filter_map(|&value| causality.write_of(value)) {
-        let superseding = (0_u32..).zip(&causality.writes).find(|(newer, write)| {
+        // Whoever had read it was called no earlier.
+        let call = |write: &Write| history.entry(write.op).invoke;
+        let own = call(&causality.writes[index as usize]);
+        let start = causality.writes.partition_point(|write| call(write) < own);
+        let superseding = (0_u32..).zip(&causality.writes).skip(start).find(|(newer, write)| {
             let entry = history.entry(write.op);
             entry.outcome == Outcome::Ok
                 && (entry.f == Function::Delete || !values.contains(&entry.value))

@@ -5,106 +5,107 @@
 //! returned; or if the get returns a value in the causal past of a delete that returned before the get
 //! was invoked. A read of one node's raw copy is no get in this sense: nothing was promised of it.
 
-use std::collections::BTreeMap;
-
 use super::KeyHistory;
-use super::frontier::{Deletes, Frontier, by_return};
-use crate::history::Function;
+use super::causality::Causality;
+use super::cover::{Cover, View};
+use super::frontier::{Demand, Frontier, by_return};
+use super::walk::{Freshness, Scene};
+use crate::history::{Function, Outcome};
 use crate::report::{Findings, Kind};
 use crate::say;
 
-/// Finds stale gets; returns how many of how many gets are.
-pub(crate) fn check(key: &KeyHistory<'_>, findings: &mut Findings) -> (u64, u64) {
-    let (history, causality) = (key.history, &key.causality);
-    let is_put = |op: u32| matches!(history.entry(op).f, Function::Put | Function::Cas);
-    let puts = by_return(history, key.key, is_put);
-    let removals = by_return(history, key.key, |op| history.entry(op).f == Function::Delete);
-    let (mut next_put, mut next_removal) = (0, 0);
-    let mut frontier = Frontier::default();
-    let mut deletes = Deletes::new(history, causality);
-    // By chain: what acknowledged deletes have removed, and the furthest such delete.
-    let mut removed: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
-    let (mut stale, mut gets) = (0, 0);
-    for &get in history.of_key(key.key).iter().filter(|&&op| history.is_read(op)) {
-        let entry = history.entry(get);
-        gets += 1;
-        while let Some(&(_, op)) = puts.get(next_put).filter(|(ret, _)| *ret < entry.invoke) {
-            if let Some(index) = causality.write_of_op(op) {
-                let write = &causality.writes[index as usize];
-                frontier.demand(write.chain, write.position, op);
-            }
-            next_put += 1;
-        }
-        while let Some(&(_, op)) = removals.get(next_removal).filter(|(ret, _)| *ret < entry.invoke) {
-            if let Some(index) = causality.write_of_op(op) {
-                for &(chain, position) in causality.past(index) {
-                    let slot = removed.entry(chain).or_insert((position, op));
-                    *slot = (*slot).max((position, op));
-                }
-            }
-            next_removal += 1;
-        }
-        let values = history.values_of(get);
-        let mut cover = causality.cover(values);
-        deletes.apply(causality, &mut frontier, (entry.invoke, entry.ret), &mut cover);
+/// The acknowledged writes so far.
+pub(crate) struct Stale {
+    puts: Vec<(i64, u32)>,
+    next_put: usize,
+    removals: Vec<(i64, u32)>,
+    next_removal: usize,
+    frontier: Frontier,
+    /// What acknowledged deletes have removed.
+    removed: Cover,
+    pub(crate) freshness: Freshness,
+}
 
-        let own = |list: &[(i64, u32)], from: usize| {
-            list[from..]
-                .iter()
-                .take_while(|(ret, _)| *ret == entry.invoke)
-                .map(|&(_, op)| op)
-                .filter(|&op| history.precedes(op, get))
-                .collect::<Vec<u32>>()
+impl Stale {
+    pub(crate) fn new(key: &KeyHistory<'_>) -> Self {
+        let is_put = |op: u32| matches!(key.history.entry(op).f, Function::Put | Function::Cas);
+        Stale {
+            puts: by_return(key.history, key.key, is_put),
+            next_put: 0,
+            removals: by_return(key.history, key.key, |op| key.history.entry(op).f == Function::Delete),
+            next_removal: 0,
+            frontier: Frontier::new(&key.causality),
+            removed: Cover::default(),
+            freshness: Freshness::default(),
+        }
+    }
+
+    pub(crate) fn settle(&mut self, causality: &Causality, settled: View<'_>) {
+        self.frontier.settle(causality, settled);
+    }
+
+    /// Judges a get; says whether it misses an acknowledged put.
+    pub(crate) fn check(&mut self, key: &KeyHistory<'_>, scene: &Scene<'_>, findings: &mut Findings) -> bool {
+        let (history, causality) = (key.history, &key.causality);
+        let call = history.entry(scene.get).invoke;
+        self.freshness.gets += 1;
+        while let Some(&(_, op)) = self.puts.get(self.next_put).filter(|(ret, _)| *ret < call) {
+            if let Some(write) = causality.write_of_op(op) {
+                self.frontier.demand(causality, scene.buried, Demand { write, because: op });
+            }
+            self.next_put += 1;
+        }
+        while let Some(&(_, op)) = self.removals.get(self.next_removal).filter(|(ret, _)| *ret < call) {
+            if let Some(index) = causality.write_of_op(op) {
+                causality.join(&mut self.removed, causality.past(index));
+            }
+            self.next_removal += 1;
+        }
+        let acknowledged = |op: &u32| history.entry(*op).outcome == Outcome::Ok;
+        let tied = || scene.tied.iter().copied().filter(acknowledged);
+        let is_missed = |op: &u32| {
+            history.entry(*op).f != Function::Delete
+                && causality.write_of_op(*op).is_some_and(|index| !scene.settles(causality, index))
         };
-        let missed = if frontier.lacks(&cover) {
-            frontier.gaps(&cover).next().map(|(_, _, _, because)| because)
-        } else {
-            own(&puts, next_put).into_iter().find(|&op| {
-                causality
-                    .write_of_op(op)
-                    .is_some_and(|index| !frontier.settles(&cover, &causality.writes[index as usize]))
-            })
-        };
+        let gap = self.frontier.gap(scene.excused).map(|demand| demand.because);
+        let missed = gap.or_else(|| tied().find(is_missed));
         if let Some(put) = missed {
-            stale += 1;
+            self.freshness.stale += 1;
             findings.add(Kind::Stale, || {
                 let says = format!(
                     "{} misses {}, which was acknowledged before it began and which nothing shown had read",
-                    say::operation(history, get),
+                    say::operation(history, scene.get),
                     say::operation(history, put)
                 );
-                key.violation(Kind::Stale, &[put, get], says)
+                key.violation(Kind::Stale, &[put, scene.get], says)
             });
-            continue;
+            return true;
         }
-        let own_removals = own(&removals, next_removal);
-        let undead = values.iter().find_map(|&value| {
-            let index = causality.write_of(value)?;
-            let write = &causality.writes[index as usize];
-            let by_others = removed
-                .get(&write.chain)
-                .filter(|(position, _)| *position >= write.position)
-                .map(|&(_, delete)| delete);
-            let delete = by_others.or_else(|| {
-                own_removals.iter().copied().find(|&op| {
-                    causality
-                        .write_of_op(op)
-                        .is_some_and(|delete| causality.covers(causality.past(delete), index))
-                })
-            })?;
-            Some((write.op, delete))
+        let removes = |delete: u32, index: u32| {
+            let delete = causality.write_of_op(delete);
+            delete.is_some_and(|delete| causality.covers(causality.past(delete), index))
+        };
+        let is_delete = |op: &u32| history.entry(*op).f == Function::Delete;
+        let nothing_removed = self.removed.view().is_empty() && scene.tied.is_empty();
+        let shown = scene.values.iter().filter(|_| !nothing_removed);
+        let undead = shown.filter_map(|&value| causality.write_of(value)).find(|&index| {
+            causality.covers(self.removed.view(), index)
+                || tied().filter(is_delete).any(|delete| removes(delete, index))
         });
-        if let Some((put, delete)) = undead {
-            stale += 1;
+        if let Some(index) = undead {
+            self.freshness.stale += 1;
             findings.add(Kind::Stale, || {
+                let before = self.removals[..self.next_removal].iter().rev().map(|&(_, op)| op);
+                let mut deletes = before.chain(tied().filter(is_delete));
+                let delete = deletes.find(|&delete| removes(delete, index)).unwrap_or(scene.get);
                 let says = format!(
                     "{} shows what {} had removed before it began",
-                    say::operation(history, get),
+                    say::operation(history, scene.get),
                     say::operation(history, delete)
                 );
-                key.violation(Kind::Stale, &[put, delete, get], says)
+                key.violation(Kind::Stale, &[causality.writes[index as usize].op, delete, scene.get], says)
             });
         }
+        false
     }
-    (stale, gets)
 }

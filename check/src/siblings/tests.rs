@@ -38,7 +38,8 @@ fn a_get_that_misses_an_acknowledged_put_is_stale() {
     assert_eq!(report.staleness.map(|staleness| staleness.stale_reads), Some(1.0));
     // Equal stamps are concurrent across processes, and in order within one.
     assert_eq!(kinds("1 put a 10-20\n 2 get - 20-60"), []);
-    assert_eq!(kinds("1 put a 10-20\n 1 get - 20-60"), [(Kind::Stale, vec![0, 1])]);
+    let own = [(Kind::Stale, vec![0, 1]), (Kind::Session, vec![0, 1])];
+    assert_eq!(kinds("1 put a 10-20\n 1 get - 20-60"), own);
 }
 
 #[test]
@@ -64,6 +65,53 @@ fn reads_that_go_back_across_clients_are_found() {
         (Kind::Session, Some(Guarantee::ReadsGoBack), [0, 1, 2].as_slice())
     );
     assert_eq!(report.violations.len(), 1);
+}
+
+/// The guarantees broken, each with its operations.
+fn guarantees(text: &str) -> Vec<(Guarantee, Vec<usize>)> {
+    let sessions = siblings(text).violations.into_iter().filter_map(|v| Some((v.guarantee?, v.operations)));
+    sessions.filter(|(guarantee, _)| *guarantee != Guarantee::ReadsGoBack).collect()
+}
+
+#[test]
+fn a_session_reads_what_it_wrote() {
+    use Guarantee::ReadYourWrites;
+    assert_eq!(guarantees("1 put a 10-20\n 1 get - 30-40"), [(ReadYourWrites, vec![0, 1])]);
+    assert_eq!(guarantees("1 put a 10-20\n 2 get - 30-40"), [], "another session is owed nothing here");
+    let one_session = "1 put a 10-20 session=s\n 2 get - 30-40 session=s";
+    assert_eq!(guarantees(one_session), [(ReadYourWrites, vec![0, 1])]);
+    assert_eq!(
+        guarantees("1 put a 10-20\n 2 put b 22-25 ctx=a\n 1 get b 30-40"),
+        [],
+        "b's writer had read a"
+    );
+    let own_delete = "1 put a 10-20\n 1 del d 30-40 ctx=a\n 1 get a 50-60";
+    assert_eq!(guarantees(own_delete), [(ReadYourWrites, vec![0, 1, 2])]);
+    assert_eq!(guarantees("1 put a 10-?\n 2 get - 30-40"), [], "nobody was told that it happened");
+}
+
+#[test]
+fn a_session_reads_what_it_read() {
+    use Guarantee::MonotonicReads;
+    assert_eq!(
+        guarantees("1 put a 10-90\n 2 get a 20-30\n 2 get - 40-50\n 3 get - 40-50"),
+        [(MonotonicReads, vec![0, 1, 2])]
+    );
+    let removed = "1 put a 10-90\n 2 get a 20-30\n 3 del d 35-? ctx=a\n 2 get - 40-50";
+    assert_eq!(guarantees(removed), [], "an open delete may have removed it");
+}
+
+#[test]
+fn writes_keep_the_order_of_their_session() {
+    use Guarantee::{MonotonicWrites, WritesFollowReads};
+    let blind = "1 put a 10-20\n 1 put b 30-90\n 2 get b 15-80";
+    assert_eq!(guarantees(blind), [(MonotonicWrites, vec![0, 1, 2])]);
+    assert_eq!(guarantees("1 put a 10-20\n 1 put b 30-90 ctx=a\n 2 get b 15-80"), []);
+    let through_another = "1 put a 10-20\n 1 put b 30-90\n 2 put c 40-90 ctx=b\n 3 get c 15-80";
+    assert_eq!(guarantees(through_another), [(MonotonicWrites, vec![0, 1, 2])]);
+    let read = "1 put a 10-90\n 2 get a 12-14\n 2 put b 20-90\n 3 get b 13-80";
+    assert_eq!(guarantees(read), [(WritesFollowReads, vec![0, 1, 2, 3])]);
+    assert_eq!(guarantees(&read.replace("3 get b", "3 get a,b")), []);
 }
 
 #[test]
