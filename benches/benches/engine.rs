@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use quorate_cluster::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise, Write};
+use quorate_cluster::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise, Unhurried, Write};
 use quorate_env::SystemDisk;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -67,7 +67,7 @@ fn engine_append(criterion: &mut Criterion) {
                 );
             });
             // The log would fill the disk otherwise, and a log never compacted is not what runs.
-            while runtime.block_on(engine.compact_step()).unwrap() {}
+            while runtime.block_on(engine.compact_step(&Unhurried)).unwrap() {}
         }
     }
     group.finish();

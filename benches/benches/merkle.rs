@@ -18,7 +18,7 @@ use quorate_cluster::config::{Durability, StoreDefinition};
 use quorate_cluster::merkle::{Tree, key_hash, record_digest};
 use quorate_cluster::replica::{Replica, Throttle};
 use quorate_cluster::ring::partition_of;
-use quorate_cluster::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise};
+use quorate_cluster::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise, Unhurried};
 use quorate_cluster::version::{Actor, Context, Dot, Payload, Record, SiblingSet};
 use quorate_env::{SystemClock, SystemDisk};
 use tokio::runtime::Runtime;
@@ -83,7 +83,7 @@ fn upkeep(runtime: &Runtime, name: &str, replica: &Replica) {
         next += TURN;
         times[keeps].push(turn(runtime, replica, &puts));
         assert_eq!(replica.root(0).is_some(), keeps == 1);
-        while runtime.block_on(replica.engine().compact_step()).unwrap() {}
+        while runtime.block_on(replica.engine().compact_step(&Unhurried)).unwrap() {}
     }
     let [without, with] = times.map(|mut times| {
         times.sort_by(f64::total_cmp);

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::admission::Background;
 use crate::replica::Replica;
 use crate::rpc::Peers;
 
@@ -88,7 +89,13 @@ pub struct Metrics {
 impl Metrics {
     /// All of it as Prometheus reads it.
     #[must_use]
-    pub fn render(&self, replica: &Replica, peers: &Peers, in_hand: usize) -> String {
+    pub fn render(
+        &self,
+        replica: &Replica,
+        peers: &Peers,
+        background: &Background,
+        in_hand: usize,
+    ) -> String {
         let mut text = String::new();
         let stats = replica.engine().stats();
         let counters = [
@@ -165,6 +172,7 @@ impl Metrics {
                 "Peer connections refused or broken off.",
                 self.peers_refused.load(Ordering::Relaxed),
             ),
+            ("background_bytes_total", "Bytes of background work let through.", background.bytes()),
             ("store_appends_total", "Batches appended by the engine.", stats.appends),
             ("store_busy_total", "Writes refused because too many waited for the disk.", stats.busy),
             ("store_syncs_total", "Times the disk was synced.", stats.syncs),
@@ -174,6 +182,7 @@ impl Metrics {
             sample(&mut text, name, "", value);
         }
         let gauges = [
+            ("background_bytes_per_second", "How fast background work may go now.", background.rate()),
             ("requests_in_hand", "Requests of clients in hand.", in_hand as u64),
             ("hints_pending", "Hints that wait for their owners.", replica.hints_pending()),
             (

@@ -66,7 +66,8 @@ impl Api {
     fn metrics(&self) -> Answer {
         let coordinator = &self.coordinator;
         let in_hand = coordinator.admission.requests();
-        let text = coordinator.metrics.render(&coordinator.local.replica, &coordinator.peers, in_hand);
+        let local = &coordinator.local;
+        let text = coordinator.metrics.render(&local.replica, &coordinator.peers, &local.background, in_hand);
         body(StatusCode::OK, "text/plain; version=0.0.4", text)
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Background};
 use crate::api::Api;
 use crate::config::{AntiEntropy as Period, Config, Durability};
 use crate::coordinator::{Coordinator, Mint, StampSource, Tokens};
@@ -171,6 +171,7 @@ impl Node {
             me,
             views: Arc::clone(&views),
             replica: Arc::clone(&replica),
+            background: Arc::new(Background::new(Arc::clone(&env.clock))),
             stamps: stamps.clone(),
         });
         let peer_server = Arc::new(PeerServer {
@@ -240,8 +241,9 @@ impl Node {
         let (me, store, timing) = (self.config.node.id, &self.config.store, self.config.timing);
         let replica = Arc::clone(&coordinator.local.replica);
         let engine = Arc::clone(replica.engine());
-        let mut background = JoinSet::new();
-        background.spawn(self.peer_server.run(self.peer_listener));
+        let background = Arc::clone(&coordinator.local.background);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.peer_server.run(self.peer_listener));
         if store.hinted_handoff {
             let delivery = HintDelivery {
                 replica: Arc::clone(&replica),
@@ -249,9 +251,10 @@ impl Node {
                 views: Arc::clone(&coordinator.views),
                 me,
                 timing,
+                background: Arc::clone(&background),
                 metrics: Arc::clone(&coordinator.metrics),
             };
-            background.spawn(delivery.run());
+            tasks.spawn(delivery.run());
         }
         let scrubber = Scrubber {
             me,
@@ -260,9 +263,10 @@ impl Node {
             random: self.env.random.stream("scrubber"),
             period: timing.scrub,
             keep_trees: store.anti_entropy != Period::Off,
+            background: Arc::clone(&background),
             metrics: Arc::clone(&coordinator.metrics),
         };
-        background.spawn(scrubber.run());
+        tasks.spawn(scrubber.run());
         if let Period::Every(period) = store.anti_entropy {
             let anti_entropy = AntiEntropy {
                 me,
@@ -273,14 +277,15 @@ impl Node {
                 random: self.env.random.stream("anti-entropy"),
                 period,
                 timing,
+                background: Arc::clone(&background),
                 metrics: Arc::clone(&coordinator.metrics),
             };
-            background.spawn(anti_entropy.run());
+            tasks.spawn(anti_entropy.run());
         }
         if let Durability::Interval(every) = store.durability {
-            background.spawn(sync_every(every, Arc::clone(&engine)));
+            tasks.spawn(sync_every(every, Arc::clone(&engine)));
         }
-        background.spawn(compact(Arc::clone(&engine)));
+        tasks.spawn(compact(Arc::clone(&engine), Arc::clone(&background)));
         let (views, peers) = (Arc::clone(&coordinator.views), Arc::clone(&coordinator.peers));
         let steward = Steward {
             views: Arc::clone(&views),
@@ -289,7 +294,7 @@ impl Node {
             timing,
             random: self.env.random.stream("steward"),
         };
-        background.spawn(steward.run());
+        tasks.spawn(steward.run());
         let intake = Intake {
             me,
             views: Arc::clone(&views),
@@ -297,21 +302,23 @@ impl Node {
             peers: Arc::clone(&peers),
             write_quorum: store.w(),
             timing,
+            background: Arc::clone(&background),
             metrics: Arc::clone(&coordinator.metrics),
         };
-        background.spawn(intake.run());
+        tasks.spawn(intake.run());
         let evacuation = Evacuation {
             me,
             views,
             replica: Arc::clone(&replica),
             peers,
             timing,
+            background: Arc::clone(&background),
             metrics: Arc::clone(&coordinator.metrics),
         };
-        background.spawn(evacuation.run());
+        tasks.spawn(evacuation.run());
         let stopping = self.handle.stop.subscribe();
         self.api.run(self.api_listener, self.tls, stopping).await;
-        background.shutdown().await;
+        tasks.shutdown().await;
         engine.flush().await.map_err(io::Error::other)?;
         Identity::mark_clean_stop(&*self.env.disk).await?;
         tracing::info!(node = %me, "stopped");
@@ -384,9 +391,9 @@ async fn sync_every(every: std::time::Duration, engine: Arc<dyn Engine>) {
 }
 
 /// Reclaims space, a bounded step at a time, yielding to requests in between.
-async fn compact(engine: Arc<dyn Engine>) {
+async fn compact(engine: Arc<dyn Engine>, background: Arc<Background>) {
     loop {
-        match engine.compact_step().await {
+        match engine.compact_step(&*background).await {
             Ok(true) => tokio::task::yield_now().await,
             Ok(false) => sleep(std::time::Duration::from_secs(1)).await,
             Err(error) => {

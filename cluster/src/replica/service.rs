@@ -6,6 +6,7 @@ use bytes::Bytes;
 use quorate_env::BoxFuture;
 
 use super::{Replica, ReplicaError};
+use crate::admission::Background;
 use crate::config::NodeId;
 use crate::membership::Views;
 use crate::quorum::ReadReply;
@@ -24,13 +25,50 @@ pub struct ReplicaService {
     pub views: Arc<Views>,
     /// The copies.
     pub replica: Arc<Replica>,
+    /// Hears how long requests take, and holds up what is not urgent.
+    pub background: Arc<Background>,
     /// Hears of the stamps that this node is given, so that its own are above.
     pub stamps: SharedClock,
 }
 
 impl Service for ReplicaService {
     fn handle(self: Arc<Self>, from: NodeId, request: Request) -> BoxFuture<'static, Response> {
-        Box::pin(async move { self.answer(from, request).await })
+        Box::pin(async move {
+            let served = Served::of(&request);
+            if let Served::Background { bytes } = served {
+                self.background.slot_for_peer(bytes).await;
+            }
+            let began_ns = self.replica.clock.monotonic_ns();
+            let response = self.answer(from, request).await;
+            if served == Served::Foreground {
+                self.background.served_since(began_ns);
+            }
+            response
+        })
+    }
+}
+
+/// For whom a request is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    /// A client waits for it.
+    Foreground,
+    /// Some node brings copies to where they belong.
+    Background { bytes: u64 },
+    /// It is about nodes, or costs next to nothing.
+    Neither,
+}
+
+impl Served {
+    fn of(request: &Request) -> Self {
+        match request {
+            Request::Read { .. } | Request::Store { synced: false, .. } => Self::Foreground,
+            Request::Store { record, .. } => Self::Background { bytes: record.len() as u64 },
+            Request::Exchange { records, .. } => {
+                Self::Background { bytes: records.iter().map(|keyed| keyed.record.len() as u64).sum() }
+            }
+            _ => Self::Neither,
+        }
     }
 }
 

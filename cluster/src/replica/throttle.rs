@@ -1,6 +1,9 @@
-//! Holds background work to a rate.
+//! Holds background work to a rate of its own, below what the node's controller lets through.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::admission::Background;
 
 /// Work that was not paid for yet may grow to this before it is slept off: timers are coarse.
 const BURST: Duration = Duration::from_millis(5);
@@ -10,13 +13,20 @@ const BURST: Duration = Duration::from_millis(5);
 pub struct Throttle {
     bytes_per_second: u64,
     owed: Duration,
+    background: Option<Arc<Background>>,
 }
 
 impl Throttle {
     /// A throttle to this many bytes a second, at least one.
     #[must_use]
     pub fn new(bytes_per_second: u64) -> Self {
-        Self { bytes_per_second: bytes_per_second.max(1), owed: Duration::ZERO }
+        Self { bytes_per_second: bytes_per_second.max(1), owed: Duration::ZERO, background: None }
+    }
+
+    /// Asks `background` as well.
+    #[must_use]
+    pub fn yielding(self, background: &Arc<Background>) -> Self {
+        Self { background: Some(Arc::clone(background)), ..self }
     }
 
     /// Waits for as long as `bytes` should take, sooner or later; yields in any case.
@@ -27,6 +37,9 @@ impl Throttle {
             tokio::time::sleep(std::mem::take(&mut self.owed)).await;
         } else {
             tokio::task::yield_now().await;
+        }
+        if let Some(background) = &self.background {
+            background.slot(bytes).await;
         }
     }
 }

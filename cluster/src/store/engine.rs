@@ -68,11 +68,12 @@ pub trait Engine: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Does one bounded piece of background cleaning and says whether it found any to do.
+    /// Does one bounded piece of background cleaning, as fast as `pace` lets it, and says whether
+    /// it found any to do.
     ///
     /// # Errors
     /// As [`Engine::apply`]; nothing is lost.
-    fn compact_step(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn compact_step<'a>(&'a self, _pace: &'a dyn Pace) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async { Ok(false) })
     }
 
@@ -81,6 +82,22 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Counters for metrics and for judging how complete the records are.
     fn stats(&self) -> Stats;
+}
+
+/// Whom background work of an engine asks before it goes on.
+pub trait Pace: Send + Sync {
+    /// Waits until `bytes` more may be worked on.
+    fn spend(&self, bytes: u64) -> BoxFuture<'_, ()>;
+}
+
+/// Lets everything go on at once, after whoever else is ready.
+#[derive(Clone, Copy, Debug)]
+pub struct Unhurried;
+
+impl Pace for Unhurried {
+    fn spend(&self, _bytes: u64) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::task::yield_now())
+    }
 }
 
 /// One change to one key.

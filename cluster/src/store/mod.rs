@@ -25,7 +25,7 @@ use quorate_env::Disk;
 
 use crate::config::EngineKind;
 
-pub use engine::{Engine, Position, Promise, Stats, Write};
+pub use engine::{Engine, Pace, Position, Promise, Stats, Unhurried, Write};
 pub use error::StoreError;
 pub use log::{LogEngine, LogOptions};
 pub use memory::MemoryEngine;

@@ -14,6 +14,7 @@ use rand::{Rng, RngExt};
 use tokio::time::sleep;
 
 use super::session::{AskPeers, Session};
+use crate::admission::Background;
 use crate::config::{NodeId, Timing};
 use crate::membership::{View, Views};
 use crate::merkle::Salt;
@@ -43,6 +44,8 @@ pub struct AntiEntropy {
     pub period: Duration,
     /// How long to wait for an answer.
     pub timing: Timing,
+    /// Lets the work go on.
+    pub background: Arc<Background>,
     /// Counts rounds and differences.
     pub metrics: Arc<Metrics>,
 }
@@ -51,7 +54,7 @@ impl AntiEntropy {
     /// Compares for ever.
     pub async fn run(mut self) {
         // Before the first round, because the other owners cannot compare without them.
-        let mut throttle = Throttle::new(BUILD_BYTES_PER_SECOND);
+        let mut throttle = Throttle::new(BUILD_BYTES_PER_SECOND).yielding(&self.background);
         self.ready_trees(&mut throttle).await;
         // The first round of a node that may lack something must not wait.
         let mut pause = if self.replica.is_complete() { self.jittered() } else { self.period / 10 };

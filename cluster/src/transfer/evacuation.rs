@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::sleep;
 
+use crate::admission::Background;
 use crate::config::{NodeId, Timing};
 use crate::membership::{Phase, View, Views};
 use crate::metrics::Metrics;
@@ -21,8 +22,6 @@ use crate::rpc::{Peers, Request, Response};
 
 /// Keys handed over between two pauses.
 const PAGE: usize = 64;
-/// Between two pages, so that requests come first.
-const BREATH: Duration = Duration::from_millis(1);
 /// How often to look for what no longer belongs here.
 const PERIOD: Duration = Duration::from_secs(2);
 
@@ -38,6 +37,8 @@ pub struct Evacuation {
     pub peers: Arc<Peers>,
     /// How long to wait.
     pub timing: Timing,
+    /// Lets the work go on.
+    pub background: Arc<Background>,
     /// Counts keys.
     pub metrics: Arc<Metrics>,
 }
@@ -88,7 +89,6 @@ impl Evacuation {
             if !full {
                 return true;
             }
-            sleep(BREATH).await;
         }
     }
 
@@ -98,6 +98,7 @@ impl Evacuation {
             return false;
         };
         let bytes = Bytes::from(record.encode());
+        self.background.slot((bytes.len() * owners.len()) as u64).await;
         for owner in owners {
             let store = Request::Store {
                 partition,

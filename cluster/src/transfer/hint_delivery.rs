@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::time::sleep;
 
+use crate::admission::Background;
 use crate::config::{NodeId, Timing};
 use crate::membership::{ViewVersion, Views};
 use crate::metrics::Metrics;
@@ -29,6 +30,8 @@ pub struct HintDelivery {
     pub me: NodeId,
     /// How often to try.
     pub timing: Timing,
+    /// Lets the work go on.
+    pub background: Arc<Background>,
     /// Counts deliveries.
     pub metrics: Arc<Metrics>,
 }
@@ -101,10 +104,12 @@ impl HintDelivery {
             let stored = self.replica.store(hint.partition, &hint.key, &hint.record, Promise::Synced);
             return stored.await.is_ok();
         }
+        let record = Bytes::from(hint.record.encode());
+        self.background.slot(record.len() as u64).await;
         let store = Request::Store {
             partition: hint.partition,
             key: Bytes::copy_from_slice(&hint.key),
-            record: Bytes::from(hint.record.encode()),
+            record,
             hint_for: None,
             synced: true,
         };

@@ -10,12 +10,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
+use crate::admission::Background;
 use crate::config::{NodeId, Timing};
 use crate::membership::{Phase, View, Views};
 use crate::metrics::Metrics;
@@ -28,8 +28,6 @@ use crate::version::Record;
 const PAGE: u32 = 256;
 /// Keys fetched at once: enough to share a sync, few enough not to crowd requests out.
 const AT_ONCE: usize = 16;
-/// Between two pages, so that requests come first.
-const BREATH: Duration = Duration::from_millis(1);
 
 /// Takes over partitions.
 pub struct Intake {
@@ -45,6 +43,8 @@ pub struct Intake {
     pub write_quorum: usize,
     /// How long to wait.
     pub timing: Timing,
+    /// Lets the work go on.
+    pub background: Arc<Background>,
     /// Counts keys.
     pub metrics: Arc<Metrics>,
 }
@@ -119,18 +119,18 @@ impl Intake {
             if !full {
                 return true;
             }
-            sleep(BREATH).await;
         }
     }
 
     async fn merge_key(&self, view: &View, source: NodeId, partition: u32, key: Bytes) -> bool {
         let read = Request::Read { partition, key: key.clone() };
-        let record = match self.peers.call(source, view.version(), read, self.timing.request).await {
-            Ok(Response::Found(bytes)) => Record::decode(&bytes),
+        let bytes = match self.peers.call(source, view.version(), read, self.timing.request).await {
+            Ok(Response::Found(bytes)) => bytes,
             // Rotten or in doubt there: another source has to do, or this one once it is repaired.
             _ => return false,
         };
-        let Ok(record) = record else { return false };
+        let Ok(record) = Record::decode(&bytes) else { return false };
+        self.background.slot(bytes.len() as u64).await;
         self.metrics.keys_taken_over.add(1);
         self.replica.store(partition, &key, &record, Promise::Synced).await.is_ok()
     }

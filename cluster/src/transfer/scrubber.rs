@@ -11,6 +11,7 @@ use quorate_env::RandomStream;
 use rand::RngExt;
 use tokio::time::sleep;
 
+use crate::admission::Background;
 use crate::config::NodeId;
 use crate::membership::Views;
 use crate::metrics::Metrics;
@@ -33,6 +34,8 @@ pub struct Scrubber {
     pub period: Duration,
     /// Whether anti-entropy needs the trees that a walk builds.
     pub keep_trees: bool,
+    /// Lets the walk go on.
+    pub background: Arc<Background>,
     /// Counts records and damage.
     pub metrics: Arc<Metrics>,
 }
@@ -40,7 +43,7 @@ pub struct Scrubber {
 impl Scrubber {
     /// Walks for ever.
     pub async fn run(mut self) {
-        let mut throttle = Throttle::new(BYTES_PER_SECOND);
+        let mut throttle = Throttle::new(BYTES_PER_SECOND).yielding(&self.background);
         loop {
             sleep(self.period.mul_f64(self.random.random_range(0.75..1.25))).await;
             self.walk(&mut throttle).await;

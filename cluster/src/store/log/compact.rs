@@ -15,21 +15,29 @@ use super::record::{Place, Record, decode};
 use super::replay::read_segment;
 use super::writer::Pending;
 use super::{LogEngine, Records};
-use crate::store::StoreError;
+use crate::store::{Pace, StoreError, Unhurried};
 
 /// Bytes copied while other writers wait, as one batch.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// How badly space is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    Usual,
+    /// More than four fifths of the log are dead.
+    Pressing,
+}
+
 type Located<'a> = (Place, Record<'a>);
 
 impl LogEngine {
-    /// Gives up the segment with most dead bytes, if enough of the log is dead.
-    pub(super) async fn compact_one(&self) -> Result<bool, StoreError> {
+    /// Gives up the segment with most dead bytes, if enough of the log is dead. When most of it
+    /// is, `pace` is not asked: yielding to writes that fill the disk would serve nobody.
+    pub(super) async fn compact_one(&self, pace: &dyn Pace) -> Result<bool, StoreError> {
         let mut manifest = self.manifest.lock().await;
-        match self.choose() {
-            Some(segment) => self.give_up(segment, CHUNK_BYTES, &mut manifest).await.map(|()| true),
-            None => Ok(false),
-        }
+        let Some((segment, urgency)) = self.choose() else { return Ok(false) };
+        let pace = if urgency == Urgency::Pressing { &Unhurried } else { pace };
+        self.give_up(segment, CHUNK_BYTES, &mut manifest, pace).await.map(|()| true)
     }
 
     /// Gives up the segments in which a failed sync may have left bytes that the system shows
@@ -39,7 +47,7 @@ impl LogEngine {
         for segment in suspects {
             if self.records().files.contains_key(segment) {
                 // In one batch: parts of what is in doubt may vanish while it is written anew.
-                self.give_up(*segment, usize::MAX, &mut manifest).await?;
+                self.give_up(*segment, usize::MAX, &mut manifest, &Unhurried).await?;
             }
         }
         Ok(())
@@ -50,6 +58,7 @@ impl LogEngine {
         segment: u64,
         chunk_bytes: usize,
         manifest: &mut Manifest,
+        pace: &dyn Pace,
     ) -> Result<(), StoreError> {
         // A copy must not become durable before the rest of its batch: the batch comes first.
         let position = self.writer().position();
@@ -78,7 +87,7 @@ impl LogEngine {
             let (chunk, later) = rest.split_at(in_chunk.count());
             rest = later;
             self.copy(chunk, &values)?;
-            tokio::task::yield_now().await;
+            pace.spend(bytes as u64).await;
         }
         let position = self.writer().position();
         self.make_durable(position).await?;
@@ -90,7 +99,7 @@ impl LogEngine {
         self.disk.remove(&name).map_err(|e| StoreError::io(name, e))
     }
 
-    fn choose(&self) -> Option<u64> {
+    fn choose(&self) -> Option<(u64, Urgency)> {
         let active = self.writer().segment();
         let records = self.records();
         let usage = records.index.usage();
@@ -101,7 +110,8 @@ impl LogEngine {
         }
         let candidates = usage.iter().filter(|(segment, usage)| **segment != active && !usage.unreadable);
         let (segment, usage) = candidates.max_by_key(|(_, usage)| usage.total - usage.live)?;
-        (usage.total > usage.live).then_some(*segment)
+        let urgency = if dead / 4 * 5 > total { Urgency::Pressing } else { Urgency::Usual };
+        (usage.total > usage.live).then_some((*segment, urgency))
     }
 
     /// Copies those records of a chunk that are still the newest of their keys.

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use quorate_env::{BoxFuture, Disk, DiskFile};
 
 use super::memory::scan_start;
-use super::{Engine, Position, Promise, Stats, StoreError, Write};
+use super::{Engine, Pace, Position, Promise, Stats, StoreError, Write};
 use commit::GroupCommit;
 use index::{Entry, Index, Kind};
 use manifest::{Manifest, list_segments, segment_name};
@@ -378,8 +378,8 @@ impl Engine for LogEngine {
         damaged.map(|(key, _)| key.to_vec()).collect()
     }
 
-    fn compact_step(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.compact_one())
+    fn compact_step<'a>(&'a self, pace: &'a dyn Pace) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.compact_one(pace))
     }
 
     fn strongest(&self) -> Promise {

@@ -81,7 +81,7 @@ async fn threads_write_read_and_compact_at_once() {
                     engine.apply(vec![put(&key, &value)], Promise::Synced).await.unwrap();
                     assert_eq!(engine.get(key.as_bytes()).unwrap().unwrap(), value.as_bytes());
                     if count % 10 == 0 {
-                        engine.compact_step().await.unwrap();
+                        engine.compact_step(&Unhurried).await.unwrap();
                     }
                 }
             })
@@ -112,4 +112,36 @@ async fn who_finds_the_queue_for_the_disk_full_has_written_nothing() {
     assert_eq!(engine.stats().busy, 1);
     write("c").await.unwrap();
     assert_eq!(engine.get(b"c").unwrap().unwrap(), "v", "there is room again");
+}
+
+/// Counts what it is asked for.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicU64);
+
+impl Pace for Counting {
+    fn spend(&self, bytes: u64) -> quorate_env::BoxFuture<'_, ()> {
+        self.0.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Fills a log so that `alive` of sixty records are still of use, and gives up one segment of it.
+async fn asked_for(alive: usize) -> u64 {
+    let disk = SimulatedDisk::new();
+    let options = LogOptions { segment_bytes: 4 << 10, dead_bytes_min: 1 << 10, ..LogOptions::default() };
+    let engine = LogEngine::open(disk.mount(), options).await.unwrap();
+    let value = "v".repeat(100);
+    for at in 0..60 {
+        let key = if at < alive { format!("alive-{at}") } else { "overwritten".into() };
+        engine.apply(vec![put(key, &value)], Promise::Memory).await.unwrap();
+    }
+    let asked = Counting::default();
+    assert!(engine.compact_step(&asked).await.unwrap(), "there is something to give up");
+    asked.0.into_inner()
+}
+
+#[tokio::test]
+async fn compaction_keeps_pace_unless_space_is_badly_wanted() {
+    assert!(asked_for(20).await > 0, "two thirds of the log are dead");
+    assert_eq!(asked_for(2).await, 0, "nearly all of it is");
 }

@@ -84,7 +84,7 @@ async fn run(home: &Home, steps: Vec<Step>) {
             }
             Step::Flush => assert!(engine.flush().await.unwrap() >= last),
             Step::Compact => {
-                engine.compact_step().await.unwrap();
+                engine.compact_step(&Unhurried).await.unwrap();
             }
             Step::Reopen if matches!(home, Home::Memory) => {}
             Step::Reopen => {

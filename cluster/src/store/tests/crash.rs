@@ -156,7 +156,7 @@ async fn live_through_crashes(seed: u64) -> Vec<Model> {
         }
         let compacting = Rc::clone(&engine);
         tasks.spawn_local(async move {
-            while !matches!(compacting.compact_step().await, Err(StoreError::Stopped { .. })) {
+            while !matches!(compacting.compact_step(&Unhurried).await, Err(StoreError::Stopped { .. })) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });

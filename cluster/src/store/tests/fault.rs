@@ -88,7 +88,7 @@ async fn a_damaged_record_stays_damaged_through_compaction() {
     for round in 0..100 {
         engine.apply(vec![put("other", format!("{round:050}"))], Promise::Synced).await.unwrap();
     }
-    while engine.compact_step().await.unwrap() {}
+    while engine.compact_step(&Unhurried).await.unwrap() {}
     assert!(!disk.mount().list().unwrap().contains(&first), "the segment was given up");
     assert!(matches!(engine.get(b"victim"), Err(StoreError::Damaged { .. })));
     drop(engine);

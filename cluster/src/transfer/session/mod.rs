@@ -169,11 +169,11 @@ impl<A: Ask> Session<'_, A> {
         for leaves in leaves.chunk_by(|a, b| a.partition == b.partition) {
             work.extend(self.list(leaves).await?);
             while work.len() >= LEAVES_MAX || prints(&work) >= PRINTS_MAX {
-                self.compare(&mut work).await?;
+                self.compare(&mut work, throttle).await?;
             }
         }
         while !work.is_empty() {
-            self.compare(&mut work).await?;
+            self.compare(&mut work, throttle).await?;
         }
         Ok(())
     }
@@ -191,7 +191,7 @@ impl<A: Ask> Session<'_, A> {
     }
 
     /// Compares the first leaves key by key and exchanges what differs in them.
-    async fn compare(&mut self, work: &mut VecDeque<Leaf>) -> Step<()> {
+    async fn compare(&mut self, work: &mut VecDeque<Leaf>, throttle: &mut Throttle) -> Step<()> {
         let mut asked: Vec<Leaf> = Vec::new();
         let mut prints = 0;
         while let Some(leaf) = work.pop_front() {
@@ -219,7 +219,7 @@ impl<A: Ask> Session<'_, A> {
                 work.push_front(leaf.behind(reached, &answer.theirs));
             }
         }
-        self.exchange(exchange).await
+        self.exchange(exchange, throttle).await
     }
 
     /// Decides which way each key that differs goes; how many there are.
@@ -255,7 +255,7 @@ impl<A: Ask> Session<'_, A> {
         differing
     }
 
-    async fn exchange(&self, mut left: ToExchange) -> Step<()> {
+    async fn exchange(&self, mut left: ToExchange, throttle: &mut Throttle) -> Step<()> {
         while !left.give.is_empty() || !left.take.is_empty() {
             let mut records = Vec::new();
             let mut bytes = 0;
@@ -284,7 +284,9 @@ impl<A: Ask> Session<'_, A> {
             };
             self.metrics.anti_entropy_sent.add(given);
             let taken: Vec<Wanted> = left.take.drain(..found.len().min(left.take.len())).collect();
+            bytes += found.iter().flatten().map(Bytes::len).sum::<usize>();
             self.take(taken, found).await?;
+            throttle.spend(bytes as u64).await;
         }
         Ok(())
     }

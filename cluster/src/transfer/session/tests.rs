@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use quorate_env::SystemClock;
 
 use super::*;
+use crate::admission::Background;
 use crate::config::{Durability, Member, StoreDefinition};
 use crate::membership::{Phase, View, ViewVersion, Views};
 use crate::replica::ReplicaService;
@@ -82,12 +83,19 @@ impl Pair {
         let view = Arc::new(View::new(members, partitions, 2));
         let store =
             StoreDefinition { durability: Durability::Memory, partitions, ..StoreDefinition::default() };
+        let background = Arc::new(Background::new(Arc::new(SystemClock::new())));
         let node = |name: &str| {
             let engine = Arc::new(MemoryEngine::new());
             let replica = Replica::new(engine, Arc::new(SystemClock::new()), &store, true).unwrap();
             let views = Arc::new(Views::unchanging(id(name), (*view).clone()));
             let stamps = SharedClock::new(HybridClock::new(1, 0));
-            Arc::new(ReplicaService { me: id(name), views, replica: Arc::new(replica), stamps })
+            Arc::new(ReplicaService {
+                me: id(name),
+                views,
+                replica: Arc::new(replica),
+                background: Arc::clone(&background),
+                stamps,
+            })
         };
         Self { nodes: [node("n1"), node("n2")], view, metrics: Metrics::default(), salt: 0, exact: false }
     }
