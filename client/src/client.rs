@@ -1,18 +1,21 @@
 //! The client: operations on a set of nodes.
 
+mod attempts;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use quorate_env::Network;
 
-use crate::http::{Connection, ExchangeError, Limits, MalformedReply, Method, Request, Response};
-use crate::pool::Pool;
+use crate::http::{MalformedReply, Method, Request, Response};
+use crate::nodes::Nodes;
 use crate::reply::{CONTEXT_HEADER, ErrorBody};
+use crate::routing::Router;
 use crate::{
-    ClientError, ClientOptions, Effect, GetReply, NodeChoice, NodeUrl, PutReply, ReadOptions, Retry,
-    SetupError, TlsTrust, WriteOptions,
+    ClientError, ClientOptions, GetReply, NodeChoice, NodeUrl, PutReply, ReadOptions, SetupError, TlsTrust,
+    WriteOptions,
 };
 
 /// All but what a path segment may hold unescaped (RFC 3986, section 2.3).
@@ -29,19 +32,13 @@ pub struct Client {
 
 struct Shared {
     net: Arc<dyn Network>,
-    nodes: Vec<Node>,
+    nodes: Nodes,
+    /// Whether nodes that are heard of are asked by https.
+    tls: bool,
     trust: Option<TlsTrust>,
     options: ClientOptions,
-    next: AtomicUsize,
-}
-
-struct Node {
-    url: NodeUrl,
-    /// The URL as messages show it.
-    name: String,
-    /// The URL as connections and `Host` want it.
-    authority: String,
-    pool: Pool,
+    router: Arc<Router>,
+    retries: AtomicU64,
 }
 
 impl Client {
@@ -69,11 +66,9 @@ impl Client {
         {
             return Err(SetupError::NoTrust { url: url.to_string() });
         }
-        let nodes = nodes
-            .into_iter()
-            .map(|url| Node { name: url.to_string(), authority: url.authority(), pool: Pool::default(), url })
-            .collect();
-        Ok(Self { shared: Arc::new(Shared { net, nodes, trust, options, next: AtomicUsize::new(0) }) })
+        let (tls, router) = (nodes.iter().all(NodeUrl::is_tls), Arc::new(Router::new(options.node_choice)));
+        let (nodes, retries) = (Nodes::new(nodes), AtomicU64::new(0));
+        Ok(Self { shared: Arc::new(Shared { net, nodes, tls, trust, options, router, retries }) })
     }
 
     /// How many nodes it knows.
@@ -84,8 +79,8 @@ impl Client {
 
     /// The URL of a node, 0-based.
     #[must_use]
-    pub fn node_url(&self, node: usize) -> Option<&NodeUrl> {
-        self.shared.nodes.get(node).map(|n| &n.url)
+    pub fn node_url(&self, node: usize) -> Option<NodeUrl> {
+        self.shared.nodes.get(node).map(|n| n.url.clone())
     }
 
     /// Reads a key through a quorum. Not found is an answer, not an error.
@@ -126,7 +121,7 @@ impl Client {
         // Siblings in JSON: one parser less, and every value exactly as stored.
         let headers = [("Accept", "application/json")];
         let request = Request { method: Method::Get, target: &target, headers: &headers, body: b"" };
-        let (node, response) = self.request_any(&request, options.node).await?;
+        let (node, response) = self.send(&request, options.node, Some(key)).await?;
         let found = matches!(response.status, 200 | 300)
             || (response.status == 404 && response.header(CONTEXT_HEADER).is_some())
             || (response.status == 404 && local);
@@ -181,7 +176,7 @@ impl Client {
         headers.extend(options.if_match.map(|etag| ("If-Match", etag)));
         headers.extend(options.if_none_match.then_some(("If-None-Match", "*")));
         let request = Request { method, target: &target, headers: &headers, body };
-        let (node, response) = self.request_any(&request, options.node).await?;
+        let (node, response) = self.send(&request, options.node, Some(key)).await?;
         if response.status >= 300 {
             return Err(self.refusal(node, &response));
         }
@@ -233,114 +228,7 @@ impl Client {
         request: &Request<'_>,
         node: Option<usize>,
     ) -> Result<(usize, Response), ClientError> {
-        let options = &self.shared.options;
-        let first = node.unwrap_or_else(|| self.choose());
-        let may_move = node.is_none() && options.node_choice == NodeChoice::RoundRobin;
-        let mut progress = Progress { node: first, may_move, sent: false, pending: None };
-        let outcome = tokio::time::timeout(options.deadline, self.attempts(request, &mut progress)).await;
-        match outcome {
-            Ok(result) => result.map(|response| (progress.node, response)),
-            // Interrupted while pausing before another attempt: what it would have retried is the news.
-            Err(_) => Err(progress.pending.take().unwrap_or_else(|| ClientError::Deadline {
-                node: self.node_name(progress.node),
-                sent: progress.sent,
-                deadline: options.deadline,
-            })),
-        }
-    }
-
-    /// Sends `request` until it may have happened or attempts run out. Every attempt before
-    /// the last certainly did not happen, so `progress.sent` speaks of the current one alone.
-    async fn attempts(
-        &self,
-        request: &Request<'_>,
-        progress: &mut Progress,
-    ) -> Result<Response, ClientError> {
-        let (more, pause) = match self.shared.options.retry {
-            Retry::Never => (0, Duration::ZERO),
-            Retry::IfNeverHappened { attempts, pause } => (attempts, pause),
-        };
-        for _ in 0..more {
-            let result = self.attempt(request, progress).await.and_then(|response| {
-                // An error reply counts as a failed attempt only if it denies any effect.
-                let refusal = (response.status >= 400).then(|| self.refusal(progress.node, &response));
-                refusal
-                    .filter(|e| e.effect() == Effect::Never && e.status() >= Some(500))
-                    .map_or(Ok(response), Err)
-            });
-            match result {
-                Err(error) if error.effect() == Effect::Never => {
-                    let asked = match &error {
-                        ClientError::Refused { retry_after, .. } => retry_after.unwrap_or_default(),
-                        _ => Duration::ZERO,
-                    };
-                    progress.pending = Some(error);
-                    tokio::time::sleep(pause.max(asked)).await;
-                    progress.pending = None;
-                    if progress.may_move {
-                        progress.node = (progress.node + 1) % self.shared.nodes.len();
-                    }
-                    progress.sent = false;
-                }
-                other => return other,
-            }
-        }
-        self.attempt(request, progress).await
-    }
-
-    /// One attempt on one connection.
-    async fn attempt(&self, request: &Request<'_>, progress: &mut Progress) -> Result<Response, ClientError> {
-        let shared = &self.shared;
-        let options = &shared.options;
-        let Some(node) = shared.nodes.get(progress.node) else {
-            return Err(ClientError::BadRequest { why: "there is no node of that number" });
-        };
-        let mut connection = match node.pool.take(options.idle_age_max).await {
-            Some(connection) => connection,
-            None => self.connect(node).await?,
-        };
-        let limits =
-            Limits { head_bytes_max: options.head_bytes_max, body_bytes_max: options.body_bytes_max };
-        match connection.exchange(&node.authority, request, limits, &mut progress.sent).await {
-            Ok(response) => {
-                node.pool.give_back(connection, options.idle_connections_max);
-                Ok(response)
-            }
-            Err(ExchangeError::BadRequest(why)) => Err(ClientError::BadRequest { why }),
-            Err(ExchangeError::Lost(source)) => {
-                Err(ClientError::ConnectionLost { node: node.name.clone(), sent: progress.sent, source })
-            }
-            Err(ExchangeError::Malformed(source)) => {
-                Err(ClientError::Malformed { node: node.name.clone(), source })
-            }
-        }
-    }
-
-    async fn connect(&self, node: &Node) -> Result<Connection, ClientError> {
-        let stream = self
-            .shared
-            .net
-            .connect(&node.authority)
-            .await
-            .map_err(|source| ClientError::Connect { node: node.name.clone(), source })?;
-        match &self.shared.trust {
-            Some(trust) if node.url.is_tls() => {
-                let encrypted = Box::pin(trust.wrap(node.url.host(), stream)).await;
-                let stream =
-                    encrypted.map_err(|why| ClientError::Handshake { node: node.name.clone(), why })?;
-                Ok(Connection::new(stream, true))
-            }
-            _ => Ok(Connection::new(stream, false)),
-        }
-    }
-
-    fn choose(&self) -> usize {
-        match self.shared.options.node_choice {
-            NodeChoice::Fixed(index) => index,
-            NodeChoice::RoundRobin => {
-                self.shared.next.fetch_add(1, Ordering::Relaxed) % self.shared.nodes.len()
-            }
-        }
+        self.send(request, node, None).await
     }
 
     fn refusal(&self, node: usize, response: &Response) -> ClientError {
@@ -364,16 +252,6 @@ impl Client {
     fn node_name(&self, node: usize) -> String {
         self.shared.nodes.get(node).map_or_else(|| format!("node {node}"), |n| n.name.clone())
     }
-}
-
-/// How far an operation got, readable when its deadline cuts it off.
-struct Progress {
-    node: usize,
-    /// Whether the next attempt may ask another node.
-    may_move: bool,
-    sent: bool,
-    /// The failure that is about to be retried.
-    pending: Option<ClientError>,
 }
 
 fn key_target(key: &[u8], query: &str) -> String {

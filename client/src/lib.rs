@@ -8,7 +8,9 @@
 //! Every failure says whether the operation may have happened ([`ClientError::effect`]), and
 //! nothing is sent twice unless it certainly did not.
 //!
-//! Not here: what a context token holds, which replicas own a key, how a history is judged.
+//! It may ask any node, or the owners of a key, as a node tells who they are (`placement`).
+//!
+//! Not here: what a context token holds, how a history is judged.
 
 pub mod client;
 pub mod error;
@@ -18,7 +20,10 @@ pub mod reply;
 pub mod tls;
 pub mod url;
 
-mod pool;
+mod nodes; // who is known, and answered lately
+mod placement; // who owns a key
+mod pool; // idle connections
+mod routing; // whom to ask
 
 pub use client::Client;
 pub use error::{ClientError, Effect, SetupError};

@@ -11,6 +11,12 @@ pub struct ClientOptions {
     pub deadline: Duration,
     /// Whether operations that certainly did not happen are sent again.
     pub retry: Retry,
+    /// Spreads the pauses before retries, so that clients that were refused together do not come
+    /// back together. Draw it; clients with the same number pause alike.
+    pub jitter_seed: u64,
+    /// Whether nodes are told how long this client waits (`X-Quorate-Deadline-Ms`), so that they
+    /// drop what it has given up.
+    pub tell_deadline: bool,
     /// Idle connections kept per node. More may be open at once; those above are closed after use.
     pub idle_connections_max: usize,
     /// An idle connection older than this is closed instead of used. Keep it below the
@@ -29,6 +35,8 @@ impl Default for ClientOptions {
             node_choice: NodeChoice::RoundRobin,
             deadline: Duration::from_secs(5),
             retry: Retry::Never,
+            jitter_seed: 0,
+            tell_deadline: true,
             idle_connections_max: 128,
             idle_age_max: Duration::from_secs(20),
             head_bytes_max: 16 * 1024,
@@ -44,6 +52,9 @@ pub enum NodeChoice {
     Fixed(usize),
     /// Each operation the next one, in the order given.
     RoundRobin,
+    /// The first owner of the key that seems to be up, else another owner, else any node; nodes
+    /// that the store names are added to those given (Dynamo, section 6.4).
+    Owner,
 }
 
 /// Whether an operation is sent again. Only ever after [`Effect::Never`](crate::Effect::Never):
@@ -58,7 +69,9 @@ pub enum Retry {
     IfNeverHappened {
         /// Attempts after the first.
         attempts: u32,
-        /// Pause before each; what the store asks for in `Retry-After` counts if it is longer.
+        /// Pause before the first, give or take a half; each further one is twice as long. What
+        /// the store asks for in `Retry-After` counts if it is longer. A pause beyond the deadline
+        /// is not begun.
         pause: Duration,
     },
 }

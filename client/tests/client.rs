@@ -400,3 +400,116 @@ async fn cluster_metrics_and_readiness_are_fetched() {
     assert!(!client.is_ready(ReadOptions::default()).await.unwrap());
     assert!(client.cluster(ReadOptions::default()).await.is_err());
 }
+
+/// What a node says of who owns what: two partitions of one copy each on two nodes, the keys `a`
+/// on the first and `b` on the second, or the other way round.
+fn placement(view: &str, swapped: bool) -> Act {
+    let owners = if swapped { "AQAAAA==" } else { "AAABAA==" };
+    let body = format!(
+        r#"{{"view":"{view}","placement":{{"partitions":2,"replicas":1,"owners":"{owners}",
+            "nodes":[{{"api":"n1:1"}},{{"api":"n2:2"}}]}}}}"#
+    );
+    reply("200 OK", "", &body)
+}
+
+fn ok_under(view: &str) -> Act {
+    reply("200 OK", &format!("X-Quorate-Context: t\r\nX-Quorate-View: {view}\r\n"), "v")
+}
+
+fn asks_owners() -> ClientOptions {
+    ClientOptions { node_choice: NodeChoice::Owner, ..ClientOptions::default() }
+}
+
+async fn get_key(client: &Client, key: &str) -> usize {
+    client.get(key, ReadOptions::default()).await.unwrap().node
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_owners_learns_who_they_are_and_adds_those_it_was_not_given() {
+    let net = Scripted::new(vec![
+        accepted([placement("1-stable", false), ok_under("1-stable"), ok_under("1-stable")]),
+        accepted([ok_under("1-stable")]),
+    ]);
+    let client = client(&net, &["http://n1:1"], asks_owners());
+    assert_eq!((get_key(&client, "a").await, get_key(&client, "b").await), (0, 1));
+    assert_eq!(get_key(&client, "a").await, 0, "asked once is enough");
+    assert_eq!(net.connects(), ["n1:1", "n2:2"]);
+    assert_eq!(client.node_url(1).unwrap().to_string(), "http://n2:2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_a_newer_view_and_old_age_make_it_ask_again() {
+    let net = Scripted::new(vec![
+        accepted([
+            placement("1-stable", false),
+            ok_under("2-copying"),
+            ok_under("2-copying"),
+            placement("3-stable", false),
+            ok_under("3-stable"),
+        ]),
+        accepted([placement("2-copying", true), ok_under("2-copying"), ok_under("2-copying")]),
+    ]);
+    let client = client(&net, &["http://n1:1"], asks_owners());
+    assert_eq!(get_key(&client, "a").await, 0, "and is told that its view is old");
+    tokio::time::advance(Duration::from_millis(200)).await;
+    assert_eq!(get_key(&client, "a").await, 0, "it asks beside its requests");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(get_key(&client, "a").await, 1, "the owners have changed places");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(get_key(&client, "a").await, 1);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(get_key(&client, "a").await, 0, "and back, though nobody told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_does_not_answer_is_passed_over_for_a_while() {
+    let net = Scripted::new(vec![
+        accepted([placement("1-stable", false), ok_under("1-stable"), ok_under("1-stable")]),
+        Fate::Refused,
+        accepted([ok_under("1-stable")]),
+    ]);
+    let retry = Retry::IfNeverHappened { attempts: 1, pause: Duration::from_millis(10) };
+    let client = client(&net, &["http://n1:1"], ClientOptions { retry, ..asks_owners() });
+    assert_eq!(get_key(&client, "b").await, 0, "whoever else is there takes it");
+    assert_eq!(net.connects(), ["n1:1", "n2:2"]);
+    // Its only owner: there is nobody better to ask first, but it may be back by now.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(get_key(&client, "b").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_grow_heed_the_store_and_are_not_begun_in_vain() {
+    let denied = |seconds: u32| {
+        let body = r#"{"error":"overloaded","message":"","maybe_applied":false}"#;
+        reply("503 X", &format!("Retry-After: {seconds}\r\n"), body)
+    };
+    let retry = Retry::IfNeverHappened { attempts: 9, pause: Duration::from_millis(100) };
+    let options = ClientOptions { retry, jitter_seed: 1, ..ClientOptions::default() };
+    let took = |acts: Vec<Act>, options| async move {
+        let began = tokio::time::Instant::now();
+        let net = Scripted::new(vec![accepted(acts)]);
+        let result = put(&client(&net, &["http://n1:1"], options)).await;
+        (result, began.elapsed())
+    };
+    let (result, three) = took(vec![denied(0), denied(0), denied(0), stored()], options.clone()).await;
+    result.unwrap();
+    // 100, 200 and 400 ms, each give or take a half.
+    assert!(three >= Duration::from_millis(350) && three < Duration::from_millis(1050), "{three:?}");
+    let other = ClientOptions { jitter_seed: 2, ..options.clone() };
+    let (_, others) = took(vec![denied(0), denied(0), denied(0), stored()], other).await;
+    assert_ne!(three, others, "two clients do not come back together");
+
+    let (result, waited) = took(vec![denied(2), stored()], options.clone()).await;
+    result.unwrap();
+    assert_eq!(waited, Duration::from_secs(2), "as long as the store asks for");
+    let (result, waited) = took(vec![denied(60)], options).await;
+    assert_eq!(result.unwrap_err().status(), Some(503));
+    assert_eq!(waited, Duration::ZERO, "its deadline is nearer than that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_are_told_how_long_the_client_waits() {
+    let (net, client) = one(vec![accepted([ok("v")])]);
+    get(&client).await.unwrap();
+    assert!(net.requests()[0].contains("X-Quorate-Deadline-Ms: 5000\r\n"), "{}", net.requests()[0]);
+}

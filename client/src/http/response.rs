@@ -62,6 +62,9 @@ pub enum MalformedReply {
     /// A value that should be base64 and is not.
     #[error("a value is not base64: {0}")]
     BadBase64(#[from] base64::DecodeError),
+    /// A placement that cannot be.
+    #[error("the placement cannot be: {0}")]
+    BadPlacement(&'static str),
     /// A body that should be text and is not.
     #[error("the text is not UTF-8")]
     NotText,
