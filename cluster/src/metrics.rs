@@ -51,6 +51,8 @@ pub struct Metrics {
     pub peer_requests_expired: Counter,
     /// Peers that took too long for their hello, or said nothing for long.
     pub peers_timed_out: Counter,
+    /// Gets, puts and deletes of keys that this node does not own.
+    pub coordinated_for_others: Counter,
     /// Requests to replicas, this node's own included.
     pub peer_requests: Counter,
     /// Copies handed to a fallback because their owner did not answer.
@@ -95,12 +97,18 @@ impl Metrics {
         peers: &Peers,
         background: &Background,
         in_hand: usize,
+        zone_too_small: bool,
     ) -> String {
         let mut text = String::new();
         let stats = replica.engine().stats();
         let counters = [
             ("gets_total", "Gets that clients asked for.", self.gets.get()),
             ("puts_total", "Puts and deletes that clients asked for.", self.puts.get()),
+            (
+                "coordinated_for_others_total",
+                "Gets, puts and deletes of keys that this node does not own.",
+                self.coordinated_for_others.get(),
+            ),
             ("errors_total", "Requests answered with an error.", self.errors.get()),
             (
                 "requests_overloaded_total",
@@ -165,6 +173,7 @@ impl Metrics {
             ("scrub_walks_total", "Walks over all records.", self.scrub_walks.get()),
             ("scrub_records_total", "Records verified by the scrubber.", self.scrub_records.get()),
             ("scrub_damaged_total", "Damaged records found by the scrubber.", self.scrub_damaged.get()),
+            ("clock_skew_refused_total", "Writes stamped too far in the future.", replica.skewed()),
             ("damage_found_total", "Damaged records found by anybody.", replica.damage_found()),
             ("tree_mismatches_total", "Partitions that changed without a write.", self.tree_mismatches.get()),
             (
@@ -183,6 +192,11 @@ impl Metrics {
         }
         let gauges = [
             ("background_bytes_per_second", "How fast background work may go now.", background.rate()),
+            (
+                "zone_too_small",
+                "1 if a zone is too small for every partition to have a copy there.",
+                zone_too_small.into(),
+            ),
             ("requests_in_hand", "Requests of clients in hand.", in_hand as u64),
             ("hints_pending", "Hints that wait for their owners.", replica.hints_pending()),
             (

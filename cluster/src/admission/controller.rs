@@ -189,7 +189,7 @@ mod tests {
         /// Runs for so many milliseconds. `latency` is told the bytes of background work done in the
         /// last ten milliseconds.
         fn run(&mut self, milliseconds: u64, works: bool, latency: impl Fn(u64) -> Option<u64>) {
-            let mut recent = vec![0_u64; 10];
+            let mut recent = [0_u64; 10];
             for ms in 0..milliseconds {
                 self.now_ns += MS;
                 let before = self.done;

@@ -21,6 +21,9 @@ pub(super) const CONTEXT: &str = "x-quorate-context";
 /// The header that names the writes behind an answer.
 pub(super) const VERSION: &str = "x-quorate-version";
 
+/// The header that names the view that the answering node is in.
+pub(super) const VIEW: &str = "x-quorate-view";
+
 /// An answer with a body of this type.
 pub(super) fn body(status: StatusCode, content_type: &str, bytes: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(bytes.into()));

@@ -49,7 +49,14 @@ async fn go(api: &Api, id: NodeId, query: Option<&str>) -> Answer {
 
 async fn change(api: &Api, change: Change) -> Answer {
     match api.administrator.change(change).await {
-        Ok(view) => json(StatusCode::ACCEPTED, &json!({ "view": view.version().to_string() })),
+        // A zone grows node by node: that it is too small yet is no reason to refuse the next one.
+        Ok(view) => json(
+            StatusCode::ACCEPTED,
+            &json!({
+                "view": view.version().to_string(),
+                "zone_too_small": view.placement().zone_shortfall().map(|shortfall| shortfall.to_string()),
+            }),
+        ),
         Err(failed) => {
             let (status, code) = match &failed {
                 AdministrationError::Refused(_) => (StatusCode::CONFLICT, "change_refused"),

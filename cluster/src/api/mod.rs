@@ -9,6 +9,7 @@
 mod answer;
 mod kv;
 mod members;
+mod placement;
 mod routes;
 mod stream;
 mod timer;

@@ -8,8 +8,8 @@ use hyper::header::CONNECTION;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
-use super::answer::{Answer, body, error, failure, json, method_not_allowed, set};
-use super::{Api, kv, members};
+use super::answer::{Answer, VIEW, body, error, failure, json, method_not_allowed, set};
+use super::{Api, kv, members, placement};
 use crate::coordinator::RequestError;
 
 impl Api {
@@ -17,7 +17,10 @@ impl Api {
     pub(super) async fn route(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
         let answer = if let Some(key) = path.strip_prefix("/kv/") {
-            kv::handle(&self, key, request).await
+            let mut answer = kv::handle(&self, key, request).await;
+            // Clients that know who owns what learn from it that they should ask again.
+            set(&mut answer, VIEW, &self.coordinator.views.current().version().to_string());
+            answer
         } else if path == "/cluster/members" || path.starts_with("/cluster/members/") {
             members::handle(&self, &path, request).await
         } else {
@@ -67,7 +70,14 @@ impl Api {
         let coordinator = &self.coordinator;
         let in_hand = coordinator.admission.requests();
         let local = &coordinator.local;
-        let text = coordinator.metrics.render(&local.replica, &coordinator.peers, &local.background, in_hand);
+        let is_short = coordinator.views.current().placement().zone_shortfall().is_some();
+        let text = coordinator.metrics.render(
+            &local.replica,
+            &coordinator.peers,
+            &local.background,
+            in_hand,
+            is_short,
+        );
         body(StatusCode::OK, "text/plain; version=0.0.4", text)
     }
 
@@ -77,13 +87,8 @@ impl Api {
         let view = coordinator.views.current();
         let placement = view.placement();
         let mut owned: BTreeMap<_, u32> = BTreeMap::new();
-        let mut owners = Vec::with_capacity(placement.partitions() as usize);
-        for partition in 0..placement.partitions() {
-            let row: Vec<_> = placement.owners(partition).collect();
-            for owner in &row {
-                *owned.entry(*owner).or_default() += 1;
-            }
-            owners.push(row);
+        for owner in (0..placement.partitions()).flat_map(|partition| placement.owners(partition)) {
+            *owned.entry(owner).or_default() += 1;
         }
         let copies = f64::from(placement.partitions()) * coordinator.store.n() as f64;
         let members: Vec<_> = view
@@ -110,7 +115,8 @@ impl Api {
                 "view": view.version().to_string(),
                 "store": coordinator.store,
                 "members": members,
-                "owners": owners,
+                "placement": placement::placement(&view),
+                "zone_too_small": placement.zone_shortfall().map(|shortfall| shortfall.to_string()),
             }),
         )
     }

@@ -147,6 +147,8 @@ pub struct Timing {
     /// How long a client may take for a TLS handshake, for the head of a request, and between two
     /// requests; how long a peer may take for its hello.
     pub head: Duration,
+    /// How long a peer may say nothing; peers ping far more often.
+    pub peer_idle: Duration,
     /// How long a client may refuse to take its answer before it is hung up on.
     pub answer: Duration,
 }
@@ -170,6 +172,7 @@ impl Default for Timing {
             hint_delivery: Duration::from_millis(500),
             scrub: Duration::from_secs(3600),
             head: Duration::from_secs(30),
+            peer_idle: Duration::from_secs(30),
             answer: Duration::from_secs(30),
         }
     }

@@ -45,7 +45,7 @@ pub enum RequestError {
     #[error(transparent)]
     Skew(#[from] SkewError),
     /// Too few nodes answered, and no more can be asked.
-    #[error("{answered} of {needed} nodes answered")]
+    #[error("{answered} of {needed} nodes answered{}", .why.as_deref().map(|why| format!(" ({why})")).unwrap_or_default())]
     QuorumNotMet {
         /// How many did.
         answered: usize,
@@ -53,6 +53,8 @@ pub enum RequestError {
         needed: usize,
         /// Whether some of them may have stored the write.
         maybe_applied: bool,
+        /// What one that refused said.
+        why: Option<String>,
     },
     /// Too few nodes answered in time.
     #[error("{answered} of {needed} nodes answered within {after:?}")]
@@ -88,11 +90,16 @@ pub enum RequestError {
 impl RequestError {
     /// Nobody is left to ask: because nobody would answer, or because those that were asked did
     /// not while there was time.
-    pub(super) fn too_few(answered: usize, needed: usize, maybe_applied: bool, ticket: &Ticket) -> Self {
+    pub(super) fn too_few(
+        (answered, needed): (usize, usize),
+        maybe_applied: bool,
+        ticket: &Ticket,
+        why: Option<String>,
+    ) -> Self {
         if ticket.remaining().is_zero() {
             Self::Deadline { answered, needed, after: ticket.patience(), maybe_applied }
         } else {
-            Self::QuorumNotMet { answered, needed, maybe_applied }
+            Self::QuorumNotMet { answered, needed, maybe_applied, why }
         }
     }
 

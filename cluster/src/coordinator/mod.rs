@@ -113,6 +113,13 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Counts requests that an owner would have answered with one message less.
+    fn count_detour(&self, view: &View, partition: u32) {
+        if !view.read_owners(partition).contains(&self.me) {
+            self.metrics.coordinated_for_others.add(1);
+        }
+    }
+
     /// Refuses what nobody waits for any more, before anything is done about it.
     fn check_deadline(&self, ticket: &Ticket, needed: usize) -> Result<(), RequestError> {
         if !ticket.remaining().is_zero() {

@@ -65,6 +65,8 @@ impl Coordinator {
     ) -> Result<Read, RequestError> {
         self.check_key(&key)?;
         self.check_deadline(&ticket, self.needed(votes))?;
+        let view = self.views.current();
+        self.count_detour(&view, view.placement().partition_of(&key));
         let (answer, answered) = oneshot::channel();
         let coordinator = Arc::clone(self);
         tokio::spawn(async move {
@@ -125,7 +127,7 @@ impl Coordinator {
                         answer.take().map(|answer| answer.send(Ok(read)));
                     }
                     GetEffect::Fail => {
-                        let error = RequestError::too_few(get.votes(), needed, false, ticket);
+                        let error = RequestError::too_few((get.votes(), needed), false, ticket, None);
                         answer.take().map(|answer| answer.send(Err(error)));
                     }
                     GetEffect::Done => done = true,

@@ -82,7 +82,9 @@ impl Coordinator {
             return Err(RequestError::ValueTooLarge { bytes, max: self.store.value_bytes_max });
         }
         self.check_deadline(&ticket, self.store.w())?;
-        let partition = self.views.current().placement().partition_of(&key);
+        let view = self.views.current();
+        let partition = view.placement().partition_of(&key);
+        self.count_detour(&view, partition);
         let (record, written) = match self.store.conflict {
             Conflict::Siblings | Conflict::Single => self.dotted(&key, partition, payload, seen).await?,
             Conflict::LastWriteWins => self.stamped(payload, seen).await?,
@@ -188,6 +190,7 @@ impl Coordinator {
             PutQuorum::start(&list, sets, self.store.w(), sloppy, self.me, &self.peers.suspected());
         let mut answers: Answers = FuturesUnordered::new();
         let mut disk_full = false;
+        let mut refusal = None;
         let mut asked_again = AskedAgain::default();
         let mut requests: BTreeMap<NodeId, Request> = BTreeMap::new();
         loop {
@@ -217,7 +220,12 @@ impl Coordinator {
                             RequestError::DiskFull { maybe_applied }
                         } else {
                             let (answered, needed) = (put.acknowledged(), self.store.w());
-                            RequestError::too_few(answered, needed, maybe_applied, &progress.ticket)
+                            RequestError::too_few(
+                                (answered, needed),
+                                maybe_applied,
+                                &progress.ticket,
+                                refusal.take(),
+                            )
                         };
                         progress.answer.take().map(|answer| answer.send(Err(error)));
                     }
@@ -249,6 +257,9 @@ impl Coordinator {
                 }
                 Some(Answer::Final(from, refused)) => {
                     disk_full |= matches!(&refused, Ok(Response::Refused { disk_full: true, .. }));
+                    if let Ok(Response::Refused { why, .. }) = &refused {
+                        refusal = Some(format!("{from}: {why}"));
+                    }
                     progress.unsure |= self.may_hold(from, &refused);
                     put.failed(from)
                 }

@@ -181,6 +181,7 @@ impl Node {
             store: config.store.clone(),
             views: Arc::clone(&views),
             frame_bytes_max,
+            timing: config.timing,
             limits: config.limits,
             metrics: Arc::clone(&metrics),
         });

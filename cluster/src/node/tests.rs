@@ -4,13 +4,15 @@
 mod members;
 mod overload;
 mod repair;
+mod routing;
+mod strangers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use quorate_env::disk::SimulatedDisk;
-use quorate_env::{Env, Random, SystemClock, TokioNetwork};
+use quorate_env::{Clock, Env, Random, SystemClock, TokioNetwork};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -55,8 +57,8 @@ fn config(member: &Member, members: &[Member], store: &StoreDefinition) -> Confi
         listen: member.api.clone(),
         peer_listen: member.peer.clone(),
         data_dir: String::new(),
-        capacity: 1,
-        zone: String::new(),
+        capacity: member.capacity,
+        zone: member.zone.clone(),
         seeds: Vec::new(),
         token_key_file: None,
     };
@@ -64,10 +66,18 @@ fn config(member: &Member, members: &[Member], store: &StoreDefinition) -> Confi
 }
 
 async fn start(config: Config, disk: SimulatedDisk) -> Result<Running, StartError> {
+    start_with(config, disk, Arc::new(SystemClock::new()), None).await
+}
+
+async fn start_with(
+    config: Config,
+    disk: SimulatedDisk,
+    clock: Arc<dyn Clock>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> Result<Running, StartError> {
     let random = Random::from_seed(7).child(config.node.id.as_str());
-    let env =
-        Env { net: Arc::new(TokioNetwork), clock: Arc::new(SystemClock::new()), random, disk: disk.mount() };
-    let node = Node::start(NodeParts { config, env, engine: None, tls: None }).await?;
+    let env = Env { net: Arc::new(TokioNetwork), clock, random, disk: disk.mount() };
+    let node = Node::start(NodeParts { config, env, engine: None, tls }).await?;
     let (handle, api) = (node.handle(), node.api_address().to_owned());
     Ok(Running { handle, api, task: tokio::spawn(node.run()), disk })
 }

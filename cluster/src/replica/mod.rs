@@ -70,6 +70,8 @@ pub struct Replica {
     is_repaired: bool,
     locks: Vec<Mutex<()>>,
     hints_pending: AtomicI64,
+    /// Writes refused for stamps too far in the future.
+    skewed: AtomicU64,
     /// Whether an absent record here means that none was ever acknowledged here.
     complete: AtomicBool,
     /// How often that ceased to be so.
@@ -105,6 +107,7 @@ impl Replica {
             clock,
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             hints_pending: AtomicI64::new(0),
+            skewed: AtomicU64::new(0),
             complete: AtomicBool::new(complete),
             losses: AtomicU64::new(0),
             quarantined: Mutex::new(BTreeSet::new()),
@@ -236,10 +239,19 @@ impl Replica {
         match (record, self.conflict) {
             (Record::Siblings(_), Conflict::Siblings) => Ok(()),
             (Record::Latest(latest), Conflict::LastWriteWins) => {
-                Ok(HybridClock::check_skew(self.clock.wall_ns(), latest.stamp)?)
+                let checked = HybridClock::check_skew(self.clock.wall_ns(), latest.stamp);
+                Ok(checked.inspect_err(|_| {
+                    self.skewed.fetch_add(1, Ordering::Relaxed);
+                })?)
             }
             _ => Err(KindMismatch.into()),
         }
+    }
+
+    /// How many writes were refused because their stamps lie too far in the future.
+    #[must_use]
+    pub fn skewed(&self) -> u64 {
+        self.skewed.load(Ordering::Relaxed)
     }
 
     async fn merge_into(

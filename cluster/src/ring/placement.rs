@@ -196,6 +196,13 @@ impl Placement {
         }
     }
 
+    /// The last position of each partition (the upper half of the digest) where they are unequal;
+    /// empty where they are equal.
+    #[must_use]
+    pub fn cuts(&self) -> &[u64] {
+        &self.cuts
+    }
+
     /// The fraction of the ring that a partition covers.
     #[must_use]
     pub fn width(&self, partition: u32) -> f64 {

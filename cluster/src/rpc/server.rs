@@ -14,7 +14,7 @@ use super::frame::{FrameReader, encode};
 use super::{
     FrameError, Hello, HelloReply, PROTOCOL_VERSION, Request, RequestFrame, Response, ResponseFrame,
 };
-use crate::config::{Limits, NodeId, StoreDefinition};
+use crate::config::{Limits, NodeId, StoreDefinition, Timing};
 use crate::membership::Views;
 use crate::metrics::Metrics;
 
@@ -27,8 +27,6 @@ const RESPONSES_MAX: usize = 4096;
 const CONNECTIONS_MAX: usize = 4096;
 /// How long a hello may take.
 const HELLO_WAIT: Duration = Duration::from_secs(2);
-/// A connection is closed when nothing has come for so long: peers ping far more often.
-const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// Answers what peers ask.
 pub trait Service: Send + Sync + 'static {
@@ -50,6 +48,8 @@ pub struct PeerServer<S> {
     pub views: Arc<Views>,
     /// The largest frame taken.
     pub frame_bytes_max: usize,
+    /// How long it waits for a peer.
+    pub timing: Timing,
     /// How much it takes at once.
     pub limits: Limits,
     /// Counts what was refused or dropped, and why.
@@ -112,7 +112,7 @@ impl<S: Service> PeerServer<S> {
     async fn converse(self: Arc<Self>, stream: BoxStream, rooms: Rooms) -> Result<(), FrameError> {
         let (reader, mut writer) = tokio::io::split(stream);
         let mut reader = FrameReader::new(reader, self.frame_bytes_max);
-        let hello = match timeout(HELLO_WAIT, reader.next::<Hello>()).await {
+        let hello = match timeout(HELLO_WAIT.min(self.timing.head), reader.next::<Hello>()).await {
             Ok(Ok(Some(hello))) => hello,
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => return Err(error),
@@ -135,8 +135,9 @@ impl<S: Service> PeerServer<S> {
             return Ok(());
         }
         let (responses, queue) = mpsc::channel(RESPONSES_MAX);
-        tokio::spawn(write_responses(writer, queue));
-        while let Ok(next) = timeout(IDLE_MAX, reader.next::<RequestFrame>()).await {
+        let patience = self.timing.peer_idle;
+        tokio::spawn(write_responses(writer, queue, patience));
+        while let Ok(next) = timeout(patience, reader.next::<RequestFrame>()).await {
             let Some(frame) = next? else { return Ok(()) };
             let deadline = Instant::now() + Duration::from_millis(u64::from(frame.remaining_ms));
             let Some(room) = rooms.take(&frame.request).await else {
@@ -222,7 +223,11 @@ fn overloaded(id: u64) -> ResponseFrame {
 }
 
 /// Writes responses, all that wait at once in one system call.
-async fn write_responses(mut writer: WriteHalf<BoxStream>, mut queue: mpsc::Receiver<ResponseFrame>) {
+async fn write_responses(
+    mut writer: WriteHalf<BoxStream>,
+    mut queue: mpsc::Receiver<ResponseFrame>,
+    patience: Duration,
+) {
     let mut buffer = BytesMut::new();
     while let Some(response) = queue.recv().await {
         encode(&response, &mut buffer);
@@ -233,7 +238,7 @@ async fn write_responses(mut writer: WriteHalf<BoxStream>, mut queue: mpsc::Rece
             }
         }
         // A peer that takes nothing for so long is gone, or might as well be.
-        if !matches!(timeout(IDLE_MAX, writer.write_all(&buffer)).await, Ok(Ok(()))) {
+        if !matches!(timeout(patience, writer.write_all(&buffer)).await, Ok(Ok(()))) {
             return;
         }
         buffer.clear();

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::frame::{FrameReader, encode};
 use super::*;
-use crate::config::{Limits, Member, NodeId, StoreDefinition};
+use crate::config::{Limits, Member, NodeId, StoreDefinition, Timing};
 use crate::membership::{Phase, View, ViewVersion, Views};
 use crate::metrics::Metrics;
 
@@ -63,6 +63,10 @@ fn view(zone: &str) -> View {
 }
 
 async fn serve(limits: Limits) -> Served {
+    serve_with(limits, Timing::default()).await
+}
+
+async fn serve_with(limits: Limits, timing: Timing) -> Served {
     let service = Arc::new(Gated { gate: Semaphore::new(0), entered: AtomicUsize::new(0) });
     let metrics = Arc::new(Metrics::default());
     let view = view("");
@@ -78,6 +82,7 @@ async fn serve(limits: Limits) -> Served {
         store: StoreDefinition::default(),
         views: Arc::new(Views::unchanging(id("n1"), view.clone())),
         frame_bytes_max: FRAME_BYTES_MAX,
+        timing,
         limits,
         metrics: Arc::clone(&metrics),
     };
@@ -240,4 +245,20 @@ async fn garbage_on_the_peer_port_is_counted_and_hung_up_on() {
     peer.writer.write_all(&huge).await.unwrap();
     assert!(matches!(peer.reader.next::<ResponseFrame>().await, Ok(None) | Err(_)), "also after the hello");
     until(|| served.refused() == 5).await;
+}
+
+#[tokio::test]
+async fn peers_that_say_nothing_are_hung_up_on_and_counted() {
+    let short = Duration::from_millis(100);
+    let served =
+        serve_with(Limits::default(), Timing { head: short, peer_idle: short, ..Timing::default() }).await;
+    let mut silent = TcpStream::connect(&served.address).await.unwrap();
+    let mut rest = Vec::new();
+    tokio::time::timeout(PATIENCE, silent.read_to_end(&mut rest)).await.expect("it hangs up").unwrap();
+    until(|| served.metrics.peers_timed_out.get() == 1).await;
+    let (reply, mut idle) = served.greet(&served.hello()).await;
+    assert_eq!(reply, HelloReply::Welcome);
+    let closed = tokio::time::timeout(PATIENCE, idle.reader.next::<ResponseFrame>()).await;
+    assert!(matches!(closed.expect("it hangs up"), Ok(None)));
+    until(|| served.metrics.peers_timed_out.get() == 2).await;
 }

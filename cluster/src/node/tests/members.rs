@@ -5,13 +5,24 @@ use super::*;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Adds a node that knows nothing but a seed's address.
-async fn join(seed: &Member, through: &Running, store: &StoreDefinition, id: &str) -> Running {
+pub(super) async fn join(seed: &Member, through: &Running, store: &StoreDefinition, id: &str) -> Running {
+    join_from(seed, through, store, id, "").await.0
+}
+
+/// As [`join`], in a zone; also what the cluster answered.
+async fn join_from(
+    seed: &Member,
+    through: &Running,
+    store: &StoreDefinition,
+    id: &str,
+    zone: &str,
+) -> (Running, Reply) {
     let member = Member {
         id: id.parse().unwrap(),
         peer: free_address(),
         api: free_address(),
         capacity: 1,
-        zone: String::new(),
+        zone: zone.to_owned(),
     };
     let mut config = config(
         &member,
@@ -25,7 +36,7 @@ async fn join(seed: &Member, through: &Running, store: &StoreDefinition, id: &st
     let body = serde_json::to_vec(&member).unwrap();
     let reply = ask(&through.api, "POST", "/cluster/members", &[], &body).await;
     assert_eq!(reply.status, 202, "{}", String::from_utf8_lossy(&reply.body));
-    node
+    (node, reply)
 }
 
 async fn view_of(node: &Running) -> String {
@@ -33,7 +44,7 @@ async fn view_of(node: &Running) -> String {
 }
 
 /// Waits until all nodes are in the same stable view of `epoch`.
-async fn settled(nodes: &[&Running], epoch: u64) {
+pub(super) async fn settled(nodes: &[&Running], epoch: u64) {
     let wanted = format!("{epoch}-stable");
     let wait = async {
         loop {
@@ -165,4 +176,19 @@ async fn changes_that_make_no_sense_are_refused() {
     let (status, why) = refused(ask(api, "POST", "/cluster/members", &[], b"{\"id\":\"N 9\"}").await);
     assert!(status == 400 && why.contains("a-z"), "{why}");
     assert_eq!(ask(api, "PUT", "/cluster/members", &[], b"").await.status, 405);
+}
+
+#[tokio::test]
+async fn a_zone_that_is_too_small_is_named_and_counted_and_serves_all_the_same() {
+    let store = StoreDefinition { replicas: 2, read_quorum: 1, write_quorum: 2, ..quiet("quorum") };
+    let (nodes, members) = cluster(4, &store).await;
+    assert_eq!(metric(&nodes[0].api, "quorate_zone_too_small").await, 0);
+    put_all(&nodes[0], &keys(0..10)).await;
+    let (fifth, reply) = join_from(&members[0], &nodes[0], &store, "n5", "lonely").await;
+    assert!(reply.json()["zone_too_small"].as_str().unwrap().contains("\"lonely\" is too small"));
+    settled(&[&nodes[0], &nodes[1], &nodes[2], &nodes[3], &fifth], 2).await;
+    assert_eq!(metric(&nodes[1].api, "quorate_zone_too_small").await, 1);
+    let cluster = ask(&nodes[2].api, "GET", "/cluster", &[], b"").await.json();
+    assert!(cluster["zone_too_small"].as_str().unwrap().contains("add capacity there"));
+    expect_all(&fifth, &keys(0..10)).await;
 }

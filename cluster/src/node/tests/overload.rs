@@ -4,7 +4,7 @@ use super::*;
 use crate::config::Limits;
 
 /// One node that is a cluster by itself.
-fn alone() -> StoreDefinition {
+pub(super) fn alone() -> StoreDefinition {
     StoreDefinition { replicas: 1, read_quorum: 1, write_quorum: 1, ..StoreDefinition::default() }
 }
 
@@ -16,14 +16,14 @@ async fn one(change: impl FnOnce(&mut Config)) -> Running {
 }
 
 /// A client that says one thing at a time.
-struct Slow(TcpStream);
+pub(super) struct Slow(pub(super) TcpStream);
 
 impl Slow {
-    async fn connect(node: &Running) -> Self {
+    pub(super) async fn connect(node: &Running) -> Self {
         Self(TcpStream::connect(&node.api).await.unwrap())
     }
 
-    async fn say(&mut self, bytes: &str) {
+    pub(super) async fn say(&mut self, bytes: &str) {
         self.0.write_all(bytes.as_bytes()).await.unwrap();
     }
 
@@ -37,7 +37,7 @@ impl Slow {
     }
 
     /// All that comes until the node hangs up.
-    async fn hear_all(&mut self) -> String {
+    pub(super) async fn hear_all(&mut self) -> String {
         let mut all = Vec::new();
         let hearing = tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut all));
         // Bytes that the node did not read make it a reset instead of an end.
