@@ -215,7 +215,11 @@ fn node_config(
     Ok(Config::new(node, Some(tls), plan.store.clone(), all.to_vec())?)
 }
 
-fn write_node(layout: &Layout, authority: &Authority, config: &Config) -> Result<NodeState, ProcessError> {
+pub(super) fn write_node(
+    layout: &Layout,
+    authority: &Authority,
+    config: &Config,
+) -> Result<NodeState, ProcessError> {
     let node = &config.node;
     let id = node.id.as_str();
     make_dir(&layout.node_dir(id))?;

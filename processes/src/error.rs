@@ -64,6 +64,19 @@ pub enum ProcessError {
         /// The reason.
         why: String,
     },
+    /// No node of the cluster runs.
+    #[error("{}: no node of this cluster runs; start it with `quorate cluster up --dir {}`", .0.display(), .0.display())]
+    NotUp(PathBuf),
+    /// There is no such node.
+    #[error("{}: there is no node {id} here; there are {}", .dir.display(), .known.join(", "))]
+    NoSuchNode {
+        /// The directory.
+        dir: PathBuf,
+        /// The name given.
+        id: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
     /// The settings of the cluster do not fit together.
     #[error(transparent)]
     Config(#[from] quorate_cluster::config::ConfigError),

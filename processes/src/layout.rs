@@ -43,6 +43,11 @@ impl Layout {
         Self { logs, ..self }
     }
 
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// `cluster.json`.
     pub fn state_file(&self) -> PathBuf {
         self.root.join("cluster.json")

@@ -10,6 +10,7 @@
 //!
 //! Not here: what a node does, and what is measured.
 
+pub mod change; // one node more, or one less
 pub mod child; // one node's process
 pub mod cluster; // all of them
 pub mod error; // what can go wrong
@@ -19,5 +20,6 @@ pub mod pki; // development certificates
 pub mod ports; // addresses nobody uses
 pub mod state; // cluster.json, and whether a pid is still ours
 
+pub use change::{Addition, add, discard, stop};
 pub use cluster::{Lifetime, LocalCluster, Plan};
 pub use error::ProcessError;

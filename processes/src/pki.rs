@@ -40,13 +40,24 @@ impl Authority {
     /// If no key can be made.
     pub fn new() -> Result<Self, ProcessError> {
         let key = KeyPair::generate().map_err(refused("a development authority"))?;
-        let mut params = dated(CertificateParams::default());
-        params.distinguished_name.push(DnType::CommonName, "Quorate development CA");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let params = authority_params();
         let certificate = params.self_signed(&key).map_err(refused("a development authority"))?;
         let own = Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() };
         Ok(Self { issuer: Issuer::new(params, key), own })
+    }
+
+    /// The one whose certificate and key lie in these files: it issues certificates for nodes that
+    /// join later.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the key is none.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self, ProcessError> {
+        let read =
+            |path: &Path| std::fs::read_to_string(path).map_err(ProcessError::file(path, "read the file"));
+        let own = Issued { certificate_pem: read(certificate)?, key_pem: read(key)? };
+        let key = KeyPair::from_pem(&own.key_pem).map_err(refused(&key.display().to_string()))?;
+        // All development authorities have the same name: the key is what tells them apart.
+        Ok(Self { issuer: Issuer::new(authority_params(), key), own })
     }
 
     /// Its own certificate and key.
@@ -69,6 +80,14 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).map_err(|e| refused(&what())(e))?;
         Ok(Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
+}
+
+fn authority_params() -> CertificateParams {
+    let mut params = dated(CertificateParams::default());
+    params.distinguished_name.push(DnType::CommonName, "Quorate development CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
 /// Valid for as long as anyone may try this out: a development certificate that expires only
@@ -173,6 +192,19 @@ mod tests {
         assert!(!accepted(ca, &issued.certificate_pem, "other.example"));
         let stranger = Authority::new().unwrap();
         assert!(!accepted(&stranger.own().certificate_pem, &issued.certificate_pem, "127.0.0.1"));
+    }
+
+    #[test]
+    fn an_authority_issues_again_after_it_was_put_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let (certificate, key) = (dir.path().join("ca.pem"), dir.path().join("ca.key.pem"));
+        let first = Authority::new().unwrap();
+        write_file(&certificate, first.own().certificate_pem.as_bytes()).unwrap();
+        write_secret(&key, first.own().key_pem.as_bytes()).unwrap();
+        let again = Authority::read(&certificate, &key).unwrap();
+        let issued = again.issue("n4", &hosts_of("127.0.0.1:1")).unwrap();
+        assert!(accepted(&first.own().certificate_pem, &issued.certificate_pem, "127.0.0.1"));
+        assert!(Authority::read(&certificate, &certificate).is_err());
     }
 
     #[test]

@@ -79,6 +79,18 @@ impl ClusterState {
         write_file(&path, text.as_bytes())
     }
 
+    /// The node called `id` of the cluster in `dir`.
+    ///
+    /// # Errors
+    /// Names those that there are.
+    pub fn node(&self, dir: &Path, id: &str) -> Result<&NodeState, ProcessError> {
+        self.nodes.iter().find(|node| node.id == id).ok_or_else(|| ProcessError::NoSuchNode {
+            dir: dir.to_owned(),
+            id: id.to_owned(),
+            known: self.nodes.iter().map(|node| node.id.clone()).collect(),
+        })
+    }
+
     /// The nodes that run.
     pub fn running(&self) -> impl Iterator<Item = &NodeState> {
         self.nodes.iter().filter(|node| node.is_running())

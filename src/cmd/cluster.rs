@@ -1,5 +1,7 @@
 //! `quorate cluster`: a local cluster of real processes that stays up.
 
+mod members;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -32,6 +34,18 @@ enum Action {
     /// Stop it. Its data stays.
     #[command(after_help = "Example:\n  quorate cluster down --dir /tmp/q")]
     Down(DirArgs),
+    /// Start one more node, and wait until it has its share of the data.
+    #[command(after_help = "\
+Examples:
+  quorate cluster add --dir /tmp/q
+  quorate cluster add --capacity 4 --zone rack2 --dir /tmp/q")]
+    Add(members::AddArgs),
+    /// Take a node out: it hands over what it holds and is stopped.
+    #[command(after_help = "\
+Examples:
+  quorate cluster remove n2 --dir /tmp/q
+  quorate cluster remove n3 --dead --dir /tmp/q")]
+    Remove(members::RemoveArgs),
     /// Which nodes run and answer. Exit code 1 if one does not.
     #[command(after_help = "Example:\n  quorate cluster status --dir /tmp/q --json")]
     Status(DirArgs),
@@ -66,6 +80,8 @@ struct DirArgs {
 pub async fn run(args: ClusterArgs, json: bool) -> Result<Exit, Failure> {
     match args.action {
         Action::Up(args) => up(args, json).await,
+        Action::Add(args) => members::run_add(args, json).await,
+        Action::Remove(args) => members::run_remove(args, json).await,
         Action::Down(args) => down(&args.dir, json).await,
         Action::Status(args) => status(&args.dir, json).await,
     }

@@ -58,7 +58,8 @@ impl RemoteArgs {
             .map_err(setup)?;
         let attempts = u32::try_from(urls.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let options = ClientOptions {
-            node_choice: NodeChoice::Fixed(0),
+            // The first, and after a failure without effect the next.
+            node_choice: NodeChoice::RoundRobin,
             deadline: self.timeout,
             retry: Retry::IfNeverHappened { attempts, pause: Duration::ZERO },
             ..ClientOptions::default()

@@ -67,3 +67,66 @@ fn down_ends_only_what_up_started() {
     std::fs::write(&path, state.to_string()).unwrap();
     assert_eq!(cluster.client(&["cluster", "down", "--json"]).with(0).json()["stopped"], 0);
 }
+
+/// The nodes of `cluster status`, by name.
+fn status_of(cluster: &Cluster) -> Vec<String> {
+    let status = cluster.client(&["cluster", "status", "--json"]).with(0).json();
+    status["nodes"].as_array().unwrap().iter().map(|n| n["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn nodes_come_and_go_and_what_was_written_stays() {
+    let cluster = Cluster::up("profile = \"quorum\"\npartitions = 16\n", "3");
+    for key in ["a", "b", "c", "d"] {
+        cluster.client(&["put", key, key]).with(0);
+    }
+    let added = cluster.client(&["cluster", "add", "--capacity", "2", "--zone", "z2", "--json"]).with(0);
+    assert!(added.stderr.contains("n4 is up"), "{}", added.stderr);
+    let added = added.json();
+    assert_eq!((added["id"].as_str(), added["view"].as_str()), (Some("n4"), Some("2-stable")));
+    assert_eq!((added["capacity"].as_u64(), added["zone"].as_str()), (Some(2), Some("z2")));
+    assert_eq!(status_of(&cluster), ["n1", "n2", "n3", "n4"]);
+
+    let fourth = nodes_of(&cluster.dir()).remove(3);
+    let second = nodes_of(&cluster.dir()).remove(1);
+    let removed = cluster.client(&["cluster", "remove", "n2", "--json"]).with(0).json();
+    assert_eq!((removed["handed_over"].as_bool(), removed["view"].as_str()), (Some(true), Some("3-stable")));
+    assert!(second.is_gone());
+    assert_eq!(status_of(&cluster), ["n1", "n3", "n4"]);
+
+    // Three nodes hold three copies of everything: one more cannot go, and nothing changes.
+    cluster.client(&["cluster", "remove", "n1"]).refused(&["refuses the change", "2 node(s)", "add a node"]);
+    cluster.client(&["cluster", "remove", "n4", "--dead"]).refused(&["n4 still runs", "--dead"]);
+    cluster.client(&["cluster", "remove", "n2"]).refused(&["no node n2", "n1, n3, n4"]);
+
+    // A name is not given twice, also after the node is dead.
+    cluster.client(&["cluster", "add"]).with(0);
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(fourth.pid).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    assert!(fourth.is_gone());
+    cluster.client(&["cluster", "remove", "n4"]).refused(&["n4 does not run", "--dead"]);
+    let removed = cluster.client(&["cluster", "remove", "n4", "--dead", "--json"]).with(0).json();
+    assert_eq!(removed["handed_over"].as_bool(), Some(false));
+    assert_eq!(status_of(&cluster), ["n1", "n3", "n5"]);
+    for key in ["a", "b", "c", "d"] {
+        assert_eq!(cluster.client(&["get", key]).with(0).stdout, key);
+    }
+
+    // The nodes that joined are there again after a restart.
+    cluster.client(&["cluster", "down"]).with(0);
+    cluster.client(&["cluster", "add"]).refused(&["no node of this cluster runs", "cluster up"]);
+    cluster.client(&["cluster", "up"]).with(0);
+    assert_eq!(cluster.client(&["get", "d"]).with(0).stdout, "d");
+}
+
+#[test]
+fn a_node_that_the_cluster_does_not_want_leaves_nothing_behind() {
+    let cluster =
+        Cluster::up("replicas = 1\nread_quorum = 1\nwrite_quorum = 1\nplacement = \"tokens\"\n", "1");
+    cluster.client(&["cluster", "add"]).refused(&["refuses the change", "placed by `tokens`"]);
+    assert_eq!(status_of(&cluster), ["n1"]);
+    assert!(!cluster.dir().join("nodes/n2").exists());
+}

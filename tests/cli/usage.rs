@@ -15,6 +15,8 @@ const COMMANDS: &[&[&str]] = &[
     &["check"],
     &["serve"],
     &["cluster", "up"],
+    &["cluster", "add"],
+    &["cluster", "remove"],
     &["cluster", "down"],
     &["cluster", "status"],
     &["get"],

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use quorate_client::NodeChoice;
 use quorate_cluster::config::{parse_bytes, parse_duration};
 use quorate_loadgen::{LoadPlan, PlanSettings};
 
@@ -13,6 +14,33 @@ use crate::outcome::Failure;
 /// The only workload of this version: half gets, half puts, zipfian 0.99.
 const WORKLOAD: &str = "mixed";
 
+/// Which node takes an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Route {
+    /// One after the other.
+    Any,
+    /// An owner of the key, as the store tells who they are.
+    Owner,
+}
+
+impl Route {
+    /// The client's name for it.
+    pub fn choice(self) -> NodeChoice {
+        match self {
+            Self::Any => NodeChoice::RoundRobin,
+            Self::Owner => NodeChoice::Owner,
+        }
+    }
+
+    /// The name on the command line and in `run.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Owner => "owner",
+        }
+    }
+}
+
 /// Measure a store under load. Without arguments: three nodes of the `dynamo` profile as real
 /// processes on this machine (HTTPS on loopback, data on disk and synced), 10,000 keys of 1 KiB,
 /// half gets and half puts, 2,000 operations a second for 30 s.
@@ -21,7 +49,7 @@ const WORKLOAD: &str = "mixed";
 Examples:
   quorate bench
   quorate bench --profile quorum --rate 5000 --duration 60s --check
-  quorate bench --clients 32 --nodes 5
+  quorate bench --clients 32 --nodes 5 --route owner
   quorate bench --target https://127.0.0.1:4001 --ca quorate-cluster/ca.pem")]
 pub struct BenchArgs {
     /// A built-in store definition (dynamo unless --store is given).
@@ -78,6 +106,10 @@ pub struct BenchArgs {
     /// The authority (PEM) that https targets are checked by.
     #[arg(long, value_name = "FILE", requires = "target")]
     pub ca: Option<PathBuf>,
+    /// Which node takes an operation: any (one after the other) or an owner of the key, which
+    /// spares the store a hop.
+    #[arg(long, value_name = "ROUTE", value_enum, default_value_t = Route::Any)]
+    pub route: Route,
     /// Record the history and judge it.
     #[arg(long)]
     pub check: bool,

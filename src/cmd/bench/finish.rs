@@ -12,6 +12,7 @@ use quorate_loadgen::{LoadPlan, RunDirectory, RunOutcome, RunRecord, Trust};
 use quorate_report::{PAGE_FILE, RunData, operations_table, run_page};
 use serde_json::Value;
 
+use super::args::Route;
 use super::history::Recording;
 use super::store::Wanted;
 use crate::build_info;
@@ -25,6 +26,8 @@ pub struct Finished {
     pub outcome: RunOutcome,
     /// The load that was planned.
     pub plan: LoadPlan,
+    /// Which nodes took the operations.
+    pub route: Route,
     /// Where everything goes.
     pub directory: RunDirectory,
     /// What was measured.
@@ -70,6 +73,7 @@ impl Finished {
         if let Value::Object(described) = self.wanted.described() {
             record.config.extend(described);
         }
+        record.config.insert("route".into(), self.route.name().into());
         if !self.troubles.is_empty() {
             record.config.insert("troubles".into(), self.troubles.clone().into());
         }

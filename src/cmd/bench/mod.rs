@@ -13,7 +13,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use quorate_client::{Client, ClientOptions, NodeChoice, NodeUrl, Retry, TlsTrust};
+use quorate_client::{Client, ClientOptions, NodeUrl, Retry, TlsTrust};
 use quorate_cluster::config::AntiEntropy;
 use quorate_env::{Clock as _, RealPacer, SystemClock, TokioNetwork};
 use quorate_loadgen::trust::SystemProbe;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use args::BenchArgs;
 pub use finish::colours;
 
+use self::args::Route;
 use self::finish::Finished;
 use self::history::Recording;
 use self::store::Subject;
@@ -65,7 +66,8 @@ async fn measure(
 
     let recording = args.check.then(|| Arc::new(Recording::default()));
     let cancel = CancellationToken::new();
-    let loading = load(&subject, &plan, &directory, Arc::clone(&clock), recording.clone(), cancel.clone());
+    let loading =
+        load(&subject, args.route, &plan, &directory, Arc::clone(&clock), recording.clone(), cancel.clone());
     let outcome = until_interrupted(Box::pin(loading), &mut interrupts, &cancel).await;
     if let (Some(recording), Ok(RunOutcome { interrupted: false, .. })) = (&recording, &outcome) {
         let reading = Box::pin(read_finally(&subject, &plan, clock, recording));
@@ -80,8 +82,16 @@ async fn measure(
     }
     let troubles = subject.stop(args.keep).await;
     troubles.iter().for_each(|trouble| say(format_args!("warning: {trouble}")));
-    let finished =
-        Finished { outcome: outcome?, plan, directory, wanted, recording, started_wall_ns, troubles };
+    let finished = Finished {
+        outcome: outcome?,
+        plan,
+        route: args.route,
+        directory,
+        wanted,
+        recording,
+        started_wall_ns,
+        troubles,
+    };
     // Checking may take seconds of pure computation: the runtime has nothing else to do by now.
     finished.write_and_print(json)
 }
@@ -89,13 +99,14 @@ async fn measure(
 /// Loads the store as planned, writing what is measured as it is measured.
 async fn load(
     subject: &Subject,
+    route: Route,
     plan: &LoadPlan,
     directory: &RunDirectory,
     clock: Arc<SystemClock>,
     recording: Option<Arc<Recording>>,
     cancel: CancellationToken,
 ) -> Result<RunOutcome, Failure> {
-    let target = Arc::new(QuorateTarget::new(client(subject, plan, Arc::clone(&clock))?));
+    let target = Arc::new(QuorateTarget::new(client(subject, plan, route, Arc::clone(&clock))?));
     let pacer =
         RealPacer::new(Arc::clone(&clock) as _).map_err(|e| Failure::setup(format_args!("timer: {e}")))?;
     let mut files = directory.interval_files(clock.wall_ns()).map_err(Failure::setup)?;
@@ -123,7 +134,7 @@ async fn read_finally(
         return Err(Failure::unknown("anti_entropy is off, so the store does not come to rest by itself"));
     };
     say("waiting until the store is at rest, then reading every copy");
-    let client = client(subject, plan, Arc::clone(&clock))?;
+    let client = client(subject, plan, Route::Any, Arc::clone(&clock))?;
     let read =
         finals::read_all(&client, &config, plan.keys, period, clock).await.map_err(Failure::unknown)?;
     read.into_iter().for_each(|operation| recording.push(operation));
@@ -132,13 +143,18 @@ async fn read_finally(
 
 /// A client for measuring: it never tries twice, and every operation in flight may keep its
 /// connection, to whichever node it went.
-fn client(subject: &Subject, plan: &LoadPlan, clock: Arc<SystemClock>) -> Result<Client, Failure> {
+fn client(
+    subject: &Subject,
+    plan: &LoadPlan,
+    route: Route,
+    clock: Arc<SystemClock>,
+) -> Result<Client, Failure> {
     let trust =
         subject.ca().map(|ca| TlsTrust::from_ca_file(ca, clock)).transpose().map_err(Failure::setup)?;
     let urls: Vec<NodeUrl> =
         subject.urls().iter().map(|url| url.parse()).collect::<Result<_, _>>().map_err(Failure::setup)?;
     let options = ClientOptions {
-        node_choice: NodeChoice::RoundRobin,
+        node_choice: route.choice(),
         deadline: plan.deadline,
         retry: Retry::Never,
         idle_connections_max: plan.workers(),
