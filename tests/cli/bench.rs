@@ -37,6 +37,7 @@ fn a_short_bench_leaves_a_whole_run_directory() {
     assert!(errors.is_empty(), "{errors:?}");
     assert_eq!(record["command_line"][1], "bench");
     assert_eq!(record["config"]["store"]["durability"], "commit");
+    assert_eq!(record["config"]["route"], "any");
     let ok = |op: &str| record["results"]["ops"][op]["ok"].as_u64().unwrap();
     assert!(ok("get") > 100 && ok("put") > 100, "{record}");
 
@@ -55,6 +56,17 @@ fn a_short_bench_leaves_a_whole_run_directory() {
     std::fs::remove_file(dir.join("report.html")).unwrap();
     assert!(quorate(&["report", &out]).with(0).stdout.contains("put"));
     assert!(dir.join("report.html").exists());
+}
+
+#[test]
+fn a_bench_may_send_every_operation_to_an_owner() {
+    let parent = TempDir::new().unwrap();
+    let out = parent.path().join("run").display().to_string();
+    quorate(&[SHORT, &["--nodes", "5", "--route", "owner", "--out", &out]].concat()).with(0);
+    let record = run_json(Path::new(&out));
+    assert_eq!(record["config"]["route"], "owner");
+    let get = &record["results"]["ops"]["get"];
+    assert!(get["ok"].as_u64().unwrap() > 100, "{record}");
 }
 
 #[test]
