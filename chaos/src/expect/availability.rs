@@ -3,7 +3,8 @@
 //! A put is owed success if everything it needs was in order from [`settle`] before its call to its
 //! client's deadline: its entry node up on a disk of normal speed, the link between client and
 //! entry node in order, and, by the kind of store, enough nodes up and linked to the entry node
-//! (for a strict store: owners of the key). This asks for more than the promise does, since a
+//! (for a strict store: owners of the key). While the members change, all this must be so by every
+//! view that some node may have acted by. This asks for more than the promise does, since a
 //! store may well succeed while faults come and go; it never blames a store for what it could not
 //! know yet.
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Column;
 use crate::fault::{Span, Timeline};
+use crate::members::Era;
 use crate::workload::{ERROR_FIELD, HOST_FIELD, STATUS_FIELD};
 
 /// How long a fault must be over before success is owed again: a call that hangs on a dead
@@ -34,10 +36,10 @@ pub struct Owed<'a> {
     pub timing: Timing,
     /// The faults.
     pub timeline: &'a Timeline,
-    /// All nodes.
-    pub nodes: &'a [String],
-    /// The nodes that own a key.
-    pub owners_of: &'a dyn Fn(&str) -> Vec<String>,
+    /// Who was a member and owned what when.
+    pub eras: &'a [Era],
+    /// The partition of a key.
+    pub partition_of: &'a dyn Fn(&str) -> u32,
     /// The clients' deadline in nanoseconds.
     pub deadline_ns: u64,
 }
@@ -54,6 +56,12 @@ impl Owed<'_> {
             from_ns: put.invoke_ns.saturating_sub(settle_ns(&self.timing)),
             until_ns: put.invoke_ns.saturating_add(self.deadline_ns),
         };
+        let eras: Vec<&Era> = self.eras.iter().filter(|era| era.span.meets(span)).collect();
+        let is_member = |node: &String| eras.iter().all(|era| era.members.contains(node));
+        // A node that is no member yet, or no longer, serves as well as it can and owes nothing.
+        if !is_member(&via) {
+            return false;
+        }
         if !self.timeline.is_up(&via, span) || !self.timeline.is_linked(host, &via, span) {
             return false;
         }
@@ -65,11 +73,13 @@ impl Owed<'_> {
         match Column::of(self.store) {
             Column::AlwaysWrite if needed == 1 && !strict => true,
             _ if strict => {
-                let owners = (self.owners_of)(&put.key.to_string());
-                owners.iter().filter(|n| reachable(n)).count() >= needed
+                let partition = (self.partition_of)(&put.key.to_string());
+                eras.iter()
+                    .all(|era| era.owners_of(partition).iter().filter(|n| reachable(n)).count() >= needed)
             }
             Column::AlwaysWrite | Column::Dynamo | Column::Quorum | Column::LastWriteWins => {
-                self.nodes.iter().filter(|n| reachable(n)).count() >= needed
+                let members = eras.first().map_or(&[][..], |era| &era.members);
+                members.iter().filter(|n| is_member(n) && reachable(n)).count() >= needed
             }
         }
     }
@@ -147,11 +157,21 @@ mod tests {
 
     fn is_owed(profile: &str, kind: FaultKind, targets: &[&str], via: &str, at_s: u64) -> bool {
         let nodes = names(&["n1", "n2", "n3", "n4", "n5"]);
+        let era = |from_s: u64, until_s: u64, members: &[&str], owners: &[&str]| Era {
+            span: Span { from_ns: from_s * S, until_ns: until_s * S },
+            members: names(members),
+            owners: vec![names(owners)],
+        };
+        let eras = [
+            era(0, 60, &["n1", "n2", "n3", "n4", "n5"], &["n1", "n2", "n3"]),
+            era(50, 100, &["n1", "n2", "n3", "n5"], &["n2", "n3", "n5"]),
+        ];
         let plan = Plan {
             faults: vec![PlannedFault {
                 fault: 0,
                 kind,
                 targets: names(targets),
+                joining: Vec::new(),
                 from_ms: 20_000,
                 until_ms: 30_000,
                 add: Duration::from_millis(50),
@@ -166,8 +186,8 @@ mod tests {
             store: &StoreDefinition::profile(profile).unwrap(),
             timing: Timing::default(),
             timeline: &timeline,
-            nodes: &nodes,
-            owners_of: &|_| names(&["n1", "n2", "n3"]),
+            eras: &eras,
+            partition_of: &|_| 0,
             deadline_ns: 4 * S,
         }
         .is_owed(&put)
@@ -193,6 +213,13 @@ mod tests {
             (true, "dynamo", partition, &["n1"], "n1", 10),
             (false, "dynamo", partition, &["n1"], "n1", 31),
             (true, "dynamo", partition, &["n1"], "n1", 40),
+            // Two of the old owners are reachable, then also of the new ones; n4 goes.
+            (true, "quorum", FaultKind::Remove, &["n1"], "n2", 52),
+            (true, "quorum", FaultKind::Remove, &["n2"], "n1", 70),
+            (false, "quorum", FaultKind::Wipe, &["n3"], "n3", 28),
+            (true, "always-write", FaultKind::Kill, &["n1"], "n4", 40),
+            (false, "always-write", FaultKind::Kill, &["n1"], "n4", 52),
+            (false, "dynamo", FaultKind::Remove, &["n1"], "n1", 70),
         ] {
             assert_eq!(
                 is_owed(profile, kind, targets, via, at_s),

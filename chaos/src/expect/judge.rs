@@ -1,6 +1,7 @@
 //! The judging of one run: every checker that fits the store, weighed by the promise table.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use quorate_check::availability::Window;
 use quorate_check::history::{History, LineError};
@@ -12,7 +13,7 @@ use super::late::late_losses;
 use super::{
     Availability, FaultClass, Owed, Promise, Property, Sight, fault_classes, judge_availability, promise,
 };
-use crate::fault::{Plan, Timeline};
+use crate::fault::{FaultEvent, Phase, Plan, Timeline};
 use crate::scenario::Scenario;
 use crate::workload::Rest;
 use crate::world::Played;
@@ -98,12 +99,12 @@ pub fn judge(
     seed: u64,
     plan: &Plan,
     played: &Played,
-    owners_of: &dyn Fn(&str) -> Vec<String>,
+    partition_of: &dyn Fn(&str) -> u32,
 ) -> Result<RunVerdict, (usize, LineError)> {
     let history = History::from_operations(&played.operations)?;
     let mut found = Found::default();
     found.check(&history, store);
-    let (availability, denied) = judge_puts(scenario, store, plan, played, &history, owners_of);
+    let (availability, denied) = judge_puts(scenario, store, plan, played, &history, partition_of);
     found.violations.extend(denied);
     let late = late_losses(store, &played.operations, &played.events, &found.violations);
     // To the front, so that they are among those that are listed.
@@ -161,30 +162,40 @@ fn judge_puts(
     plan: &Plan,
     played: &Played,
     history: &History,
-    owners_of: &dyn Fn(&str) -> Vec<String>,
+    partition_of: &dyn Fn(&str) -> u32,
 ) -> (Availability, Vec<Violation>) {
-    let nodes: Vec<String> = scenario.cluster.node_names().collect();
+    let nodes: Vec<String> = scenario.cluster.node_names().chain(scenario.cluster.spare_names()).collect();
     let clients: Vec<String> = scenario.workload.hosts().collect();
-    let tick_ns = u64::try_from(scenario.network.tick.as_nanos()).unwrap_or(u64::MAX);
+    let tick_ns = nanos(scenario.network.tick);
     let timeline = Timeline::new(plan, &nodes, &clients, played.load_start_ns, tick_ns);
+    let load_end_ns = played.load_start_ns.saturating_add(nanos(scenario.workload.duration));
     let windows: Vec<Window> = plan
         .faults
         .iter()
         .map(|fault| Window {
-            name: format!("{} {} {}", fault.fault, fault.kind, fault.targets.join(",")),
+            name: format!("{} {} {}", fault.fault, fault.kind, fault.hosts().join(",")),
             start_ns: played.load_start_ns + fault.from_ms * 1_000_000,
-            end_ns: played.load_start_ns + fault.until_ms * 1_000_000,
+            end_ns: if fault.kind.changes_members() {
+                let is_end = |e: &&FaultEvent| e.fault == fault.fault && e.event == Phase::End;
+                played.events.iter().find(is_end).map_or(load_end_ns, |end| end.at_ns)
+            } else {
+                played.load_start_ns + fault.until_ms * 1_000_000
+            },
         })
         .collect();
     let owed = Owed {
         store,
         timing: Timing::default(),
         timeline: &timeline,
-        nodes: &nodes,
-        owners_of,
-        deadline_ns: u64::try_from(scenario.workload.deadline.as_nanos()).unwrap_or(u64::MAX),
+        eras: &played.eras,
+        partition_of,
+        deadline_ns: nanos(scenario.workload.deadline),
     };
     judge_availability(&played.operations, history, &windows, &owed)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[derive(Default)]

@@ -249,6 +249,15 @@ pub fn fault_classes(plan: &Plan, store: &StoreDefinition) -> Vec<FaultClass> {
                 losses += if store.durability == Durability::Commit { 0 } else { fault.targets.len() };
                 FaultClass::Kill
             }
+            FaultKind::Wipe => {
+                losses += fault.targets.len();
+                FaultClass::Kill
+            }
+            FaultKind::Join | FaultKind::Leave => FaultClass::Membership,
+            FaultKind::Remove | FaultKind::Replace => {
+                losses += fault.targets.len();
+                FaultClass::Membership
+            }
         };
         classes.push(class);
     }
@@ -346,6 +355,7 @@ mod tests {
             fault: 0,
             kind,
             targets: vec!["n1".into()],
+            joining: Vec::new(),
             from_ms: 0,
             until_ms: 1,
             add: Duration::ZERO,
@@ -364,5 +374,14 @@ mod tests {
             [FaultClass::Network, FaultClass::Kill, FaultClass::TwoLosses]
         );
         assert_eq!(classes(&[FaultKind::Kill], interval), [FaultClass::Kill]);
+        assert_eq!(classes(&[FaultKind::Wipe], Durability::Commit), [FaultClass::Kill, FaultClass::OneLoss]);
+        assert_eq!(
+            classes(&[FaultKind::Join, FaultKind::Leave], Durability::Commit),
+            [FaultClass::Membership]
+        );
+        assert_eq!(
+            classes(&[FaultKind::Replace, FaultKind::Kill], Durability::Commit),
+            [FaultClass::Kill, FaultClass::Membership, FaultClass::OneLoss]
+        );
     }
 }

@@ -24,6 +24,8 @@ pub struct Effects {
     pub down: Vec<String>,
     /// Nodes whose disk syncs are slower, and by how much.
     pub slow_disks: Vec<(String, Duration)>,
+    /// Spare nodes that run from now on.
+    pub starting: Vec<String>,
 }
 
 impl Effects {
@@ -62,8 +64,14 @@ impl Effects {
                 let everyone: Vec<&String> = nodes.iter().chain(clients).collect();
                 effects.between(targets, &everyone, LinkEffect::Cut, false, true);
             }
-            FaultKind::Restart | FaultKind::PowerCut => effects.down.clone_from(targets),
+            FaultKind::Restart
+            | FaultKind::PowerCut
+            | FaultKind::Wipe
+            | FaultKind::Remove
+            | FaultKind::Replace => effects.down.clone_from(targets),
+            FaultKind::Join | FaultKind::Leave => {}
         }
+        effects.starting.clone_from(&fault.joining);
         effects
     }
 
@@ -95,6 +103,7 @@ mod tests {
             fault: 0,
             kind,
             targets: names(targets),
+            joining: Vec::new(),
             from_ms: 0,
             until_ms: 1,
             add: Duration::from_millis(7),

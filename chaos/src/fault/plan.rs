@@ -18,14 +18,26 @@ pub struct PlannedFault {
     pub kind: FaultKind,
     /// Nodes and client hosts, sorted.
     pub targets: Vec<String>,
+    /// Spare nodes that a `join` or `replace` starts, sorted.
+    pub joining: Vec<String>,
     /// When it begins.
     pub from_ms: u64,
-    /// When it is healed.
+    /// When it is healed; changes of the members never are, and end here as they begin.
     pub until_ms: u64,
     /// By how much `latency` and `slow-node` slow things down.
     pub add: Duration,
     /// What a `one-way` loses.
     pub direction: Direction,
+}
+
+impl PlannedFault {
+    /// Everybody it concerns, sorted: targets and spare nodes.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<String> {
+        let mut hosts: Vec<String> = self.targets.iter().chain(&self.joining).cloned().collect();
+        hosts.sort();
+        hosts
+    }
 }
 
 /// Begins or ends.
@@ -34,7 +46,7 @@ pub struct PlannedFault {
 pub enum Phase {
     /// The fault begins.
     Begin,
-    /// It is healed.
+    /// It is healed; of a change of the members: every member is in the view that it made.
     End,
 }
 
@@ -66,6 +78,7 @@ impl Plan {
     pub fn draw(scenario: &Scenario, random: Random, owners_of: &dyn Fn(&str) -> Vec<String>) -> Self {
         let random = random.child("faults");
         let nodes: Vec<String> = scenario.cluster.node_names().collect();
+        let spares: Vec<String> = scenario.cluster.spare_names().collect();
         let clients: Vec<String> = scenario.workload.hosts().collect();
         let load = scenario.workload.duration;
         let listed = scenario.fault.iter().enumerate().map(|(i, spec)| {
@@ -84,11 +97,14 @@ impl Plan {
         let mut faults: Vec<PlannedFault> = listed
             .chain(drawn)
             .map(|(spec, targets)| {
-                let lasts = if spec.kind == FaultKind::Restart { Duration::ZERO } else { spec.lasts };
+                let lasts = if spec.kind.is_instant() { Duration::ZERO } else { spec.lasts };
+                let starts = |name: &String| spec.kind.starts_spares() && spares.contains(name);
+                let (joining, targets) = targets.into_iter().partition(starts);
                 PlannedFault {
                     fault: 0,
                     kind: spec.kind,
                     targets,
+                    joining,
                     from_ms: millis(spec.at),
                     // Healing is never later than the end of the load: what follows is the judging.
                     until_ms: millis((spec.at + lasts).min(load)),
@@ -102,6 +118,7 @@ impl Plan {
         for (i, fault) in faults.iter_mut().enumerate() {
             fault.fault = i;
         }
+        assign(&mut faults, &nodes, &spares);
         Self { faults }
     }
 
@@ -112,7 +129,7 @@ impl Plan {
             .iter()
             .map(|fault| FaultSpec {
                 kind: fault.kind,
-                targets: Targets::Names(fault.targets.clone()),
+                targets: Targets::Names(fault.hosts()),
                 at: Duration::from_millis(fault.from_ms),
                 lasts: Duration::from_millis(fault.until_ms - fault.from_ms),
                 add: fault.add,
@@ -122,17 +139,46 @@ impl Plan {
     }
 
     /// All beginnings and ends as (milliseconds, phase, fault number), in the order to do them: by
-    /// time, and at one instant ends before beginnings, except of one and the same fault.
+    /// time, and at one instant ends before beginnings, except of one and the same fault. A change
+    /// of the members has a beginning only: when it is over is up to the cluster.
     #[must_use]
     pub fn schedule(&self) -> Vec<(u64, Phase, usize)> {
         let mut events: Vec<(u64, u8, Phase, usize)> = Vec::new();
         for (i, fault) in self.faults.iter().enumerate() {
             let instant = fault.from_ms == fault.until_ms;
             events.push((fault.from_ms, 1, Phase::Begin, i));
-            events.push((fault.until_ms, if instant { 2 } else { 0 }, Phase::End, i));
+            if !fault.kind.changes_members() {
+                events.push((fault.until_ms, if instant { 2 } else { 0 }, Phase::End, i));
+            }
         }
         events.sort_by_key(|&(at, order, _, i)| (at, order, i));
         events.into_iter().map(|(at, _, phase, i)| (at, phase, i)).collect()
+    }
+}
+
+/// Gives every `join` and `replace` that names no spare node the next one, and takes care that no
+/// node goes twice: who has gone already is replaced by the next member that has not.
+fn assign(faults: &mut [PlannedFault], nodes: &[String], spares: &[String]) {
+    let named: Vec<String> = faults.iter().flat_map(|f| f.joining.clone()).collect();
+    let mut free = spares.iter().filter(|spare| !named.contains(spare));
+    let mut gone: Vec<String> = Vec::new();
+    for fault in faults.iter_mut().filter(|f| f.kind.changes_members()) {
+        for target in &mut fault.targets {
+            if gone.contains(target)
+                && let Some(at) = nodes.iter().position(|node| node == target)
+                && let Some(next) = (1..nodes.len())
+                    .map(|step| &nodes[(at + step) % nodes.len()])
+                    .find(|node| !gone.contains(node))
+            {
+                target.clone_from(next);
+            }
+            gone.push(target.clone());
+        }
+        fault.targets.sort();
+        if fault.kind.starts_spares() && fault.joining.is_empty() {
+            let count = fault.targets.len().max(1);
+            fault.joining = free.by_ref().take(count).cloned().collect();
+        }
     }
 }
 
@@ -168,6 +214,8 @@ fn choose(
     let minority = ((nodes.len() - 1) / 2).max(1);
     let majority = nodes.len() / 2 + 1;
     let mut chosen = match targets {
+        // A spare node, which is given out once all faults are known.
+        Targets::One if kind == FaultKind::Join => Vec::new(),
         Targets::One => sample(nodes, 1, stream),
         Targets::Minority => sample(nodes, minority, stream),
         Targets::Majority => sample(nodes, majority, stream),
@@ -247,6 +295,27 @@ mod tests {
         scenario.fault = plan.to_specs();
         scenario.faults = None;
         assert_eq!(draw(&scenario, 99), plan);
+    }
+
+    #[test]
+    fn spare_nodes_are_given_out_in_order_and_nobody_goes_twice() {
+        let toml = "[cluster]\nspares = 3\n[workload]\nduration = \"20s\"\n[[fault]]\nkind = \"replace\"\ntargets = [\"n2\"]\nat = \"3s\"\n\
+                    [[fault]]\nkind = \"join\"\ntargets = \"one\"\nat = \"1s\"\n\
+                    [[fault]]\nkind = \"leave\"\ntargets = \"one\"\nat = \"5s\"\n";
+        let mut scenario = Scenario::from_toml(toml, "test", "test").unwrap();
+        for seed in 0..20 {
+            let plan = draw(&scenario, seed);
+            let [join, replace, leave] = plan.faults.as_slice() else { panic!("{plan:?}") };
+            assert_eq!((join.targets.len(), join.joining.as_slice()), (0, ["n6".to_owned()].as_slice()));
+            assert_eq!(replace.hosts(), ["n2", "n7"]);
+            assert!(leave.targets != ["n2"] && leave.joining.is_empty());
+            assert_eq!(plan.schedule().len(), 3, "a change of the members is not healed");
+            let mut explicit = scenario.clone();
+            explicit.fault = plan.to_specs();
+            assert_eq!(draw(&explicit, 99), plan);
+        }
+        scenario.fault.clear();
+        assert_eq!(draw(&scenario, 1), Plan::default());
     }
 
     #[test]

@@ -28,6 +28,16 @@ words! {
         Latency = "latency",
         /// Like `latency`, and the targets' disks sync more slowly by `add`.
         SlowNode = "slow-node",
+        /// Power is cut and the disk is gone: the node comes back at the end with an empty one.
+        Wipe = "wipe",
+        /// A spare node is started and made a member.
+        Join = "join",
+        /// A member is asked to leave; its process goes on, to hand over what it holds.
+        Leave = "leave",
+        /// A member's power is cut for good, and it is removed as dead.
+        Remove = "remove",
+        /// A member is removed like that, and a spare node joins.
+        Replace = "replace",
     }
 }
 
@@ -37,8 +47,48 @@ impl FaultKind {
     pub fn is_on_nodes(self) -> bool {
         match self {
             Self::Partition | Self::Hold | Self::OneWay | Self::Latency => false,
-            Self::Kill | Self::Restart | Self::PowerCut | Self::SlowNode => true,
+            Self::Kill
+            | Self::Restart
+            | Self::PowerCut
+            | Self::SlowNode
+            | Self::Wipe
+            | Self::Join
+            | Self::Leave
+            | Self::Remove
+            | Self::Replace => true,
         }
+    }
+
+    /// Whether it asks for a change of the members. Such a fault is not healed: it is over when
+    /// every member is in the view that it made.
+    #[must_use]
+    pub fn changes_members(self) -> bool {
+        matches!(self, Self::Join | Self::Leave | Self::Remove | Self::Replace)
+    }
+
+    /// Whether it starts spare nodes.
+    #[must_use]
+    pub fn starts_spares(self) -> bool {
+        matches!(self, Self::Join | Self::Replace)
+    }
+
+    /// Whether its targets never run again.
+    #[must_use]
+    pub fn is_for_good(self) -> bool {
+        matches!(self, Self::Remove | Self::Replace)
+    }
+
+    /// Whether nothing that a target sent or was sent arrives any more, and what it had not synced
+    /// is lost.
+    #[must_use]
+    pub fn cuts_power(self) -> bool {
+        matches!(self, Self::PowerCut | Self::Wipe) || self.is_for_good()
+    }
+
+    /// Whether it has a beginning only.
+    #[must_use]
+    pub fn is_instant(self) -> bool {
+        self == Self::Restart || self.changes_members()
     }
 
     /// Whether it adds time to messages.
@@ -127,7 +177,7 @@ pub struct FaultSpec {
     /// When, from the start of the load.
     #[serde(with = "text")]
     pub at: Duration,
-    /// For how long. Only `restart` goes without.
+    /// For how long. `restart` and changes of the members go without.
     #[serde(default, with = "text", rename = "for")]
     pub lasts: Duration,
     /// For `latency` and `slow-node`: by how much. Default 100ms.
@@ -163,7 +213,13 @@ impl FaultSpec {
         Self { kind, targets, at, lasts, add: ADD_DEFAULT, direction: Direction::Out }
     }
 
-    pub(crate) fn validate(&self, hosts: &[String], load: Duration) -> Result<(), ConfigError> {
+    /// `spares` are those of `hosts` that are no members at first.
+    pub(crate) fn validate(
+        &self,
+        hosts: &[String],
+        spares: &[String],
+        load: Duration,
+    ) -> Result<(), ConfigError> {
         if self.at >= load {
             return bad(
                 "fault.at",
@@ -171,7 +227,33 @@ impl FaultSpec {
                 &format!("the load is over after {} (workload.duration)", format_duration(load)),
             );
         }
-        if self.lasts.is_zero() && self.kind != FaultKind::Restart {
+        if self.kind.changes_members() {
+            if !self.lasts.is_zero() {
+                return bad(
+                    "fault.for",
+                    &format_duration(self.lasts),
+                    &format!("a {} is not undone; leave `for` out", self.kind),
+                );
+            }
+            if !matches!(self.targets, Targets::One | Targets::Names(_)) {
+                return bad(
+                    "fault.targets",
+                    &"several",
+                    &format!("a {} is asked for by name: choose \"one\" or a list of nodes", self.kind),
+                );
+            }
+        }
+        if self.kind == FaultKind::Join
+            && let Targets::Names(names) = &self.targets
+            && let Some(member) = names.iter().find(|name| !spares.contains(name))
+        {
+            return bad(
+                "fault.targets",
+                member,
+                &format!("only spare nodes join; there are {} (cluster.spares)", spares.len()),
+            );
+        }
+        if self.lasts.is_zero() && !self.kind.is_instant() {
             return bad(
                 "fault.for",
                 &"0s",

@@ -12,7 +12,9 @@ pub struct Span {
 }
 
 impl Span {
-    fn meets(self, other: Self) -> bool {
+    /// Whether the two have an instant in common.
+    #[must_use]
+    pub fn meets(self, other: Self) -> bool {
         self.from_ns <= other.until_ns && other.from_ns <= self.until_ns
     }
 }
@@ -33,7 +35,9 @@ impl Timeline {
             .faults
             .iter()
             .map(|fault| {
-                let span = Span { from_ns: at(fault.from_ms), until_ns: at(fault.until_ms) + slack_ns };
+                let until_ns =
+                    if fault.kind.is_for_good() { u64::MAX } else { at(fault.until_ms) + slack_ns };
+                let span = Span { from_ns: at(fault.from_ms), until_ns };
                 (span, Effects::of(fault, nodes, clients))
             })
             .collect();
@@ -78,6 +82,7 @@ mod tests {
             fault: 0,
             kind,
             targets: names(&["n1"]),
+            joining: Vec::new(),
             from_ms,
             until_ms,
             add: Duration::from_millis(1),
@@ -96,5 +101,9 @@ mod tests {
         assert!(timeline.is_linked("n1", "c1", span(0, 25)));
         assert!(timeline.is_up("n1", span(0, 30)) && !timeline.is_up("n1", span(35, 36)));
         assert!(timeline.is_up("n2", span(0, 100)));
+
+        let plan = Plan { faults: vec![fault(FaultKind::Remove, 50, 50)] };
+        let timeline = Timeline::new(&plan, &names(&["n1", "n2"]), &[], 1_000_000, 0);
+        assert!(timeline.is_up("n1", span(0, 50)) && !timeline.is_up("n1", span(900, 901)));
     }
 }

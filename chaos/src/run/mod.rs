@@ -13,6 +13,7 @@ pub use replay::{Replay, ReplayError, replay};
 
 use crate::expect::{RunVerdict, judge};
 use crate::fault::Plan;
+use crate::members::Era;
 use crate::scenario::Scenario;
 use crate::world::sim::members;
 use crate::world::{Play, Played, Seams, World, WorldError};
@@ -65,14 +66,20 @@ pub fn run(
     let store = scenario.store_named(profile)?;
     let members = members(scenario).map_err(WorldError::SetUp)?;
     let view = View::of_store(members, &store);
-    let owners_of = |key: &str| -> Vec<String> {
-        let placement = view.placement();
-        placement.owners(placement.partition_of(key.as_bytes())).map(|id| id.to_string()).collect()
-    };
+    let first = Era::first(&view);
+    let partition_of = |key: &str| view.placement().partition_of(key.as_bytes());
+    let owners_of = |key: &str| first.owners_of(partition_of(key)).to_vec();
     let plan = Plan::draw(scenario, Random::from_seed(seed), &owners_of);
-    let played =
-        world.play(&Play { scenario, store: &store, plan: &plan, seed, owners_of: &owners_of, seams })?;
-    let verdict = judge(scenario, &store, seed, &plan, &played, &owners_of)
+    let played = world.play(&Play {
+        scenario,
+        store: &store,
+        plan: &plan,
+        seed,
+        first: &first,
+        partition_of: &partition_of,
+        seams,
+    })?;
+    let verdict = judge(scenario, &store, seed, &plan, &played, &partition_of)
         .map_err(|(position, reason)| RunError::History { position, reason })?;
     let mut explicit = scenario.clone();
     explicit.fault = plan.to_specs();

@@ -14,7 +14,9 @@ pub(crate) mod text;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use quorate_cluster::config::{AntiEntropy, ConfigError, PROFILES, StoreDefinition, refuse_unknown_keys};
+use quorate_cluster::config::{
+    AntiEntropy, ConfigError, PROFILES, StoreDefinition, format_duration, refuse_unknown_keys,
+};
 use serde::{Deserialize, Serialize};
 
 pub use catalogue::{CatalogueEntry, QUICK_SUITE, catalogue};
@@ -23,7 +25,7 @@ pub use sections::{
     ClusterSection, Expect, ExpectProfile, Mix, NetworkSection, RandomFaults, WorkloadSection,
 };
 
-use crate::fault::{FaultSpec, Targets};
+use crate::fault::{FaultKind, FaultSpec, Targets};
 
 /// One scenario file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -174,15 +176,18 @@ impl Scenario {
                 });
             }
         }
-        let hosts: Vec<String> = self.cluster.node_names().chain(self.workload.hosts()).collect();
+        let spares: Vec<String> = self.cluster.spare_names().collect();
+        let hosts: Vec<String> =
+            self.cluster.node_names().chain(spares.iter().cloned()).chain(self.workload.hosts()).collect();
         for fault in &self.fault {
-            fault.validate(&hosts, self.workload.duration)?;
+            fault.validate(&hosts, &spares, self.workload.duration)?;
             if let Targets::PrimariesOf(key) = &fault.targets
                 && key.is_empty()
             {
                 return bad("fault.targets", &"primaries-of", "name the key: \"primaries-of k1\"");
             }
         }
+        self.validate_changes(&spares)?;
         if let Some(random) = &self.faults {
             random.validate(self.workload.duration)?;
         }
@@ -195,6 +200,44 @@ impl Scenario {
                     &format!("this scenario runs no such store; it runs {}", names.join(", ")),
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that there are spare nodes for all who join, and always enough members.
+    fn validate_changes(&self, spares: &[String]) -> Result<(), ConfigError> {
+        let mut changes: Vec<&FaultSpec> = self.fault.iter().filter(|f| f.kind.changes_members()).collect();
+        changes.sort_by_key(|change| change.at);
+        let (mut members, mut starting) = (self.cluster.nodes, 0);
+        let least = self.stores()?.iter().map(StoreDefinition::n).max().unwrap_or(1);
+        for change in changes {
+            let (named, going) = match &change.targets {
+                Targets::Names(names) => {
+                    let is_new = |name: &&String| change.kind.starts_spares() && spares.contains(name);
+                    let named = names.iter().filter(is_new).count();
+                    (named, names.len() - named)
+                }
+                _ => (0, usize::from(change.kind != FaultKind::Join)),
+            };
+            let joining = if change.kind.starts_spares() { named.max(going).max(1) } else { 0 };
+            starting += joining;
+            // A replacement goes before it comes: so many members there must be in between.
+            members = members.saturating_sub(going);
+            if members < least {
+                return Err(ConfigError::Clash {
+                    first: format!("the {} at {}", change.kind, format_duration(change.at)),
+                    second: format!("replicas = {least}"),
+                    why: format!("{members} member(s) would be left; add nodes first"),
+                });
+            }
+            members += joining;
+        }
+        if starting > spares.len() {
+            return Err(ConfigError::Clash {
+                first: format!("cluster.spares = {}", spares.len()),
+                second: format!("{starting} node(s) that join"),
+                why: "every node that joins is a spare one at first; give the cluster more".into(),
+            });
         }
         Ok(())
     }
@@ -331,6 +374,25 @@ holds = ["no-stale-read"]
                 assert!(message.contains(needle), "{to}: {message} lacks {needle}");
             }
         }
+        let change = |kind: &str, rest: &str| {
+            let fault = format!("[[fault]]\nkind = \"{kind}\"\nat = \"1s\"\n{rest}\n");
+            read(&format!("[cluster]\nspares = 1\n{fault}{fault}{fault}")).unwrap_err().to_string()
+        };
+        for (kind, rest, needles) in [
+            ("join", "targets = \"one\"", &["cluster.spares = 1", "3 node(s) that join"][..]),
+            ("join", "targets = [\"n2\"]", &["n2", "only spare nodes join"]),
+            ("leave", "targets = \"one\"", &["the leave at 1s", "2 member(s) would be left"]),
+            ("leave", "targets = \"minority\"", &["asked for by name"]),
+            ("leave", "targets = \"one\"\nfor = \"1s\"", &["fault.for", "not undone"]),
+            ("wipe", "targets = \"one\"", &["fault.for", "how long the wipe lasts"]),
+        ] {
+            let message = change(kind, rest);
+            for needle in needles {
+                assert!(message.contains(needle), "{kind} {rest}: {message} lacks {needle}");
+            }
+        }
+        let drawn = refused("\"power-cut\"]", "\"wipe\"]");
+        assert!(drawn.contains("not drawn at random"), "{drawn}");
         let both = format!("{FILE}\n[store]\nprofile = \"lww\"\n");
         assert!(read(&both).unwrap_err().to_string().contains("not both"));
         let missing = Scenario::load("minority-partitoin").unwrap_err().to_string();

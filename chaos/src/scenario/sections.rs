@@ -15,10 +15,14 @@ use crate::fault::FaultKind;
 pub struct ClusterSection {
     /// How many. Default 5: with as many nodes as replicas there is no fallback.
     pub nodes: usize,
-    /// Share of the data of each node relative to the others. Default: all 1.
+    /// How many more there are that are no members until a `join` or `replace` makes them so; their
+    /// names follow on. Default 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub spares: usize,
+    /// Share of the data of each node, spare ones included, relative to the others. Default: all 1.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub capacities: Vec<u32>,
-    /// Zone of each node. Default: none.
+    /// Zone of each node, spare ones included. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub zones: Vec<String>,
     /// Partitions of the ring, for every profile. Default 16: a simulated cluster is small.
@@ -33,6 +37,7 @@ impl Default for ClusterSection {
     fn default() -> Self {
         Self {
             nodes: 5,
+            spares: 0,
             capacities: Vec::new(),
             zones: Vec::new(),
             partitions: 16,
@@ -42,32 +47,43 @@ impl Default for ClusterSection {
 }
 
 impl ClusterSection {
-    /// The nodes' names in order.
+    /// The names in order of the nodes that are members at first.
     pub fn node_names(&self) -> impl Iterator<Item = String> + use<> {
         (1..=self.nodes).map(|i| format!("n{i}"))
     }
 
+    /// The names in order of those that are not.
+    pub fn spare_names(&self) -> impl Iterator<Item = String> + use<> {
+        (self.nodes + 1..=self.nodes + self.spares).map(|i| format!("n{i}"))
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        if self.nodes == 0 || self.nodes > 25 {
+        if self.nodes == 0 || self.nodes.saturating_add(self.spares) > 25 {
             return bad(
                 "cluster.nodes",
                 &self.nodes,
-                "choose 1 to 25: the cost of a simulation grows with their cube",
+                "choose 1 to 25, cluster.spares included: the cost of a simulation grows with their cube",
             );
         }
         for (field, given) in
             [("cluster.capacities", self.capacities.len()), ("cluster.zones", self.zones.len())]
         {
-            if given != 0 && given != self.nodes {
+            let all = self.nodes + self.spares;
+            if given != 0 && given != all {
                 return bad(
                     field,
                     &format!("{given} value(s)"),
-                    &format!("give one for each of the {} nodes", self.nodes),
+                    &format!("give one for each of the {all} nodes, spare ones included"),
                 );
             }
         }
         Ok(())
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// `[network]`: the links of the simulated world.
@@ -255,6 +271,10 @@ impl RandomFaults {
         if self.random.is_empty() {
             return bad("faults.random", &"[]", "name at least one kind of fault");
         }
+        // How many nodes may be lost or go is a matter of the whole plan, not of chance.
+        if let Some(kind) = self.random.iter().find(|k| k.changes_members() || **k == FaultKind::Wipe) {
+            return bad("faults.random", kind, "is not drawn at random; list it as a [[fault]]");
+        }
         if self.for_min > self.for_max || self.for_min.is_zero() {
             let both = format!("{} and {}", format_duration(self.for_min), format_duration(self.for_max));
             return bad(
@@ -361,7 +381,7 @@ impl Expect {
 /// Refuses keys and words that nobody knows, naming the nearest that is known.
 pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
     let known: [(&str, &str, &[&str]); 3] = [
-        ("cluster", "[cluster]", &["nodes", "capacities", "zones", "partitions", "anti_entropy"]),
+        ("cluster", "[cluster]", &["nodes", "spares", "capacities", "zones", "partitions", "anti_entropy"]),
         ("network", "[network]", &["latency_min", "latency_max", "tick"]),
         ("faults", "[faults]", &["random", "count", "for_min", "for_max"]),
     ];

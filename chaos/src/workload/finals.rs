@@ -20,6 +20,8 @@ pub struct FinalReader<'a> {
     pub client: &'a Client,
     /// Names of the nodes in the order in which `client` numbers them.
     pub nodes: &'a [String],
+    /// The nodes that quorums are asked through, by number.
+    pub through: &'a [usize],
     /// The host it runs on.
     pub host: &'a str,
     /// Where it writes what it saw.
@@ -42,7 +44,7 @@ pub async fn final_reads(reader: &FinalReader<'_>, keys: &[(String, Vec<String>)
         }
     }
     for (number, (key, _)) in keys.iter().enumerate() {
-        let i = number % reader.nodes.len();
+        let Some(&i) = reader.through.get(number % reader.through.len().max(1)) else { continue };
         if let Err(error) = read(reader, process, key, i, false).await {
             failed.push(format!("{key} through {}: {error}", reader.nodes[i]));
         }

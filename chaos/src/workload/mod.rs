@@ -12,5 +12,5 @@ mod worker;
 
 pub use finals::{FinalReader, final_reads};
 pub use recorder::{Call, ERROR_FIELD, HOST_FIELD, Recorder, STATUS_FIELD};
-pub use settle::{Repairs, Rest, settle};
+pub use settle::{Repairs, Rest, Resting, settle};
 pub use worker::{Tamper, Worker, WorkerSetup};

@@ -1,5 +1,5 @@
 //! Waiting until a healed store has come to rest: no hints left, and since then one whole round of
-//! anti-entropy on every node that found no difference.
+//! anti-entropy on every member that found no difference; and members that left hold nothing more.
 
 use std::time::Duration;
 
@@ -30,15 +30,27 @@ pub struct Repairs {
     pub anti_entropy: bool,
 }
 
-/// Polls the metrics of all `nodes` until every one is at rest, for at most `patience`.
+/// Who must come to rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Resting<'a> {
+    /// Names of all nodes in the order in which the client numbers them.
+    pub nodes: &'a [String],
+    /// The members, by number.
+    pub members: &'a [usize],
+    /// Members that left and still run, by number.
+    pub departed: &'a [usize],
+}
+
+/// Polls the metrics of all nodes until every one is at rest, for at most `patience`.
 pub async fn settle(
     client: &Client,
-    nodes: &[String],
+    resting: Resting<'_>,
     clock: &dyn Clock,
     repairs: Repairs,
     patience: Duration,
 ) -> Rest {
-    if repairs == (Repairs { hints: false, anti_entropy: false }) {
+    let Resting { nodes, members, departed } = resting;
+    if repairs == (Repairs { hints: false, anti_entropy: false }) && departed.is_empty() {
         return Rest::NotAwaited;
     }
     let patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
@@ -47,12 +59,19 @@ pub async fn settle(
     let mut hintless_since: Option<u64> = None;
     loop {
         let mut waiting_for = None;
-        let mut clean = Vec::with_capacity(nodes.len());
-        for (i, node) in nodes.iter().enumerate() {
+        let mut clean = Vec::with_capacity(members.len());
+        for &i in members.iter().chain(departed) {
+            let (node, left) = (&nodes[i], departed.contains(&i));
             match client.metrics(ReadOptions { node: Some(i) }).await {
                 Ok(text) => {
                     let hints = gauge(&text, "quorate_hints_pending");
-                    clean.push(gauge(&text, "quorate_anti_entropy_clean_ns").unwrap_or(0));
+                    if !left {
+                        clean.push((node, gauge(&text, "quorate_anti_entropy_clean_ns").unwrap_or(0)));
+                    }
+                    let records = gauge(&text, "quorate_store_records");
+                    if left && records != Some(0) {
+                        waiting_for = Some(format!("{node} left and still holds {records:?} record(s)"));
+                    }
                     if repairs.hints && hints != Some(0) {
                         let count =
                             hints.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
@@ -70,7 +89,7 @@ pub async fn settle(
             None => {
                 // A round that begins only now has seen everything that hints brought.
                 let since = *hintless_since.get_or_insert_with(|| clock.monotonic_ns());
-                match nodes.iter().zip(&clean).find(|(_, round)| repairs.anti_entropy && **round < since) {
+                match clean.iter().find(|(_, round)| repairs.anti_entropy && *round < since) {
                     None => return Rest::Reached,
                     Some((node, _)) => format!("{node} has not yet found all copies equal"),
                 }

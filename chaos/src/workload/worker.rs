@@ -15,6 +15,7 @@ use quorate_env::{Clock, RandomStream};
 use rand::RngExt;
 
 use super::recorder::{HOST_FIELD, Recorder, value_id};
+use crate::members::Desk;
 use crate::scenario::WorkloadSection;
 
 /// Decides what token a put really sends, given the one that it claims to send. For tests that
@@ -34,6 +35,8 @@ pub struct WorkerSetup {
     pub client: Client,
     /// Names of the nodes in the order in which `client` numbers them.
     pub nodes: Vec<String>,
+    /// Says whom to ask.
+    pub desk: Desk,
     /// Where it writes what it saw.
     pub recorder: Recorder,
     /// Its clock.
@@ -104,8 +107,11 @@ impl Worker {
         }
     }
 
+    /// Its own node, as long as the same ones are there to ask.
     fn home(&self) -> usize {
-        usize::try_from(self.setup.number - 1).unwrap_or(0) % self.setup.nodes.len()
+        let roster = self.setup.desk.roster();
+        let turn = usize::try_from(self.setup.number - 1).unwrap_or(0);
+        roster.get(turn % roster.len().max(1)).copied().unwrap_or(0)
     }
 
     /// An exponential pause, by inversion. Whole microseconds, so that no platform rounds differently.
@@ -211,16 +217,19 @@ impl Worker {
     }
 
     fn succeeded(&mut self) {
-        if self.at != self.home() {
+        let home = self.home();
+        if self.at != home {
             self.away += 1;
             if self.away >= HOME_AFTER {
-                self.at = self.home();
+                self.at = home;
             }
         }
     }
 
     fn move_on(&mut self) {
-        self.at = (self.at + 1) % self.setup.nodes.len();
+        let roster = self.setup.desk.roster();
+        let next = roster.iter().find(|node| **node > self.at).or(roster.first());
+        self.at = next.copied().unwrap_or(self.at);
         self.away = 0;
     }
 }

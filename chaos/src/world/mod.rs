@@ -13,6 +13,7 @@ use quorate_cluster::store::Engine;
 use quorate_env::Disk;
 
 use crate::fault::{FaultEvent, Plan};
+use crate::members::Era;
 use crate::scenario::Scenario;
 use crate::workload::{Rest, Tamper};
 
@@ -28,8 +29,10 @@ pub struct Play<'a> {
     pub plan: &'a Plan,
     /// Root of all randomness.
     pub seed: u64,
-    /// The nodes that own a key.
-    pub owners_of: &'a dyn Fn(&str) -> Vec<String>,
+    /// The members at the start, and what they own.
+    pub first: &'a Era,
+    /// The partition of a key.
+    pub partition_of: &'a dyn Fn(&str) -> u32,
     /// Bugs to plant, for tests of the harness itself.
     pub seams: &'a Seams,
 }
@@ -63,6 +66,8 @@ pub struct Played {
     pub rest: Rest,
     /// Final reads that never succeeded.
     pub final_reads_failed: Vec<String>,
+    /// Who owned what when.
+    pub eras: Vec<Era>,
 }
 
 /// A run that could not be played to its end. Nothing can be said about the store, but that.

@@ -7,6 +7,7 @@ use quorate_env::{Random, RandomStream};
 
 use super::node::{NodeHosts, SYNC_LATENCY};
 use crate::fault::{Effects, FaultEvent, FaultKind, LinkEffect, LinkTable, PairState, Phase, Plan};
+use crate::members::{Desk, Wish};
 use crate::scenario::NetworkSection;
 use crate::world::Play;
 
@@ -25,11 +26,25 @@ pub(super) struct Director {
     network: NetworkSection,
     hosts: Vec<String>,
     events: Vec<FaultEvent>,
+    desk: Desk,
 }
 
 impl Director {
-    pub(super) fn new(play: &Play<'_>, random: Random, nodes: NodeHosts) -> Self {
-        let names: Vec<String> = play.scenario.cluster.node_names().collect();
+    /// Spare nodes are down until a fault starts them.
+    pub(super) fn new(
+        sim: &mut turmoil::Sim<'_>,
+        play: &Play<'_>,
+        random: Random,
+        nodes: NodeHosts,
+        desk: Desk,
+    ) -> Self {
+        let section = &play.scenario.cluster;
+        let names: Vec<String> = section.node_names().chain(section.spare_names()).collect();
+        let mut down = BTreeMap::new();
+        for spare in section.spare_names() {
+            sim.crash(spare.as_str());
+            down.insert(spare, 1);
+        }
         let clients: Vec<String> = play.scenario.workload.hosts().collect();
         let effects = play.plan.faults.iter().map(|f| Effects::of(f, &names, &clients)).collect();
         let mut schedule = play.plan.schedule().into_iter();
@@ -42,19 +57,23 @@ impl Director {
             schedule,
             next,
             links: LinkTable::default(),
-            down: BTreeMap::new(),
+            down,
             slow: BTreeMap::new(),
             nodes,
             disk_random,
             network: play.scenario.network.clone(),
             hosts: names.into_iter().chain(clients).collect(),
             events: Vec::new(),
+            desk,
         }
     }
 
     /// Applies everything whose time has come, if the load began at `start_ns`.
     pub(super) fn apply_due(&mut self, sim: &mut turmoil::Sim<'_>, start_ns: u64) {
         let now_ns = u64::try_from(sim.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        for over in self.desk.take_over() {
+            self.note(over, Phase::End, now_ns);
+        }
         while let Some((at_ms, phase, i)) = self.next {
             if start_ns + at_ms * 1_000_000 > now_ns {
                 return;
@@ -63,16 +82,14 @@ impl Director {
                 Phase::Begin => self.begin(sim, i),
                 Phase::End => self.end(sim, i),
             }
-            let fault = &self.plan.faults[i];
-            self.events.push(FaultEvent {
-                fault: i,
-                event: phase,
-                kind: fault.kind,
-                targets: fault.targets.clone(),
-                at_ns: now_ns,
-            });
+            self.note(i, phase, now_ns);
             self.next = self.schedule.next();
         }
+    }
+
+    fn note(&mut self, fault: usize, event: Phase, at_ns: u64) {
+        let planned = &self.plan.faults[fault];
+        self.events.push(FaultEvent { fault, event, kind: planned.kind, targets: planned.hosts(), at_ns });
     }
 
     pub(super) fn into_events(self) -> Vec<FaultEvent> {
@@ -81,7 +98,8 @@ impl Director {
 
     fn begin(&mut self, sim: &mut turmoil::Sim<'_>, i: usize) {
         let effects = self.effects[i].clone();
-        let cuts_power = self.plan.faults[i].kind == FaultKind::PowerCut;
+        let kind = self.plan.faults[i].kind;
+        let cuts_power = kind.cuts_power();
         // Without power nothing leaves the node any more, not even the end of its connections, and
         // what was on the way to it is lost. The links themselves are in order again at once.
         let dark = Effects { links: self.all_links_of(&effects.down), ..Effects::default() };
@@ -104,6 +122,9 @@ impl Director {
                 && let (Some(host), Some(random)) = (self.nodes.get(node), self.disk_random.get_mut(node))
             {
                 host.disk.power_cut(random);
+                if kind == FaultKind::Wipe {
+                    host.wipe();
+                }
             }
         }
         if cuts_power {
@@ -115,6 +136,32 @@ impl Director {
         }
         self.links.begin(&effects);
         self.issue(sim);
+        for node in &effects.starting {
+            self.start_if_free(sim, node);
+        }
+        self.ask_for_changes(i);
+    }
+
+    fn ask_for_changes(&self, i: usize) {
+        let fault = &self.plan.faults[i];
+        for target in &fault.targets {
+            match fault.kind {
+                FaultKind::Leave => self.desk.ask(i, Wish::Leave(target.clone())),
+                FaultKind::Remove | FaultKind::Replace => self.desk.ask(i, Wish::Remove(target.clone())),
+                _ => {}
+            }
+        }
+        for node in &fault.joining {
+            self.desk.ask(i, Wish::Join(node.clone()));
+        }
+    }
+
+    fn start_if_free(&mut self, sim: &mut turmoil::Sim<'_>, node: &str) {
+        let count = self.down.entry(node.to_owned()).or_default();
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            sim.bounce(node);
+        }
     }
 
     fn end(&mut self, sim: &mut turmoil::Sim<'_>, i: usize) {
@@ -127,11 +174,7 @@ impl Director {
             self.set_disk_speed(node);
         }
         for node in &effects.down {
-            let count = self.down.entry(node.clone()).or_default();
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                sim.bounce(node.as_str());
-            }
+            self.start_if_free(sim, node);
         }
     }
 

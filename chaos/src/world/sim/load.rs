@@ -8,10 +8,13 @@ use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions};
 use quorate_cluster::config::{AntiEntropy, Timing};
 use quorate_env::{Clock, Network, Random};
 
-use super::node::API_PORT;
+use super::node::{API_PORT, everybody};
 use super::{SimClock, SimNetwork};
+use crate::members::{Desk, Operator};
 use crate::scenario::WorkloadSection;
-use crate::workload::{FinalReader, Recorder, Repairs, Rest, Worker, WorkerSetup, final_reads, settle};
+use crate::workload::{
+    FinalReader, Recorder, Repairs, Rest, Resting, Worker, WorkerSetup, final_reads, settle,
+};
 use crate::world::{Play, WorldError};
 
 /// The host of the one who watches: no fault touches it.
@@ -25,6 +28,12 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a healed store may take to come to rest.
 const REST_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long changes of the members may go on after everything was healed.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the operator waits for a node to say what view it is in.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// Clients do not use a connection again that was idle for longer. Without power a node says no
 /// goodbye, so an older connection may be to an earlier run of the node, and the first request on
@@ -76,9 +85,11 @@ pub(super) fn start(
     random: Random,
     recorder: &Recorder,
     stage: &Stage,
+    desk: &Desk,
 ) -> Result<(), WorldError> {
     let section = &play.scenario.workload;
-    let nodes: Vec<String> = play.scenario.cluster.node_names().collect();
+    let members = everybody(play.scenario).map_err(WorldError::SetUp)?;
+    let nodes: Vec<String> = members.iter().map(|m| m.id.to_string()).collect();
     let load_ns = u64::try_from(section.duration.as_nanos()).unwrap_or(u64::MAX);
     for (place, host) in section.hosts().enumerate() {
         let mut workers = Vec::new();
@@ -89,6 +100,7 @@ pub(super) fn start(
                 host: host.clone(),
                 client: client(&nodes, section.deadline)?,
                 nodes: nodes.clone(),
+                desk: desk.clone(),
                 recorder: recorder.clone(),
                 clock: Arc::new(SimClock),
                 random: random.child("workload").stream(&format!("client-{number}")),
@@ -113,9 +125,20 @@ pub(super) fn start(
             Ok(())
         });
     }
+    let operator = Operator {
+        client: client(&nodes, section.deadline)?,
+        glance: client(&nodes, GLANCE)?,
+        nodes: nodes.clone(),
+        descriptions: members.into_iter().map(|m| (m.id.to_string(), m)).collect(),
+        desk: desk.clone(),
+        clock: Arc::new(SimClock),
+    };
+    let changes_members = play.plan.faults.iter().any(|fault| fault.kind.changes_members());
     let watcher = Watcher {
         client: client(&nodes, section.deadline)?,
-        keys: keys(section, play.owners_of),
+        keys: keys(section, play.partition_of),
+        operator: changes_members.then_some(operator),
+        desk: desk.clone(),
         nodes,
         recorder: recorder.clone(),
         stage: stage.clone(),
@@ -130,12 +153,13 @@ pub(super) fn start(
     Ok(())
 }
 
-fn keys(section: &WorkloadSection, owners_of: &dyn Fn(&str) -> Vec<String>) -> Vec<(String, Vec<String>)> {
+/// All keys, each with its partition.
+fn keys(section: &WorkloadSection, partition_of: &dyn Fn(&str) -> u32) -> Vec<(String, u32)> {
     (1..=section.keys)
         .map(|i| {
             let key = format!("k{i}");
-            let owners = owners_of(&key);
-            (key, owners)
+            let partition = partition_of(&key);
+            (key, partition)
         })
         .collect()
 }
@@ -155,7 +179,9 @@ fn client(nodes: &[String], deadline: Duration) -> Result<Client, WorldError> {
 struct Watcher {
     client: Client,
     nodes: Vec<String>,
-    keys: Vec<(String, Vec<String>)>,
+    keys: Vec<(String, u32)>,
+    operator: Option<Operator>,
+    desk: Desk,
     recorder: Recorder,
     stage: Stage,
     clients: usize,
@@ -164,10 +190,11 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn run(self) -> turmoil::Result {
+    async fn run(mut self) -> turmoil::Result {
         self.wait_until_ready().await?;
         let clock = SimClock;
         let start_ns = clock.monotonic_ns();
+        let operator = self.operator.take().map(|operator| tokio::spawn(operator.run()));
         self.stage.lock().load_start_ns = Some(start_ns);
         while clock.monotonic_ns() < start_ns + self.load_ns || self.stage.lock().workers_done < self.clients
         {
@@ -175,23 +202,55 @@ impl Watcher {
         }
         // What clients gave up on may still be going on at its node for a request's time.
         tokio::time::sleep(Timing::default().request).await;
-        let rest = settle(&self.client, &self.nodes, &clock, self.repairs, REST_PATIENCE).await;
+        let unchanged = self.wait_for_changes().await;
+        let (members, departed) = (self.desk.members(), self.desk.departed());
+        let resting = Resting { nodes: &self.nodes, members: &members, departed: &departed };
+        let mut rest = settle(&self.client, resting, &clock, self.repairs, REST_PATIENCE).await;
+        if let Some(why) = unchanged {
+            rest = Rest::NotReached(why);
+        }
         let reader = FinalReader {
             client: &self.client,
             nodes: &self.nodes,
+            through: &members,
             host: WATCHER,
             recorder: &self.recorder,
             clock: &clock,
         };
-        let final_reads_failed = final_reads(&reader, &self.keys).await;
+        let eras = self.desk.eras();
+        let owners_of =
+            |partition| eras.last().map(|era| era.owners_of(partition).to_vec()).unwrap_or_default();
+        let keys: Vec<(String, Vec<String>)> =
+            self.keys.iter().map(|(key, partition)| (key.clone(), owners_of(*partition))).collect();
+        let final_reads_failed = final_reads(&reader, &keys).await;
+        self.desk.close();
+        if let Some(operator) = operator {
+            operator.await?;
+        }
         self.stage.lock().ending = Some(Ending { rest, final_reads_failed });
         Ok(())
+    }
+
+    /// Waits until no change of the members is asked for or under way. Says what still was when it
+    /// gave up.
+    async fn wait_for_changes(&self) -> Option<String> {
+        let clock = SimClock;
+        let patience_ns = u64::try_from(CHANGE_PATIENCE.as_nanos()).unwrap_or(u64::MAX);
+        let give_up_ns = clock.monotonic_ns().saturating_add(patience_ns);
+        loop {
+            let pending = self.desk.pending();
+            if pending.is_none() || clock.monotonic_ns() >= give_up_ns {
+                return pending;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     async fn wait_until_ready(&self) -> turmoil::Result {
         let clock = SimClock;
         let patience_ns = u64::try_from(START_PATIENCE.as_nanos()).unwrap_or(u64::MAX);
-        for (i, node) in self.nodes.iter().enumerate() {
+        for i in self.desk.members() {
+            let node = &self.nodes[i];
             while !matches!(self.client.is_ready(ReadOptions { node: Some(i) }).await, Ok(true)) {
                 if clock.monotonic_ns() > patience_ns {
                     return Err(format!("{node} is not ready after {} s", START_PATIENCE.as_secs()).into());

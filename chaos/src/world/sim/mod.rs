@@ -25,6 +25,7 @@ use self::director::Director;
 use self::load::Stage;
 use self::panics::PanicWatch;
 use super::{Play, Played, World, WorldError};
+use crate::members::Desk;
 use crate::workload::Recorder;
 
 /// Pending segments of one connection; turmoil panics beyond, and connections that wait to be
@@ -70,9 +71,11 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
         .build();
     let recorder = Recorder::new();
     let stage = Stage::default();
+    let section = &play.scenario.cluster;
+    let desk = Desk::new(section.node_names().chain(section.spare_names()).collect(), play.first.clone());
     let nodes = node::start(&mut sim, play, random)?;
-    load::start(&mut sim, play, random, &recorder, &stage)?;
-    let mut director = Director::new(play, random, nodes);
+    load::start(&mut sim, play, random, &recorder, &stage, &desk)?;
+    let mut director = Director::new(&mut sim, play, random, nodes, desk.clone());
     loop {
         let at_ms = u64::try_from(sim.elapsed().as_millis()).unwrap_or(u64::MAX);
         watch.set_time(at_ms);
@@ -95,5 +98,6 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
         elapsed_ns: u64::try_from(sim.elapsed().as_nanos()).unwrap_or(u64::MAX),
         rest: ending.rest,
         final_reads_failed: ending.final_reads_failed,
+        eras: desk.eras(),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_cluster::config::{Config, Member, NodeId, NodeSection};
@@ -20,14 +21,22 @@ const PEER_PORT: u16 = 7000;
 /// How long a simulated disk needs to sync when nothing is wrong with it.
 pub(super) const SYNC_LATENCY: Duration = Duration::from_millis(1);
 
-/// The members of the simulated cluster.
+/// The members of the simulated cluster at its start.
 ///
 /// # Errors
 /// Names a node id that is not one; there is none among `n1`, `n2` and so on.
 pub(crate) fn members(scenario: &Scenario) -> Result<Vec<Member>, String> {
+    let mut all = everybody(scenario)?;
+    all.truncate(scenario.cluster.nodes);
+    Ok(all)
+}
+
+/// All nodes, spare ones last.
+pub(super) fn everybody(scenario: &Scenario) -> Result<Vec<Member>, String> {
     let section = &scenario.cluster;
     section
         .node_names()
+        .chain(section.spare_names())
         .enumerate()
         .map(|(i, name)| {
             Ok(Member {
@@ -46,21 +55,37 @@ pub(crate) fn members(scenario: &Scenario) -> Result<Vec<Member>, String> {
 pub(super) struct NodeHost {
     pub(super) disk: SimulatedDisk,
     pub(super) network: SimNetwork,
+    /// How many disks it has had. A real process draws another incarnation whatever its disk says;
+    /// here its randomness would begin again as the first start number does.
+    disks: Arc<AtomicU64>,
+}
+
+impl NodeHost {
+    /// The disk is gone; the next process finds an empty one.
+    pub(super) fn wipe(&self) {
+        self.disk.wipe();
+        self.disks.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// All nodes, by name.
 pub(super) type NodeHosts = BTreeMap<String, NodeHost>;
 
-/// Registers a host for every node; they start with the first tick.
+/// Registers a host for every node; they start with the first tick. Spare ones are told of the
+/// members' addresses and nothing else.
 pub(super) fn start(
     sim: &mut turmoil::Sim<'_>,
     play: &Play<'_>,
     random: Random,
 ) -> Result<NodeHosts, WorldError> {
     let members = members(play.scenario).map_err(WorldError::SetUp)?;
+    let everybody = everybody(play.scenario).map_err(WorldError::SetUp)?;
     let mut nodes = NodeHosts::new();
-    for member in &members {
+    for member in &everybody {
         let name = member.id.to_string();
+        let is_spare = !members.contains(member);
+        let seeds = if is_spare { members.iter().map(|m| m.peer.clone()).collect() } else { Vec::new() };
+        let known = if is_spare { Vec::new() } else { members.clone() };
         let section = NodeSection {
             id: member.id,
             listen: member.api.clone(),
@@ -68,10 +93,10 @@ pub(super) fn start(
             data_dir: String::new(),
             capacity: member.capacity,
             zone: member.zone.clone(),
-            seeds: Vec::new(),
+            seeds,
             token_key_file: None,
         };
-        let config = Config::new(section, None, play.store.clone(), members.clone())
+        let config = Config::new(section, None, play.store.clone(), known)
             .map_err(|e| WorldError::SetUp(e.to_string()))?;
         let node = NodeHost::default();
         node.disk.set_sync_latency(SYNC_LATENCY);
@@ -108,12 +133,11 @@ impl Host {
             }
             None => None,
         };
-        let env = Env {
-            net: Arc::new(self.node.network.clone()),
-            clock: Arc::new(SimClock),
-            random: self.random,
-            disk,
+        let random = match self.node.disks.load(Ordering::Relaxed) {
+            0 => self.random,
+            lost => self.random.child(&format!("disk-{lost}")),
         };
+        let env = Env { net: Arc::new(self.node.network.clone()), clock: Arc::new(SimClock), random, disk };
         let node = Node::start(NodeParts { config: self.config, env, engine, tls: None }).await?;
         node.run().await?;
         Err(format!("node {name} ended by itself").into())

@@ -1,0 +1,104 @@
+//! Who owned what when, as far as anybody outside can know.
+
+use quorate_cluster::membership::View;
+use serde::Deserialize;
+
+use crate::fault::Span;
+
+/// A time in which some node may have acted by one and the same view. Eras overlap: the next begins
+/// when the first request for its change is sent, the one before ends when every member was seen
+/// past it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Era {
+    /// When.
+    pub span: Span,
+    /// Names of the members, in order.
+    pub members: Vec<String>,
+    /// The owners of every partition.
+    pub owners: Vec<Vec<String>>,
+}
+
+impl Era {
+    /// The era of the members that the cluster was started with. It has no end yet.
+    #[must_use]
+    pub fn first(view: &View) -> Self {
+        let placement = view.placement();
+        let row = |partition| placement.owners(partition).map(|id| id.to_string()).collect();
+        Self {
+            span: Span { from_ns: 0, until_ns: u64::MAX },
+            members: view.members().iter().map(|m| m.id.to_string()).collect(),
+            owners: (0..placement.partitions()).map(row).collect(),
+        }
+    }
+
+    /// The owners of a partition; nobody for one that there is not.
+    #[must_use]
+    pub fn owners_of(&self, partition: u32) -> &[String] {
+        usize::try_from(partition).ok().and_then(|row| self.owners.get(row)).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a node says of its view at `GET /cluster`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ViewSeen {
+    /// `<epoch>-<phase>`.
+    pub view: String,
+    members: Vec<MemberSeen>,
+    owners: Vec<Vec<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct MemberSeen {
+    id: String,
+}
+
+impl ViewSeen {
+    /// Whether `node` is a member.
+    #[must_use]
+    pub fn has(&self, node: &str) -> bool {
+        self.members.iter().any(|m| m.id == node)
+    }
+
+    /// Which view, counted from 1. Nothing if the text is not of the known form.
+    #[must_use]
+    pub fn epoch(&self) -> Option<u64> {
+        self.view.split_once('-')?.0.parse().ok()
+    }
+
+    /// Whether no data moves.
+    #[must_use]
+    pub fn is_stable(&self) -> bool {
+        self.view.ends_with("-stable")
+    }
+
+    /// The era of this view, which began at `from_ns` at the earliest.
+    #[must_use]
+    pub fn era(&self, from_ns: u64) -> Era {
+        Era {
+            span: Span { from_ns, until_ns: u64::MAX },
+            members: self.members.iter().map(|m| m.id.clone()).collect(),
+            owners: self.owners.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_view_is_read_as_nodes_tell_it() {
+        let told = r#"{"node":"n1","view":"12-reading-new","members":[{"id":"n1","suspected":false},{"id":"n6"}],
+                       "owners":[["n1","n6"],["n6","n1"]]}"#;
+        let seen: ViewSeen = serde_json::from_str(told).unwrap();
+        assert_eq!(
+            (seen.epoch(), seen.is_stable(), seen.has("n6"), seen.has("n2")),
+            (Some(12), false, true, false)
+        );
+        let era = seen.era(7);
+        assert_eq!(era.owners_of(1), ["n6", "n1"]);
+        assert!(era.owners_of(2).is_empty());
+        assert_eq!(era.span, Span { from_ns: 7, until_ns: u64::MAX });
+    }
+}
