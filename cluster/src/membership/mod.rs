@@ -8,12 +8,14 @@
 
 mod administrator;
 mod decree;
+mod newest;
 mod steward;
 mod view;
 mod views;
 
 pub use administrator::{AdministrationError, Administrator};
 pub use decree::{Accepted, Acceptor, Ballot, Proposer, Step, Vote};
+pub use newest::Watch;
 pub use steward::{Steward, bring_up, catch_up};
 pub use view::{Change, ChangeError, Phase, View, ViewVersion};
 pub use views::{Report, Views};

@@ -45,12 +45,7 @@ impl Steward {
             let pause = if moving { MOVING } else { CALM };
             tokio::select! {
                 biased;
-                changed = watch.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    self.peers.forget_departed();
-                }
+                () = watch.changed() => self.peers.forget_departed(),
                 () = sleep(pause.mul_f64(self.random.random_range(0.8..1.2))) => {}
             }
             let mut others = self.peers.ids();

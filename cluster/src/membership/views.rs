@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quorate_env::Disk;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
+use super::newest::{Newest, Watch};
 use super::{Acceptor, Ballot, Phase, View, ViewVersion, Vote};
 use crate::config::NodeId;
 
@@ -38,7 +38,7 @@ struct Decree {
 pub struct Views {
     me: NodeId,
     disk: Arc<dyn Disk>,
-    current: watch::Sender<Arc<View>>,
+    current: Newest,
     decree: tokio::sync::Mutex<Decree>,
     reports: Mutex<BTreeMap<NodeId, Report>>,
     /// The view in which this node has merged all that it gains.
@@ -60,7 +60,7 @@ impl Views {
         Ok(Some(Self {
             me,
             disk,
-            current: watch::channel(Arc::new(view)).0,
+            current: Newest::new(view),
             decree: tokio::sync::Mutex::new(decree),
             reports: Mutex::default(),
             transferred: Mutex::default(),
@@ -78,7 +78,7 @@ impl Views {
                 epoch: view.version().epoch + 1,
                 acceptor: Acceptor::default(),
             }),
-            current: watch::channel(Arc::new(view)).0,
+            current: Newest::new(view),
             reports: Mutex::default(),
             transferred: Mutex::default(),
         }
@@ -87,13 +87,13 @@ impl Views {
     /// The newest view.
     #[must_use]
     pub fn current(&self) -> Arc<View> {
-        Arc::clone(&self.current.borrow())
+        self.current.get()
     }
 
     /// Tells of every newer view.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
-        self.current.subscribe()
+    pub fn watch(&self) -> Watch {
+        self.current.watch()
     }
 
     /// Takes `view` if it is newer; says whether it was.
@@ -111,7 +111,7 @@ impl Views {
             *decree = Decree { epoch, acceptor: Acceptor::default() };
         }
         tracing::info!(node = %self.me, view = %view.version(), "a new view");
-        self.current.send_replace(Arc::new(view));
+        self.current.set(view);
         Ok(true)
     }
 

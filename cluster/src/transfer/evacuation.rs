@@ -52,9 +52,7 @@ impl Evacuation {
             let view = self.views.current();
             let done = view.version().phase != Phase::Stable || self.hand_over_all(&view).await;
             if done {
-                if watch.changed().await.is_err() {
-                    return;
-                }
+                watch.changed().await;
             } else {
                 sleep(PERIOD).await;
             }

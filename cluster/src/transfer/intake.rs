@@ -58,9 +58,7 @@ impl Intake {
             if view.version().phase == Phase::Copying {
                 self.take_over(&view).await;
             }
-            if watch.changed().await.is_err() {
-                return;
-            }
+            watch.changed().await;
         }
     }
 
