@@ -150,6 +150,11 @@ impl Desk {
         self.lock().asked.front().cloned()
     }
 
+    /// All wishes that are not fulfilled, in order.
+    pub(super) fn wishes(&self) -> Vec<Wish> {
+        self.lock().asked.iter().map(|asked| asked.wish.clone()).collect()
+    }
+
     /// The cluster is asked for the first wish now.
     pub(super) fn asking(&self, now_ns: u64) {
         if let Some(asked) = self.lock().asked.front_mut() {

@@ -65,6 +65,7 @@ impl Operator {
             return self.desk.accepted(seen.era(since_ns));
         }
         if !seen.is_stable() {
+            self.report_the_dead(through).await;
             return self.desk.refused(format!("{} is still in view {}", self.nodes[through], seen.view));
         }
         let now_ns = self.clock.monotonic_ns();
@@ -76,6 +77,17 @@ impl Operator {
             && self.is_fulfilled(&asked.wish, &seen)
         {
             self.desk.accepted(seen.era(asked.since_ns.unwrap_or(now_ns)));
+        }
+    }
+
+    /// Says who is dead of those that are to be removed, so that the change under way does not wait
+    /// for them; they are removed in their turn.
+    async fn report_the_dead(&self, through: usize) {
+        for wish in self.desk.wishes() {
+            if matches!(wish, Wish::Remove(_)) && wish.node() != self.nodes[through] {
+                // Refused in any case, for now.
+                let _ = self.ask(&wish, through).await;
+            }
         }
     }
 

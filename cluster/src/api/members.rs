@@ -60,6 +60,7 @@ async fn change(api: &Api, change: Change) -> Answer {
         Err(failed) => {
             let (status, code) = match &failed {
                 AdministrationError::Refused(_) => (StatusCode::CONFLICT, "change_refused"),
+                AdministrationError::GoesOnWithout { .. } => (StatusCode::CONFLICT, "change_under_way"),
                 AdministrationError::Outrun(_) => (StatusCode::CONFLICT, "change_outrun"),
                 AdministrationError::NoMajority { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no_majority"),
                 AdministrationError::Disk(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk"),

@@ -25,6 +25,16 @@ pub enum AdministrationError {
     /// It makes no sense in the current view.
     #[error(transparent)]
     Refused(#[from] ChangeError),
+    /// An earlier change is under way, which goes on without the node that is to be removed.
+    #[error(
+        "the change under way (view {under_way}) goes on without {node} from now on; ask again once it is through"
+    )]
+    GoesOnWithout {
+        /// Who is gone for good.
+        node: NodeId,
+        /// What is under way.
+        under_way: super::ViewVersion,
+    },
     /// Somebody else's change was chosen.
     #[error("another change was made at the same time (now view {0}); look at the members and try again")]
     Outrun(super::ViewVersion),
@@ -47,7 +57,7 @@ impl AdministrationError {
     pub fn maybe_applied(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Outrun(_) => false,
-            Self::NoMajority { .. } | Self::Disk(_) => true,
+            Self::GoesOnWithout { .. } | Self::NoMajority { .. } | Self::Disk(_) => true,
         }
     }
 }
@@ -75,6 +85,11 @@ impl Administrator {
     /// See [`AdministrationError`].
     pub async fn change(&self, change: Change) -> Result<Arc<View>, AdministrationError> {
         let before = self.views.current();
+        if let Change::Remove(node) = change
+            && self.views.declare_lost(node)
+        {
+            return Err(AdministrationError::GoesOnWithout { node, under_way: before.version() });
+        }
         let wanted = before.successor(&change)?;
         let mut round = 1;
         for _ in 0..ATTEMPTS_MAX {

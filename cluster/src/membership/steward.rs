@@ -74,11 +74,11 @@ impl Steward {
         let answer =
             self.peers.call(other, report.version, Request::Report(report), self.timing.stall()).await;
         let Ok(Response::Report(theirs)) = answer else { return };
+        let (ours, version) = (self.views.current().version(), theirs.version);
         self.views.heard(other, theirs);
-        let ours = self.views.current().version();
-        if theirs.version > ours {
+        if version > ours {
             catch_up(&self.views, &self.peers, other, self.timing.stall()).await;
-        } else if theirs.version < ours {
+        } else if version < ours {
             bring_up(&self.views, &self.peers, other, self.timing.stall()).await;
         }
     }

@@ -274,12 +274,19 @@ impl View {
 
     /// The old owners of a partition that can still hand it over, and how many of them a new
     /// owner must have merged: then it has met every write quorum that ever acknowledged there.
+    /// `lost` are those that were said to be gone for good since the change began.
     #[must_use]
-    pub fn sources(&self, partition: u32, write_quorum: usize) -> (Vec<NodeId>, usize) {
+    pub fn sources(
+        &self,
+        partition: u32,
+        write_quorum: usize,
+        lost: &BTreeSet<NodeId>,
+    ) -> (Vec<NodeId>, usize) {
         let Some(previous) = &self.previous else { return (Vec::new(), 0) };
         let old: Vec<NodeId> = previous.placement.owners(partition).collect();
         let needed = old.len() + 1 - write_quorum.min(old.len());
-        let able: Vec<NodeId> = old.into_iter().filter(|owner| !previous.removed.contains(owner)).collect();
+        let is_gone = |owner: &NodeId| previous.removed.contains(owner) || lost.contains(owner);
+        let able: Vec<NodeId> = old.into_iter().filter(|owner| !is_gone(owner)).collect();
         let needed = needed.min(able.len());
         (able, needed)
     }
@@ -464,12 +471,15 @@ mod tests {
         let copying = view(4).successor(&Change::Leave(member(1).id)).unwrap();
         let gained: usize = copying.gaining().iter().map(|n| copying.gained_by(*n).len()).sum();
         assert_eq!(gained, 12, "every copy of the node that leaves");
-        assert_eq!(copying.sources(0, 2).1, 2);
-        assert_eq!(copying.sources(0, 1).1, 3);
+        let nobody = BTreeSet::new();
+        assert_eq!(copying.sources(0, 2, &nobody).1, 2);
+        assert_eq!(copying.sources(0, 1, &nobody).1, 3);
         let removed = view(4).successor(&Change::Remove(member(1).id)).unwrap();
         let moving = (0..16).find(|p| removed.write_sets(*p).len() > 1).unwrap();
-        let (able, needed) = removed.sources(moving, 1);
+        let (able, needed) = removed.sources(moving, 1, &nobody);
         assert_eq!((able.len(), needed), (2, 2), "who is gone cannot be asked");
+        let (able, needed) = removed.sources(moving, 1, &BTreeSet::from([able[0]]));
+        assert_eq!((able.len(), needed), (1, 1), "nor who went since");
     }
 
     #[test]

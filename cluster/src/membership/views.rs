@@ -19,12 +19,22 @@ const VIEW_FILE: &str = "view.bin";
 const DECREE_FILE: &str = "decree.bin";
 
 /// What a node says of itself while data moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The view it is in.
     pub version: ViewVersion,
     /// Whether it has merged all that it gains in that view.
     pub transferred: bool,
+    /// Who was said to be gone for good since the change of that view began.
+    pub lost: BTreeSet<NodeId>,
+}
+
+/// Who will not come back, and need not be waited for, while the change of one epoch is under way.
+/// Only grows, so nodes tell each other in any order.
+#[derive(Clone, Debug, Default)]
+struct Lost {
+    epoch: u64,
+    nodes: BTreeSet<NodeId>,
 }
 
 /// An acceptor and the epoch whose view it helps to choose.
@@ -43,6 +53,7 @@ pub struct Views {
     reports: Mutex<BTreeMap<NodeId, Report>>,
     /// The view in which this node has merged all that it gains.
     transferred: Mutex<Option<ViewVersion>>,
+    lost: Mutex<Lost>,
 }
 
 impl Views {
@@ -64,6 +75,7 @@ impl Views {
             decree: tokio::sync::Mutex::new(decree),
             reports: Mutex::default(),
             transferred: Mutex::default(),
+            lost: Mutex::default(),
         }))
     }
 
@@ -81,6 +93,7 @@ impl Views {
             current: Newest::new(view),
             reports: Mutex::default(),
             transferred: Mutex::default(),
+            lost: Mutex::default(),
         }
     }
 
@@ -150,12 +163,48 @@ impl Views {
         let view = self.current();
         let version = view.version();
         let transferred = *lock(&self.transferred) == Some(version) || view.gained_by(self.me).is_empty();
-        Report { version, transferred }
+        Report { version, transferred, lost: self.lost() }
     }
 
-    /// Notes what `from` says of itself.
+    /// Notes what `from` says of itself, and whom it knows to be lost.
     pub fn heard(&self, from: NodeId, report: Report) {
+        self.lose(report.version.epoch, report.lost.iter().copied());
         lock(&self.reports).insert(from, report);
+    }
+
+    /// `node` is gone for good: the change under way goes on without it. Says whether one is under
+    /// way that it has a part in.
+    ///
+    /// Without this a change would wait for ever for a node that died in the middle of it, and
+    /// since there is one change at a time, the dead node could never be removed. It loosens no
+    /// quorum: gets and puts ask whom they asked before. Only what waits for this very node (its
+    /// copies to be merged, its own merging, its word that it left a phase) no longer does.
+    pub fn declare_lost(&self, node: NodeId) -> bool {
+        let view = self.current();
+        let concerned = view.version().phase != Phase::Stable && view.everybody().any(|m| m.id == node);
+        if concerned {
+            self.lose(view.version().epoch, [node]);
+        }
+        concerned
+    }
+
+    fn lose(&self, epoch: u64, nodes: impl IntoIterator<Item = NodeId>) {
+        let mut lost = lock(&self.lost);
+        if epoch > lost.epoch {
+            *lost = Lost { epoch, nodes: BTreeSet::new() };
+        }
+        if epoch == lost.epoch {
+            lost.nodes.extend(nodes);
+        }
+    }
+
+    /// Who was said to be gone for good since the change under way began.
+    #[must_use]
+    pub fn lost(&self) -> BTreeSet<NodeId> {
+        let version = self.current().version();
+        let lost = lock(&self.lost);
+        let counts = version.phase != Phase::Stable && lost.epoch == version.epoch;
+        if counts { lost.nodes.clone() } else { BTreeSet::new() }
     }
 
     /// The next phase of the current view, once what the nodes report allows it.
@@ -164,6 +213,7 @@ impl Views {
         let view = self.current();
         let mut reports = lock(&self.reports).clone();
         reports.insert(self.me, self.own_report());
+        let lost = self.lost();
         let version = view.version();
         let ready = match version.phase {
             Phase::Stable => false,
@@ -173,12 +223,12 @@ impl Views {
                         .get(node)
                         .is_some_and(|r| r.version > version || (r.version == version && r.transferred))
                 };
-                view.gaining().iter().all(done)
+                view.gaining().iter().all(|node| lost.contains(node) || done(node))
             }
             Phase::ReadingNew => {
-                let past: BTreeSet<NodeId> =
-                    reports.iter().filter(|(_, r)| r.version >= version).map(|(node, _)| *node).collect();
-                view.can_settle(&past, read_quorum)
+                let past = reports.iter().filter(|(_, r)| r.version >= version).map(|(node, _)| *node);
+                // Who is gone answers no get in the phase before.
+                view.can_settle(&past.chain(lost).collect(), read_quorum)
             }
         };
         ready.then(|| view.advanced())
@@ -267,7 +317,8 @@ mod tests {
         let copying = first().successor(&Change::Join(member(5))).unwrap();
         views.learn(copying.clone()).await.unwrap();
         assert_eq!(views.next_phase(2), None, "the new node has not merged anything");
-        let at = |view: &View, transferred| Report { version: view.version(), transferred };
+        let at =
+            |view: &View, transferred| Report { version: view.version(), transferred, lost: BTreeSet::new() };
         views.heard(member(5).id, at(&copying, false));
         assert_eq!(views.next_phase(2), None);
         views.heard(member(5).id, at(&copying, true));
@@ -279,5 +330,33 @@ mod tests {
             views.heard(member(n).id, at(&reading, true));
         }
         assert_eq!(views.next_phase(2).unwrap().version().phase, Phase::Stable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_does_not_wait_for_whom_somebody_said_to_be_gone() {
+        let views = open(&SimulatedDisk::new(), Some(first())).await.unwrap();
+        assert!(!views.declare_lost(member(3).id), "nothing is under way");
+        let copying = first().successor(&Change::Join(member(5))).unwrap();
+        views.learn(copying.clone()).await.unwrap();
+        assert_eq!(views.next_phase(1), None);
+        assert!(!views.declare_lost(member(9).id), "not a member");
+        assert!(views.declare_lost(member(5).id));
+        let reading = views.next_phase(1).unwrap();
+        views.learn(reading.clone()).await.unwrap();
+        let at = |view: &View, lost: &[Member]| Report {
+            version: view.version(),
+            transferred: true,
+            lost: lost.iter().map(|m| m.id).collect(),
+        };
+        views.heard(member(2).id, at(&reading, &[]));
+        views.heard(member(4).id, at(&reading, &[]));
+        assert_eq!(views.next_phase(1), None, "n3 may still answer gets of the phase before, and R is 1");
+        views.heard(member(4).id, at(&reading, &[member(3)]));
+        assert_eq!(views.own_report().lost.len(), 2, "n3 is lost, as n4 was told");
+        let stable = views.next_phase(1).unwrap();
+        views.learn(stable.clone()).await.unwrap();
+        assert!(views.lost().is_empty(), "the next change begins with everybody");
+        views.learn(stable.successor(&Change::Leave(member(3).id)).unwrap()).await.unwrap();
+        assert!(views.lost().is_empty());
     }
 }

@@ -87,7 +87,7 @@ impl Intake {
 
     /// Merges one partition of as many old owners as it takes.
     async fn merge_partition(&self, view: &View, partition: u32) -> bool {
-        let (sources, needed) = view.sources(partition, self.write_quorum);
+        let (sources, needed) = view.sources(partition, self.write_quorum, &self.views.lost());
         let mut merged = BTreeSet::new();
         for source in sources {
             if merged.len() >= needed {
