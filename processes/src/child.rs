@@ -108,6 +108,12 @@ impl NodeProcess {
         Box::new(NodeLog { id: self.id.clone(), log: self.log.clone(), tail: tail(&self.log) })
     }
 
+    /// Ends it without asking, and waits until it is gone.
+    pub async fn kill(mut self) {
+        // It may have ended by itself: then there is nothing to kill.
+        let _ = self.child.kill().await;
+    }
+
     /// Asks it to leave and makes it. Says whether it had to be made to.
     pub async fn stop(mut self) -> bool {
         send(self.pid, Signal::TERM);

@@ -1,4 +1,4 @@
-//! A whole local cluster: made, started, stopped.
+//! A whole local cluster: made, started, stopped; its nodes killed and started again one by one.
 
 use std::path::{Path, PathBuf};
 
@@ -27,16 +27,54 @@ pub enum Lifetime {
 pub struct Plan {
     /// What the store promises.
     pub store: StoreDefinition,
-    /// How many nodes, all of capacity 1.
-    pub nodes: usize,
+    /// The nodes, spare ones last.
+    pub nodes: Vec<NodePlan>,
     /// Where the nodes' logs go; none is beside their data.
     pub logs: Option<PathBuf>,
+}
+
+/// A node to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePlan {
+    /// Its name.
+    pub id: String,
+    /// Its share of the data, relative to the others.
+    pub capacity: u32,
+    /// Its zone; empty for none.
+    pub zone: String,
+    /// It is laid out, but neither started nor a member until somebody makes it so.
+    pub is_spare: bool,
+}
+
+impl Plan {
+    /// `count` nodes of capacity 1, called `n1`, `n2`, and so on.
+    #[must_use]
+    pub fn of_size(store: StoreDefinition, count: usize) -> Self {
+        // `n01` before `n10` once there are ten: names sort as they count.
+        let width = count.to_string().len();
+        let node = |number| NodePlan {
+            id: format!("n{number:0width$}"),
+            capacity: 1,
+            zone: String::new(),
+            is_spare: false,
+        };
+        Self { store, nodes: (1..=count).map(node).collect(), logs: None }
+    }
+
+    /// The same, with the nodes' logs in `dir`.
+    #[must_use]
+    pub fn with_logs(self, dir: PathBuf) -> Self {
+        Self { logs: Some(dir), ..self }
+    }
 }
 
 /// A running local cluster.
 pub struct LocalCluster {
     state: ClusterState,
+    spares: Vec<NodeState>,
     nodes: Vec<NodeProcess>,
+    program: PathBuf,
+    lifetime: Lifetime,
 }
 
 impl LocalCluster {
@@ -46,6 +84,21 @@ impl LocalCluster {
     /// # Errors
     /// If anything refuses; with the log of the node it was.
     pub async fn start(dir: &Path, plan: &Plan, lifetime: Lifetime) -> Result<Self, ProcessError> {
+        let program = std::env::current_exe()
+            .map_err(ProcessError::file(Path::new("quorate"), "find this program's own file"))?;
+        Self::start_with(&program, dir, plan, lifetime).await
+    }
+
+    /// As [`LocalCluster::start`], with nodes that run `program`.
+    ///
+    /// # Errors
+    /// If anything refuses; with the log of the node it was.
+    pub async fn start_with(
+        program: &Path,
+        dir: &Path,
+        plan: &Plan,
+        lifetime: Lifetime,
+    ) -> Result<Self, ProcessError> {
         let mut layout = Layout::claim(dir)?;
         if layout.state_file().exists() {
             return Err(ProcessError::NotEmpty(dir.to_owned()));
@@ -53,8 +106,8 @@ impl LocalCluster {
         if let Some(logs) = &plan.logs {
             layout = layout.with_logs(logs.clone());
         }
-        let state = lay_out(&layout, plan)?;
-        Self::launch(&layout, state, lifetime).await
+        let (state, spares) = lay_out(&layout, plan)?;
+        Self::launch(program, &layout, state, spares, lifetime).await
     }
 
     /// Starts the cluster that `dir` holds again, as it was.
@@ -68,22 +121,22 @@ impl LocalCluster {
         if !running.is_empty() {
             return Err(ProcessError::AlreadyUp { dir: dir.to_owned(), running });
         }
-        Self::launch(&layout, state, lifetime).await
+        let program = std::env::current_exe()
+            .map_err(ProcessError::file(Path::new("quorate"), "find this program's own file"))?;
+        Self::launch(&program, &layout, state, Vec::new(), lifetime).await
     }
 
     async fn launch(
+        program: &Path,
         layout: &Layout,
         mut state: ClusterState,
+        spares: Vec<NodeState>,
         lifetime: Lifetime,
     ) -> Result<Self, ProcessError> {
-        let program = std::env::current_exe()
-            .map_err(ProcessError::file(Path::new("quorate"), "find this program's own file"))?;
         let mut nodes = Vec::with_capacity(state.nodes.len());
         let started = async {
             for node in &mut state.nodes {
-                let url = node.url.clone();
-                let process =
-                    NodeProcess::spawn(&program, &node.id, url, &node.config, node.log.clone(), lifetime)?;
+                let process = spawn(program, node, lifetime)?;
                 node.pid = process.pid();
                 nodes.push(process);
             }
@@ -95,7 +148,7 @@ impl LocalCluster {
             Ok(())
         };
         match started.await {
-            Ok(()) => Ok(Self { state, nodes }),
+            Ok(()) => Ok(Self { state, spares, nodes, program: program.to_owned(), lifetime }),
             Err(error) => {
                 for node in nodes {
                     node.stop().await;
@@ -110,7 +163,49 @@ impl LocalCluster {
         &self.state
     }
 
-    /// The base URLs of all nodes.
+    /// The nodes that are laid out and no members yet.
+    pub fn spares(&self) -> &[NodeState] {
+        &self.spares
+    }
+
+    /// Ends the node's process with SIGKILL: it gets no chance to say goodbye. Nothing happens if it
+    /// does not run.
+    pub async fn kill(&mut self, id: &str) {
+        if let Some(at) = self.nodes.iter().position(|node| node.id() == id) {
+            self.nodes.swap_remove(at).kill().await;
+        }
+    }
+
+    /// Starts a node, spare or member, that does not run. Does not wait for it to answer.
+    ///
+    /// # Errors
+    /// If there is no such node, or its program does not start.
+    pub fn start_node(&mut self, id: &str) -> Result<(), ProcessError> {
+        let known = self.state.nodes.iter_mut().chain(&mut self.spares).find(|node| node.id == id);
+        let node = known.ok_or_else(|| ProcessError::NoSuchNode(id.to_owned()))?;
+        let process = spawn(&self.program, node, self.lifetime)?;
+        node.pid = process.pid();
+        self.nodes.push(process);
+        Ok(())
+    }
+
+    /// Removes all data of a node that does not run, as if its disk had been lost.
+    ///
+    /// # Errors
+    /// If there is no such node, or the data cannot be removed.
+    pub fn wipe(&self, id: &str) -> Result<(), ProcessError> {
+        let known = self.state.nodes.iter().chain(&self.spares).find(|node| node.id == id);
+        let node = known.ok_or_else(|| ProcessError::NoSuchNode(id.to_owned()))?;
+        let data = node.data_dir();
+        match std::fs::remove_dir_all(&data) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(ProcessError::file(&data, "remove the directory")(e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The base URLs of all members.
     pub fn urls(&self) -> Vec<String> {
         self.state.nodes.iter().map(|node| node.url.clone()).collect()
     }
@@ -153,13 +248,20 @@ pub async fn stop_detached(dir: &Path) -> Result<(usize, Vec<String>), ProcessEr
     Ok((running, stopping.join_all().await.into_iter().flatten().collect()))
 }
 
+fn spawn(program: &Path, node: &NodeState, lifetime: Lifetime) -> Result<NodeProcess, ProcessError> {
+    NodeProcess::spawn(program, &node.id, node.url.clone(), &node.config, node.log.clone(), lifetime)
+}
+
 /// Writes everything that the nodes need. What does not fit together is refused before the
-/// first file is written.
-fn lay_out(layout: &Layout, plan: &Plan) -> Result<ClusterState, ProcessError> {
+/// first file is written. Returns the cluster and its spare nodes.
+fn lay_out(layout: &Layout, plan: &Plan) -> Result<(ClusterState, Vec<NodeState>), ProcessError> {
     let random = Random::from_system();
-    let members = members(layout, plan, random)?;
+    let everybody = everybody(layout, plan, random)?;
+    let is_member = |(_, node): &(&Member, &NodePlan)| !node.is_spare;
+    let members: Vec<Member> =
+        everybody.iter().zip(&plan.nodes).filter(is_member).map(|(member, _)| member.clone()).collect();
     let configs: Vec<Config> =
-        members.iter().map(|member| node_config(layout, plan, member, &members)).collect::<Result<_, _>>()?;
+        everybody.iter().map(|node| node_config(layout, plan, node, &members)).collect::<Result<_, _>>()?;
 
     let authority = Authority::new()?;
     write_file(&layout.ca_file(), authority.own().certificate_pem.as_bytes())?;
@@ -167,35 +269,39 @@ fn lay_out(layout: &Layout, plan: &Plan) -> Result<ClusterState, ProcessError> {
     let mut token_key = [0; 32];
     random.stream("token-key").fill_bytes(&mut token_key);
     write_secret(&layout.token_key_file(), &token_key)?;
-    let nodes =
+    let nodes: Vec<NodeState> =
         configs.iter().map(|config| write_node(layout, &authority, config)).collect::<Result<_, _>>()?;
-    Ok(ClusterState::new(plan.store.name.clone(), layout.ca_file(), nodes))
+    let (members, spares) =
+        nodes.into_iter().partition(|node| members.iter().any(|m| m.id.as_str() == node.id));
+    Ok((ClusterState::new(plan.store.name.clone(), layout.ca_file(), members), spares))
 }
 
 /// Names and addresses.
-fn members(layout: &Layout, plan: &Plan, random: Random) -> Result<Vec<Member>, ProcessError> {
-    let ports = free_ports(plan.nodes * 2, random)?;
-    // `n01` before `n10` once there are ten: names sort as they count.
-    let width = plan.nodes.to_string().len();
-    let member = |(i, pair): (usize, &[u16])| {
-        let id = format!("n{:0width$}", i + 1).parse();
+fn everybody(layout: &Layout, plan: &Plan, random: Random) -> Result<Vec<Member>, ProcessError> {
+    let ports = free_ports(plan.nodes.len() * 2, random)?;
+    let member = |(node, pair): (&NodePlan, &[u16])| {
+        let id = node.id.parse();
         Ok(Member {
             id: id.map_err(|why| ProcessError::BadState { path: layout.state_file(), why })?,
             api: format!("127.0.0.1:{}", pair[0]),
             peer: format!("127.0.0.1:{}", pair[1]),
-            capacity: 1,
-            zone: String::new(),
+            capacity: node.capacity,
+            zone: node.zone.clone(),
         })
     };
-    ports.chunks_exact(2).enumerate().map(member).collect()
+    plan.nodes.iter().zip(ports.chunks_exact(2)).map(member).collect()
 }
 
 fn node_config(
     layout: &Layout,
     plan: &Plan,
     member: &Member,
-    all: &[Member],
+    members: &[Member],
 ) -> Result<Config, ProcessError> {
+    // Who is no member is told where members are, and learns the rest from them.
+    let is_spare = !members.contains(member);
+    let seeds = if is_spare { members.iter().map(|m| m.peer.clone()).collect() } else { Vec::new() };
+    let known = if is_spare { Vec::new() } else { members.to_vec() };
     let dir = layout.node_dir(member.id.as_str());
     let node = NodeSection {
         id: member.id,
@@ -204,7 +310,7 @@ fn node_config(
         data_dir: dir.join("data").display().to_string(),
         capacity: member.capacity,
         zone: member.zone.clone(),
-        seeds: Vec::new(),
+        seeds,
         token_key_file: Some(layout.token_key_file().display().to_string()),
     };
     let tls = TlsSection {
@@ -212,7 +318,7 @@ fn node_config(
         key: dir.join("key.pem").display().to_string(),
         ca: Some(layout.ca_file().display().to_string()),
     };
-    Ok(Config::new(node, Some(tls), plan.store.clone(), all.to_vec())?)
+    Ok(Config::new(node, Some(tls), plan.store.clone(), known)?)
 }
 
 pub(super) fn write_node(
@@ -248,7 +354,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::claim(dir.path()).unwrap();
         let store = StoreDefinition::profile("quorum").unwrap();
-        let state = lay_out(&layout, &Plan { store: store.clone(), nodes: 4, logs: None }).unwrap();
+        let state = lay_out(&layout, &Plan::of_size(store.clone(), 4)).unwrap().0;
         assert_eq!(state.nodes.len(), 4);
         for node in &state.nodes {
             let config = Config::from_toml(&std::fs::read_to_string(&node.config).unwrap()).unwrap();
@@ -265,7 +371,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::claim(dir.path()).unwrap();
         let store = StoreDefinition::profile("dynamo").unwrap();
-        let error = lay_out(&layout, &Plan { store, nodes: 2, logs: None }).unwrap_err().to_string();
+        let error = lay_out(&layout, &Plan::of_size(store, 2)).unwrap_err().to_string();
         assert!(error.contains("replicas = 3") && error.contains("2 member(s)"), "{error}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was written");
     }

@@ -48,6 +48,9 @@ pub enum ProcessError {
         /// Which setting, in both values.
         what: String,
     },
+    /// The cluster has no node of that name.
+    #[error("there is no node `{0}` in this cluster")]
+    NoSuchNode(String),
     /// All ports that were tried are taken.
     #[error("no free port found on {host} after {tried} tries; stop what uses them")]
     NoFreePort {

@@ -98,6 +98,11 @@ impl ClusterState {
 }
 
 impl NodeState {
+    /// Where its data is.
+    pub fn data_dir(&self) -> PathBuf {
+        self.config.with_file_name("data")
+    }
+
     /// Whether the process with its pid is still this node. A pid alone is no proof: it may
     /// have been given to someone else since.
     pub fn is_running(&self) -> bool {

@@ -95,7 +95,7 @@ async fn up(args: UpArgs, json: bool) -> Result<Exit, Failure> {
             LocalCluster::restart(&dir, Lifetime::Detached).await.map_err(Failure::from)
         } else {
             let store = store_from(args.profile.as_deref(), args.store.as_deref())?;
-            let plan = Plan { store, nodes: usize::from(args.nodes.unwrap_or(3)), logs: None };
+            let plan = Plan::of_size(store, usize::from(args.nodes.unwrap_or(3)));
             LocalCluster::start(&dir, &plan, Lifetime::Detached).await.map_err(Failure::from)
         }
     };

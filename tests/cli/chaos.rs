@@ -81,3 +81,52 @@ fn an_interrupted_campaign_is_unknown() {
     campaign.signal(Signal::INT);
     assert!(campaign.end().with(2).stderr.contains("interrupted"));
 }
+
+/// What the kernel does to a process, all in a few seconds.
+const PROCESSES: &str = r#"
+[cluster]
+spares = 1
+[workload]
+duration = "6s"
+[[fault]]
+kind = "kill"
+targets = ["n2"]
+at = "500ms"
+for = "1s"
+[[fault]]
+kind = "join"
+targets = "one"
+at = "3s"
+[[fault]]
+kind = "restart"
+targets = ["n4"]
+at = "4s"
+"#;
+
+#[test]
+fn a_scenario_is_played_by_real_processes_and_its_plan_again() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("processes.toml");
+    fs::write(&file, PROCESSES).unwrap();
+    let (file, out) = (file.display().to_string(), dir.path().join("out"));
+    let words = ["chaos", "run", &file, "--world", "process", "--profile", "quorum", "--seed", "1", "--json"];
+    let summary = quorate(&[&words[..], &["--out", out.to_str().unwrap()]].concat()).with(0).json();
+    assert_eq!(summary["rows"][0]["held"], 1, "{summary}");
+    let run = out.join("processes/quorum/1");
+    let faults = fs::read_to_string(run.join("faults.jsonl")).unwrap();
+    assert_eq!(faults.lines().count(), 6, "each began and ended: {faults}");
+    let n6 = fs::read_to_string(run.join("nodes/n6.log")).unwrap();
+    assert!(n6.contains("a new view"), "the spare node has become a member: {n6}");
+    let operations = quorate(&["check", run.to_str().unwrap(), "--json"]).json()["operations"].as_u64();
+    assert!(operations.is_some_and(|count| count > 100), "{operations:?}");
+
+    let replay = quorate(&["chaos", "replay", run.to_str().unwrap(), "--json"]).with(0).json();
+    assert_eq!((&replay["world"], &replay["same"]), (&"process".into(), &true.into()), "{replay}");
+}
+
+#[test]
+fn a_world_says_which_faults_it_cannot_do() {
+    let words = ["chaos", "run", "minority-partition", "--world", "process", "--seed", "1"];
+    let refused = quorate(&words).with(3);
+    assert!(refused.stderr.contains("partition") && refused.stderr.contains("--world sim"), "{refused:#?}");
+}

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
@@ -19,7 +20,7 @@ pub use summary::{Failure, MustShow, Row, Shown, Summary};
 use crate::expect::RunVerdict;
 use crate::run::{DirectoryError, Provenance, Run, RunError, run, write};
 use crate::scenario::Scenario;
-use crate::world::{Seams, SimulatedWorld};
+use crate::world::{Seams, World};
 
 /// A scenario of a campaign.
 #[derive(Clone, Debug)]
@@ -37,9 +38,11 @@ pub struct Entry {
 pub struct CampaignOptions {
     /// What to run.
     pub entries: Vec<Entry>,
+    /// Where it happens.
+    pub world: Arc<dyn World>,
     /// Only these stores; none: all of each scenario.
     pub profiles: Option<Vec<String>>,
-    /// Threads.
+    /// Threads; fewer if the world can not do with so many.
     pub jobs: NonZeroUsize,
     /// Where run directories and the summary go; none: nowhere.
     pub out: Option<PathBuf>,
@@ -86,13 +89,15 @@ pub struct Outcome {
     /// Its directory, if it was kept.
     pub directory: Option<PathBuf>,
     argument: String,
+    world: &'static str,
 }
 
 impl Outcome {
     /// The command that makes this run again.
     #[must_use]
     pub fn reproduce(&self) -> String {
-        format!("quorate chaos run {} --profile {} --seed {}", self.argument, self.profile, self.seed)
+        let world = if self.world == "sim" { String::new() } else { format!(" --world {}", self.world) };
+        format!("quorate chaos run {} --profile {} --seed {}{world}", self.argument, self.profile, self.seed)
     }
 
     /// Whether the run broke a promise or did not get to its end.
@@ -148,12 +153,13 @@ pub fn run_campaign(
         return Err(CampaignError::Nothing);
     }
     progress.begins(tasks.len());
+    let jobs = options.world.runs_at_a_time().map_or(options.jobs, |most| most.min(options.jobs));
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let mut outcomes: Vec<Option<Outcome>> = tasks.iter().map(|_| None).collect();
     std::thread::scope(|scope| -> Result<(), DirectoryError> {
         let (sender, receiver) = mpsc::channel();
-        for _ in 0..options.jobs.get().min(tasks.len()) {
+        for _ in 0..jobs.get().min(tasks.len()) {
             let (sender, tasks, next, stop) = (sender.clone(), &tasks, &next, &stop);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
@@ -239,7 +245,7 @@ fn tasks(options: &CampaignOptions) -> Vec<Task<'_>> {
 
 fn carry_out(task: &Task<'_>, options: &CampaignOptions) -> Result<Outcome, DirectoryError> {
     let scenario = &task.entry.scenario;
-    let result = run(&SimulatedWorld, scenario, &task.profile, task.seed, &Seams::default());
+    let result = run(&*options.world, scenario, &task.profile, task.seed, &Seams::default());
     let failed = result.as_ref().map_or(true, |run| run.verdict.violated().next().is_some());
     let directory = match (&options.out, &result) {
         (Some(out), Ok(run)) if failed || options.keep_all => Some(keep(out, run, options)?),
@@ -252,6 +258,7 @@ fn carry_out(task: &Task<'_>, options: &CampaignOptions) -> Result<Outcome, Dire
         result: result.map(|run| run.verdict),
         directory,
         argument: task.entry.argument.clone(),
+        world: options.world.name(),
     })
 }
 

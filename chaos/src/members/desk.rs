@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Era;
+use crate::fault::{FaultKind, PlannedFault};
 
 /// A change of the members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,20 @@ impl Desk {
             since_ns: None,
             why: "nobody was asked yet".into(),
         });
+    }
+
+    /// Asks for all changes that `planned` is about.
+    pub fn ask_for(&self, fault: usize, planned: &PlannedFault) {
+        for target in &planned.targets {
+            match planned.kind {
+                FaultKind::Leave => self.ask(fault, Wish::Leave(target.clone())),
+                FaultKind::Remove | FaultKind::Replace => self.ask(fault, Wish::Remove(target.clone())),
+                _ => {}
+            }
+        }
+        for node in &planned.joining {
+            self.ask(fault, Wish::Join(node.clone()));
+        }
     }
 
     /// The faults that are over since the last call.

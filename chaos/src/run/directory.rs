@@ -1,8 +1,9 @@
 //! The directory of one run: everything to understand it, judge it again and replay it.
 //!
 //! `run.json` says where it comes from, `scenario.toml` what was done with nothing left to draw,
-//! `history.jsonl.zst`, `faults.jsonl` and `verdict.json` what happened. The last three hold nothing
-//! of the machine or the time of day: a replay gives the same bytes.
+//! `history.jsonl.zst`, `faults.jsonl` and `verdict.json` what happened; `nodes/` holds the ends of the
+//! logs of real processes. In the simulated world the three that say what happened hold nothing of the
+//! machine or the time of day: a replay gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -76,6 +77,13 @@ pub fn write(dir: &Path, run: &Run, provenance: &Provenance) -> Result<(), Direc
     put("faults.jsonl", faults_text(&run.played.events).as_bytes())?;
     put("verdict.json", verdict_text(run).as_bytes())?;
     put("run.json", pretty(&run_json(run, provenance)).as_bytes())?;
+    if !run.played.logs.is_empty() {
+        let nodes = dir.join("nodes");
+        fs::create_dir_all(&nodes).map_err(io(&nodes))?;
+    }
+    for (node, log) in &run.played.logs {
+        put(&format!("nodes/{node}.log"), log.as_bytes())?;
+    }
     let file = dir.join("history.jsonl.zst");
     write_history(&file, &run.played.operations).map_err(io(&file))
 }
@@ -125,14 +133,14 @@ fn pretty(value: &impl Serialize) -> String {
 }
 
 fn run_json(run: &Run, provenance: &Provenance) -> serde_json::Value {
-    let simulated_s = run.played.elapsed_ns as f64 / 1e9;
+    let elapsed_s = run.played.elapsed_ns as f64 / 1e9;
     let load_s = run.explicit.workload.duration.as_secs_f64();
     let by_clients = run.played.operations.iter().filter(|op| !op.r#final).count();
     json!({
         "schema_version": SCHEMA_VERSION,
         "kind": "chaos",
         "name": run.explicit.name,
-        "world": "sim",
+        "world": run.world,
         "command_line": provenance.command,
         "revision": provenance.revision,
         "machine": provenance.machine,
@@ -152,7 +160,7 @@ fn run_json(run: &Run, provenance: &Provenance) -> serde_json::Value {
         "results": {
             "verdict": run.verdict.verdict,
             "operations": run.played.operations.len(),
-            "simulated_s": simulated_s,
+            "elapsed_s": elapsed_s,
         },
         // Simulated time does not pass while the machine is busy with something else.
         "trust": { "verdict": trust::Verdict::Valid, "reasons": [] },

@@ -27,6 +27,8 @@ pub struct Run {
     pub store: StoreDefinition,
     /// The seed.
     pub seed: u64,
+    /// The world that it was played in, as [`World::name`] has it.
+    pub world: &'static str,
     /// What happened.
     pub played: Played,
     /// What it means.
@@ -88,5 +90,5 @@ pub fn run(
         explicit.profiles = vec![profile.to_owned()];
         explicit.expect.profile.retain(|name, _| name == profile);
     }
-    Ok(Run { explicit, store, seed, played, verdict })
+    Ok(Run { explicit, store, seed, world: world.name(), played, verdict })
 }

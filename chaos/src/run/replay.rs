@@ -1,5 +1,7 @@
-//! The same run again, compared byte for byte.
+//! The same run again: in the simulated world compared byte for byte, with real processes by what
+//! was done and what came of it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +10,7 @@ use serde::Deserialize;
 
 use super::directory::{DirectoryError, faults_text, history_text, verdict_text};
 use super::{Run, RunError, run};
+use crate::fault::{FaultEvent, Phase};
 use crate::scenario::{Scenario, ScenarioError};
 use crate::world::{Seams, World};
 
@@ -16,7 +19,8 @@ use crate::world::{Seams, World};
 pub struct Replay {
     /// The run as it went this time.
     pub run: Run,
-    /// Files that differ, each with where.
+    /// Files that differ, each with where. With real processes only the faults count, without their
+    /// times: the rest is never the same twice.
     pub differences: Vec<String>,
     /// The revision that recorded it, if it was known.
     pub recorded_revision: Option<Revision>,
@@ -25,7 +29,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Whether every byte is the same.
+    /// Whether everything is the same that can be.
     #[must_use]
     pub fn is_same(&self) -> bool {
         self.differences.is_empty()
@@ -46,11 +50,12 @@ pub enum ReplayError {
     Run(#[from] RunError),
 }
 
-/// Plays the run of `dir` again. `revision` is that of this code.
+/// Plays the run of `dir` again in that of `worlds` in which it was played. `revision` is that of this
+/// code.
 ///
 /// # Errors
-/// If the directory is not that of a simulated run, or the run does not play to its end.
-pub fn replay(world: &dyn World, dir: &Path, revision: Option<&Revision>) -> Result<Replay, ReplayError> {
+/// If the directory is not that of a run in one of these worlds, or the run does not play to its end.
+pub fn replay(worlds: &[&dyn World], dir: &Path, revision: Option<&Revision>) -> Result<Replay, ReplayError> {
     let file = dir.join("run.json");
     let json: serde_json::Value = serde_json::from_slice(&read(&file)?)
         .map_err(|e| DirectoryError::Content { file: file.clone(), why: e.to_string() })?;
@@ -66,12 +71,20 @@ pub fn replay(world: &dyn World, dir: &Path, revision: Option<&Revision>) -> Res
     let bad = |why: &str| DirectoryError::Content { file: file.clone(), why: why.to_owned() };
     let recorded_revision =
         Option::<Revision>::deserialize(field("revision")?).map_err(|e| bad(&format!("`revision`: {e}")))?;
-    if world_name != "sim" {
-        return Err(bad("was not played in the simulated world: only its plan can be repeated").into());
-    }
+    let world = worlds.iter().find(|world| world.name() == world_name);
+    let world =
+        *world.ok_or_else(|| bad(&format!("was played in world `{world_name}`, which is not known here")))?;
     let seed = field("seed")?.as_u64().ok_or_else(|| bad("`seed` is not a whole number"))?;
     let scenario = Scenario::read(&dir.join("scenario.toml"))?;
     let again = run(world, &scenario, &profile, seed, &Seams::default())?;
+    let differences =
+        if world.is_deterministic() { differing_bytes(dir, &again)? } else { differing_faults(dir, &again)? };
+    let other_revision = recorded_revision.as_ref() != revision;
+    Ok(Replay { run: again, differences, recorded_revision, other_revision })
+}
+
+/// Where the files that say what happened differ.
+fn differing_bytes(dir: &Path, again: &Run) -> Result<Vec<String>, DirectoryError> {
     let recorded = dir.join("history.jsonl.zst");
     let history = zstd::stream::decode_all(read(&recorded)?.as_slice())
         .map_err(|source| DirectoryError::Io { file: recorded.clone(), source })?;
@@ -85,9 +98,34 @@ pub fn replay(world: &dyn World, dir: &Path, revision: Option<&Revision>) -> Res
     let faults = dir.join("faults.jsonl");
     compare(faults.clone(), &read(&faults)?, faults_text(&again.played.events).as_bytes());
     let verdict = dir.join("verdict.json");
-    compare(verdict.clone(), &read(&verdict)?, verdict_text(&again).as_bytes());
-    let other_revision = recorded_revision.as_ref() != revision;
-    Ok(Replay { run: again, differences, recorded_revision, other_revision })
+    compare(verdict.clone(), &read(&verdict)?, verdict_text(again).as_bytes());
+    Ok(differences)
+}
+
+/// Which faults differ in what was done to whom.
+fn differing_faults(dir: &Path, again: &Run) -> Result<Vec<String>, DirectoryError> {
+    let file = dir.join("faults.jsonl");
+    let text = read(&file)?;
+    let mut before = Vec::new();
+    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let event: FaultEvent = serde_json::from_slice(line)
+            .map_err(|e| DirectoryError::Content { file: file.clone(), why: e.to_string() })?;
+        before.push(event);
+    }
+    let deeds = |events: &[FaultEvent]| -> BTreeSet<_> {
+        events
+            .iter()
+            .map(|e| (e.fault, e.event == Phase::End, e.kind.to_string(), e.targets.clone()))
+            .collect()
+    };
+    let (before, now) = (deeds(&before), deeds(&again.played.events));
+    let told = |only: &str, (fault, ended, kind, targets): &(usize, bool, String, Vec<String>)| {
+        let phase = if *ended { "ended" } else { "began" };
+        format!("{}: fault {fault} ({kind} of {}) {phase} only {only}", file.display(), targets.join(", "))
+    };
+    let gone = before.difference(&now).map(|deed| told("then", deed));
+    let new = now.difference(&before).map(|deed| told("now", deed));
+    Ok(gone.chain(new).collect())
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, DirectoryError> {

@@ -1,10 +1,15 @@
-//! Where a scenario is played out. [`World`] is the contract, [`sim`] the simulated one.
+//! Where a scenario is played out. [`World`] is the contract, [`sim`] the simulated one, [`process`]
+//! that of real processes.
 //!
 //! A world is given a plan that leaves nothing open and gives back what happened; it neither chooses
 //! faults nor judges.
 
+pub mod process;
 pub mod sim;
+mod stage;
 
+use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use quorate_check::history::Operation;
@@ -17,6 +22,7 @@ use crate::members::Era;
 use crate::scenario::Scenario;
 use crate::workload::{Rest, Tamper};
 
+pub use process::ProcessWorld;
 pub use sim::SimulatedWorld;
 
 /// Everything that a world needs to play one run.
@@ -68,6 +74,8 @@ pub struct Played {
     pub final_reads_failed: Vec<String>,
     /// Who owned what when.
     pub eras: Vec<Era>,
+    /// What each node printed last, if it is a process of its own.
+    pub logs: Vec<(String, String)>,
 }
 
 /// A run that could not be played to its end. Nothing can be said about the store, but that.
@@ -95,7 +103,19 @@ pub enum WorldError {
 }
 
 /// Plays runs.
-pub trait World {
+pub trait World: fmt::Debug + Send + Sync {
+    /// How the command line and run directories call it.
+    fn name(&self) -> &'static str;
+
+    /// Whether the same seed gives the same bytes.
+    fn is_deterministic(&self) -> bool;
+
+    /// Why it cannot play the scenario, if it cannot.
+    fn refuses(&self, scenario: &Scenario) -> Option<String>;
+
+    /// How many runs may go on at a time without one changing what another shows; none: any number.
+    fn runs_at_a_time(&self) -> Option<NonZeroUsize>;
+
     /// Plays one run to its end.
     ///
     /// # Errors

@@ -2,12 +2,14 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use quorate_chaos::campaign::{
     CampaignOptions, Entry, Outcome, Progress, Shown, Silent, Summary, quick_seeds, run_campaign,
 };
 use quorate_chaos::run::Provenance;
 use quorate_chaos::scenario::{QUICK_SUITE, Scenario};
+use quorate_chaos::world::SimulatedWorld;
 use quorate_loadgen::rundir::Revision;
 use quorate_loadgen::trust::MachineInfo;
 
@@ -20,6 +22,7 @@ const IMPOSSIBLE: &str = "profiles = [\"lww\", \"dynamo\"]\n[workload]\nduration
 fn options(scenario: Scenario, jobs: usize) -> CampaignOptions {
     CampaignOptions {
         entries: vec![Entry { argument: scenario.name.clone(), scenario, seeds: 1..=2 }],
+        world: Arc::new(SimulatedWorld),
         profiles: None,
         jobs: NonZeroUsize::new(jobs).unwrap(),
         out: None,

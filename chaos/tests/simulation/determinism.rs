@@ -89,7 +89,7 @@ fn a_run_is_replayed_from_its_directory() {
     let stormy = scenario("stormy", &format!("[cluster]\nspares = 2\n{STORMY}{MOVING}"));
     let recorded = run(&SimulatedWorld, &stormy, "dynamo", 7, &Seams::default()).unwrap();
     write(&dir, &recorded, &Default::default()).unwrap();
-    let again = replay(&SimulatedWorld, &dir, None).unwrap();
+    let again = replay(&[&SimulatedWorld], &dir, None).unwrap();
     assert!(again.is_same(), "{:?}", again.differences);
     assert!(!again.other_revision);
 
@@ -98,7 +98,7 @@ fn a_run_is_replayed_from_its_directory() {
 
     std::fs::write(dir.join("faults.jsonl"), "{}\n").unwrap();
     let newer = Revision { commit: "abc".to_owned(), dirty: false };
-    let tampered = replay(&SimulatedWorld, &dir, Some(&newer)).unwrap();
+    let tampered = replay(&[&SimulatedWorld], &dir, Some(&newer)).unwrap();
     assert!(tampered.other_revision);
     assert_eq!(tampered.differences.len(), 1);
     assert!(
@@ -108,6 +108,6 @@ fn a_run_is_replayed_from_its_directory() {
     );
 
     std::fs::remove_file(dir.join("run.json")).unwrap();
-    let missing = replay(&SimulatedWorld, &dir, None).unwrap_err().to_string();
+    let missing = replay(&[&SimulatedWorld], &dir, None).unwrap_err().to_string();
     assert!(missing.contains("run.json"), "{missing}");
 }

@@ -104,8 +104,7 @@ impl Subject {
             Wanted::Own { store, nodes } => {
                 say(format_args!("starting {nodes} nodes of store `{}`", store.name));
                 let dir = run.join("cluster");
-                let plan =
-                    Plan { store: store.clone(), nodes: *nodes, logs: Some(absolute(run)?.join("nodes")) };
+                let plan = Plan::of_size(store.clone(), *nodes).with_logs(absolute(run)?.join("nodes"));
                 let cluster = LocalCluster::start(&dir, &plan, Lifetime::WithHarness).await?;
                 let (urls, ca) = (cluster.urls(), Some(cluster.state().ca.clone()));
                 Ok(Self { own: Some((cluster, dir)), urls, ca })

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use quorate_chaos::run::replay;
 use quorate_chaos::scenario::catalogue;
-use quorate_chaos::world::SimulatedWorld;
+use quorate_chaos::world::{ProcessWorld, SimulatedWorld, World as _};
 use quorate_check::Verdict;
 use quorate_loadgen::rundir::Revision;
 use serde_json::json;
@@ -36,7 +36,7 @@ enum Action {
     /// The scenarios that are built in.
     #[command(after_help = "Example:\n  quorate chaos list --json")]
     List,
-    /// Run one again and compare, byte for byte.
+    /// Run one again and compare: byte for byte in the simulated world.
     #[command(after_help = "Example:\n  quorate chaos replay results/latest/power-cut/dynamo/17")]
     Replay(RunDirArgs),
     /// Find the smallest plan that still fails.
@@ -83,6 +83,13 @@ fn list(json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Held)
 }
 
+/// Nodes that run this program.
+fn process_world() -> Result<ProcessWorld, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|e| Failure::setup(format_args!("cannot find this program's own file: {e}")))?;
+    Ok(ProcessWorld { program })
+}
+
 /// A revision for people.
 fn named(revision: Option<&Revision>) -> String {
     revision.map_or_else(
@@ -93,7 +100,9 @@ fn named(revision: Option<&Revision>) -> String {
 
 fn again(args: &RunDirArgs, json: bool) -> Result<Exit, Failure> {
     let revision = build_info::revision();
-    let replay = replay(&SimulatedWorld, &args.run, revision.as_ref()).map_err(Failure::setup)?;
+    let processes = process_world()?;
+    let replay =
+        replay(&[&SimulatedWorld, &processes], &args.run, revision.as_ref()).map_err(Failure::setup)?;
     let verdict = replay.run.verdict.verdict;
     if replay.other_revision {
         say(format_args!(
@@ -108,11 +117,16 @@ fn again(args: &RunDirArgs, json: bool) -> Result<Exit, Failure> {
             "same": replay.is_same(),
             "differences": replay.differences,
             "verdict": verdict,
+            "world": replay.run.world,
             "other_revision": replay.other_revision,
         }))?;
     } else {
         replay.differences.iter().try_for_each(stdout::line)?;
-        let same = if replay.is_same() { "the same, byte for byte" } else { "different" };
+        let same = match replay.is_same() {
+            true if replay.run.world == SimulatedWorld.name() => "the same, byte for byte",
+            true => "the same faults; with real processes the rest is never the same twice",
+            false => "different",
+        };
         stdout::line(format_args!("{}: {same}; verdict {verdict}", args.run.display()))?;
     }
     Ok(match verdict {

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,13 +14,14 @@ use quorate_chaos::campaign::{
 };
 use quorate_chaos::run::Provenance;
 use quorate_chaos::scenario::{QUICK_SUITE, Scenario};
+use quorate_chaos::world::{SimulatedWorld, World};
 use quorate_env::{Clock as _, SystemClock};
 use quorate_loadgen::RunDirectory;
 use quorate_loadgen::trust::MachineInfo;
 use quorate_report::{Campaign, PAGE_FILE, RunData, campaign_page, campaign_table, run_page};
 
 use super::super::bench::colours;
-use super::super::not_yet;
+use super::process_world;
 use super::seeds::parse_seeds;
 use crate::build_info;
 use crate::outcome::{Exit, Failure, say};
@@ -29,14 +31,16 @@ use crate::stdout;
 /// Failures that are told in full; the summary file has all.
 const FAILURES_SHOWN: usize = 10;
 
-/// Run scenarios over many seeds: five simulated nodes, the same node and client code as in
-/// production, faults as the scenario says. Without a scenario: the quick suite.
+/// Run scenarios over many seeds: five nodes, the same node and client code as in production, faults
+/// as the scenario says; simulated, or as real processes on this machine. Without a scenario: the
+/// quick suite.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   quorate chaos run
   quorate chaos run minority-partition power-cut --profile dynamo --seeds 1..100
-  quorate chaos run my-scenario.toml --seed 7 --out /tmp/run")]
+  quorate chaos run my-scenario.toml --seed 7 --out /tmp/run
+  quorate chaos run join leave replace --world process --profile quorum --seed 1")]
 pub struct RunArgs {
     /// Names from the catalogue, or files.
     #[arg(value_name = "SCENARIO")]
@@ -52,8 +56,9 @@ pub struct RunArgs {
     seed: Option<u64>,
     /// Where it happens.
     #[arg(long, value_name = "WORLD", default_value = "sim")]
-    world: World,
-    /// Simulations at a time (one a processor when left out).
+    world: WorldName,
+    /// Simulations at a time (one a processor when left out); real processes get the machine to
+    /// themselves.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// The directory of the campaign; must be absent or empty.
@@ -68,8 +73,10 @@ pub struct RunArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum World {
+enum WorldName {
+    /// Simulated time, the same bytes from the same seed.
     Sim,
+    /// Real processes on this machine; not all kinds of fault.
     Process,
 }
 
@@ -78,10 +85,11 @@ enum World {
 /// # Errors
 /// If a scenario cannot be used, or a directory cannot be written.
 pub fn run(args: RunArgs, json: bool) -> Result<Exit, Failure> {
-    if args.world == World::Process {
-        return Err(not_yet("--world process"));
-    }
-    let entries = entries(&args)?;
+    let world: Arc<dyn World> = match args.world {
+        WorldName::Sim => Arc::new(SimulatedWorld),
+        WorldName::Process => Arc::new(process_world()?),
+    };
+    let entries = entries(&args, &*world)?;
     let revision = build_info::revision();
     let directory = match &args.out {
         Some(path) => RunDirectory::at(path),
@@ -93,6 +101,7 @@ pub fn run(args: RunArgs, json: bool) -> Result<Exit, Failure> {
     let directory = directory.map_err(Failure::setup)?;
     let options = CampaignOptions {
         entries,
+        world,
         profiles: (!args.profile.is_empty()).then(|| args.profile.clone()),
         jobs: args.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         out: Some(directory.path().to_owned()),
@@ -124,7 +133,7 @@ pub fn run(args: RunArgs, json: bool) -> Result<Exit, Failure> {
     })
 }
 
-fn entries(args: &RunArgs) -> Result<Vec<Entry>, Failure> {
+fn entries(args: &RunArgs, world: &dyn World) -> Result<Vec<Entry>, Failure> {
     let names: Vec<String> = if args.scenarios.is_empty() {
         QUICK_SUITE.iter().map(|name| (*name).to_owned()).collect()
     } else {
@@ -132,14 +141,22 @@ fn entries(args: &RunArgs) -> Result<Vec<Entry>, Failure> {
     };
     let entry = |argument: String| {
         let scenario = Scenario::load(&argument).map_err(Failure::setup)?;
+        if let Some(why) = world.refuses(&scenario) {
+            // Of the quick suite, as much as there can be.
+            return if args.scenarios.is_empty() {
+                Ok(None)
+            } else {
+                Err(Failure::setup(format_args!("scenario `{argument}` {why}")))
+            };
+        }
         let seeds = match (args.seed, &args.seeds) {
             (Some(seed), _) => seed..=seed,
             (None, Some(seeds)) => seeds.clone(),
             (None, None) => quick_seeds(&scenario),
         };
-        Ok(Entry { scenario, argument, seeds })
+        Ok(Some(Entry { scenario, argument, seeds }))
     };
-    names.into_iter().map(entry).collect()
+    names.into_iter().filter_map(|name| entry(name).transpose()).collect()
 }
 
 /// The page of the campaign, and one for every run that was kept.

@@ -7,7 +7,7 @@ use quorate_env::{Random, RandomStream};
 
 use super::node::{NodeHosts, SYNC_LATENCY};
 use crate::fault::{Effects, FaultEvent, FaultKind, LinkEffect, LinkTable, PairState, Phase, Plan};
-use crate::members::{Desk, Wish};
+use crate::members::Desk;
 use crate::scenario::NetworkSection;
 use crate::world::Play;
 
@@ -139,21 +139,7 @@ impl Director {
         for node in &effects.starting {
             self.start_if_free(sim, node);
         }
-        self.ask_for_changes(i);
-    }
-
-    fn ask_for_changes(&self, i: usize) {
-        let fault = &self.plan.faults[i];
-        for target in &fault.targets {
-            match fault.kind {
-                FaultKind::Leave => self.desk.ask(i, Wish::Leave(target.clone())),
-                FaultKind::Remove | FaultKind::Replace => self.desk.ask(i, Wish::Remove(target.clone())),
-                _ => {}
-            }
-        }
-        for node in &fault.joining {
-            self.desk.ask(i, Wish::Join(node.clone()));
-        }
+        self.desk.ask_for(i, &self.plan.faults[i]);
     }
 
     fn start_if_free(&mut self, sim: &mut turmoil::Sim<'_>, node: &str) {

@@ -14,6 +14,7 @@ mod net;
 mod node;
 mod panics;
 
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -22,10 +23,11 @@ pub use net::SimNetwork;
 pub(crate) use node::members;
 
 use self::director::Director;
-use self::load::Stage;
 use self::panics::PanicWatch;
+use super::stage::Stage;
 use super::{Play, Played, World, WorldError};
 use crate::members::Desk;
+use crate::scenario::Scenario;
 use crate::workload::Recorder;
 
 /// Pending segments of one connection; turmoil panics beyond, and connections that wait to be
@@ -41,6 +43,22 @@ const AFTER_LOAD_MAX: Duration = Duration::from_secs(900);
 pub struct SimulatedWorld;
 
 impl World for SimulatedWorld {
+    fn name(&self) -> &'static str {
+        "sim"
+    }
+
+    fn is_deterministic(&self) -> bool {
+        true
+    }
+
+    fn refuses(&self, _: &Scenario) -> Option<String> {
+        None
+    }
+
+    fn runs_at_a_time(&self) -> Option<NonZeroUsize> {
+        None
+    }
+
     fn play(&self, play: &Play<'_>) -> Result<Played, WorldError> {
         let watch = PanicWatch::begin();
         // The simulation is not used after a panic: it is dropped here, and what was recorded is a copy.
@@ -99,5 +117,6 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
         rest: ending.rest,
         final_reads_failed: ending.final_reads_failed,
         eras: desk.eras(),
+        logs: Vec::new(),
     })
 }
