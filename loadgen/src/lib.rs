@@ -6,7 +6,7 @@
 //! (what leaving that out is called: coordinated omission).
 //!
 //! In the order a newcomer should read: [`plan`], [`arrivals`], [`workload`], [`target`],
-//! [`engine`], [`recorder`], [`results`], [`trust`], [`rundir`].
+//! [`engine`], [`recorder`], [`results`], [`windows`], [`trust`], [`rundir`].
 //!
 //! Not here: any knowledge of how the store works inside, printing, checking of histories.
 
@@ -22,6 +22,7 @@ pub mod rundir;
 pub mod target;
 pub mod trust;
 pub mod value;
+pub mod windows;
 pub mod workload;
 
 pub use arrivals::{ArrivalKind, Arrivals};

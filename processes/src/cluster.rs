@@ -50,15 +50,16 @@ impl Plan {
     /// `count` nodes of capacity 1, called `n1`, `n2`, and so on.
     #[must_use]
     pub fn of_size(store: StoreDefinition, count: usize) -> Self {
-        // `n01` before `n10` once there are ten: names sort as they count.
+        let node = |id| NodePlan { id, capacity: 1, zone: String::new(), is_spare: false };
+        Self { store, nodes: Self::names(count).into_iter().map(node).collect(), logs: None }
+    }
+
+    /// How `count` nodes are called that nobody gave names: `n01` before `n10` once there are ten,
+    /// so that names sort as they count.
+    #[must_use]
+    pub fn names(count: usize) -> Vec<String> {
         let width = count.to_string().len();
-        let node = |number| NodePlan {
-            id: format!("n{number:0width$}"),
-            capacity: 1,
-            zone: String::new(),
-            is_spare: false,
-        };
-        Self { store, nodes: (1..=count).map(node).collect(), logs: None }
+        (1..=count).map(|number| format!("n{number:0width$}")).collect()
     }
 
     /// The same, with the nodes' logs in `dir`.
@@ -182,7 +183,7 @@ impl LocalCluster {
     /// If there is no such node, or its program does not start.
     pub fn start_node(&mut self, id: &str) -> Result<(), ProcessError> {
         let known = self.state.nodes.iter_mut().chain(&mut self.spares).find(|node| node.id == id);
-        let node = known.ok_or_else(|| ProcessError::NoSuchNode(id.to_owned()))?;
+        let node = known.ok_or_else(|| ProcessError::NotLaidOut(id.to_owned()))?;
         let process = spawn(&self.program, node, self.lifetime)?;
         node.pid = process.pid();
         self.nodes.push(process);
@@ -195,7 +196,7 @@ impl LocalCluster {
     /// If there is no such node, or the data cannot be removed.
     pub fn wipe(&self, id: &str) -> Result<(), ProcessError> {
         let known = self.state.nodes.iter().chain(&self.spares).find(|node| node.id == id);
-        let node = known.ok_or_else(|| ProcessError::NoSuchNode(id.to_owned()))?;
+        let node = known.ok_or_else(|| ProcessError::NotLaidOut(id.to_owned()))?;
         let data = node.data_dir();
         match std::fs::remove_dir_all(&data) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

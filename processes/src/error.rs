@@ -48,9 +48,6 @@ pub enum ProcessError {
         /// Which setting, in both values.
         what: String,
     },
-    /// The cluster has no node of that name.
-    #[error("there is no node `{0}` in this cluster")]
-    NoSuchNode(String),
     /// All ports that were tried are taken.
     #[error("no free port found on {host} after {tried} tries; stop what uses them")]
     NoFreePort {
@@ -70,6 +67,9 @@ pub enum ProcessError {
     /// No node of the cluster runs.
     #[error("{}: no node of this cluster runs; start it with `quorate cluster up --dir {}`", .0.display(), .0.display())]
     NotUp(PathBuf),
+    /// The cluster was laid out without such a node.
+    #[error("there is no node {0} in this cluster")]
+    NotLaidOut(String),
     /// There is no such node.
     #[error("{}: there is no node {id} here; there are {}", .dir.display(), .known.join(", "))]
     NoSuchNode {

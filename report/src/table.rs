@@ -2,7 +2,7 @@
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
-use crate::data::{Campaign, OperationRow, QUANTILES, Verdict};
+use crate::data::{Campaign, OperationRow, QUANTILES, Verdict, WindowRow};
 
 /// The latency table: a row an operation, response first, service beside it.
 #[must_use]
@@ -31,6 +31,20 @@ pub fn operations_table(rows: &[OperationRow], colours: bool) -> String {
         cells.push(ms(row.service_ms[0]));
         cells.push(ms(row.service_ms[2]));
         table.add_row(cells);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// What the load was like before, while and after something was done to the store.
+#[must_use]
+pub fn windows_table(rows: &[WindowRow], colours: bool) -> String {
+    let mut table = plain_table(colours);
+    table.set_header([""].into_iter().chain(WindowRow::HEADS).map(|name| bold(name, colours)));
+    for row in rows {
+        table.add_row([bold(&row.name, colours)].into_iter().chain(row.figures().map(Cell::new)));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

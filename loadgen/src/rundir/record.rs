@@ -10,6 +10,7 @@ use crate::plan::{LoadPlan, Pace};
 use crate::results::Results;
 use crate::rundir::utc_rfc3339;
 use crate::trust::{Figures, MachineInfo, Trust};
+use crate::windows::WindowResults;
 
 /// The version of the format. It changes when a reader of the old one would be misled.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -53,6 +54,9 @@ pub struct RunRecord {
     pub warmup: Option<Results>,
     /// The measurement.
     pub results: Option<Results>,
+    /// What it was like before, while and after something was done to the store; empty if nothing was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowResults>,
     /// How far all of this can be trusted.
     pub trust: Option<Trust>,
     /// Whether the run was stopped before its end, so that this is a part of it.
@@ -148,6 +152,7 @@ impl RunRecord {
             load: outcome.load.as_ref().map(LoadRecord::from),
             warmup: outcome.warmup.as_ref().map(Results::of),
             results,
+            windows: Vec::new(),
             trust: figures.map(Figures::judge),
             interrupted: outcome.interrupted,
         }

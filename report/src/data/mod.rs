@@ -7,6 +7,7 @@ mod hlog;
 mod operations;
 mod timeseries;
 mod verdict;
+mod window;
 
 use std::fs;
 use std::io;
@@ -20,6 +21,7 @@ pub use hlog::Latencies;
 pub use operations::{OperationRow, QUANTILES, operations};
 pub use timeseries::Timeseries;
 pub use verdict::{NotJudged, PropertyVerdict, Staleness, Verdict, Violation};
+pub use window::WindowRow;
 
 /// A run directory, or a file in it, that cannot be shown.
 #[derive(Debug, thiserror::Error)]

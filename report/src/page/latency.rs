@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::data::{FaultSpan, QUANTILES, RunData, Timeseries, operations};
+use crate::data::{FaultSpan, QUANTILES, RunData, Timeseries, WindowRow, operations};
 use crate::plot::{Band, Plot, Scale, Series, Tick};
 
 /// Faults drawn behind a plot. More would be one grey wall.
@@ -14,6 +14,7 @@ pub(super) fn section(run: &RunData) -> Markup {
         @if run.latencies.is_some() || run.timeseries.is_some() {
             h2 { "Latency" }
             (table(run))
+            (windows(run))
             (over_time(run))
             (spectrum(run))
         }
@@ -53,6 +54,27 @@ fn table(run: &RunData) -> Markup {
         p.soft {
             "Of operations that ended ok. Response counts from the slot that the schedule gave the operation, \
              waiting included; service from sending it. fail certainly did not happen, info may have."
+        }
+    }
+}
+
+/// Before, while and after something was done to the store.
+fn windows(run: &RunData) -> Markup {
+    let rows = run.windows();
+    html! {
+        @if !rows.is_empty() {
+            div.scroll { table {
+                thead { tr { th { "while" } @for name in WindowRow::HEADS { th.n { (name) } } } }
+                tbody {
+                    @for row in rows {
+                        tr { td { (row.name) } @for figure in row.figures() { td.n { (figure) } } }
+                    }
+                }
+            } }
+            p.soft {
+                "Response latency in ms of all operations, however they ended. Ratios are to the p99 of the \
+                 first line. A second that belongs to two lines counts for the lower one."
+            }
         }
     }
 }

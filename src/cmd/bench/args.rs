@@ -8,6 +8,7 @@ use quorate_client::NodeChoice;
 use quorate_cluster::config::{parse_bytes, parse_duration};
 use quorate_loadgen::{LoadPlan, PlanSettings};
 
+use super::faults::{self, FaultFlag};
 use crate::cmd::not_yet;
 use crate::outcome::Failure;
 
@@ -50,6 +51,7 @@ Examples:
   quorate bench
   quorate bench --profile quorum --rate 5000 --duration 60s --check
   quorate bench --clients 32 --nodes 5 --route owner
+  quorate bench --fault kill:n3@10s+10s
   quorate bench --target https://127.0.0.1:4001 --ca quorate-cluster/ca.pem")]
 pub struct BenchArgs {
     /// A built-in store definition (dynamo unless --store is given).
@@ -108,8 +110,13 @@ pub struct BenchArgs {
     pub ca: Option<PathBuf>,
     /// Which node takes an operation: any (one after the other) or an owner of the key, which
     /// spares the store a hop.
-    #[arg(long, value_name = "ROUTE", value_enum, default_value_t = Route::Any)]
+    #[arg(long, value_name = "ROUTE", value_enum, default_value_t = Route::Any, conflicts_with = "fault")]
     pub route: Route,
+    /// Do something to a node meanwhile: KIND:NODE@AT+FOR, times from the beginning of the
+    /// measurement. KIND is kill (kill -9, started again after FOR) or wipe (also its disk is lost).
+    /// Load goes to the other nodes. The results compare the time before, during and after.
+    #[arg(long, value_name = "FAULT", conflicts_with = "target")]
+    pub fault: Vec<FaultFlag>,
     /// Record the history and judge it.
     #[arg(long)]
     pub check: bool,
@@ -156,7 +163,9 @@ impl BenchArgs {
             deadline_s: self.deadline.map(|d| d.as_secs_f64()),
             ..PlanSettings::default()
         };
-        settings.resolve().map_err(Failure::setup)
+        let plan = settings.resolve().map_err(Failure::setup)?;
+        faults::validate(&self.fault, usize::from(self.nodes), plan.duration)?;
+        Ok(plan)
     }
 }
 

@@ -5,11 +5,14 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use quorate_chaos::expect::{Promise, Property, promise};
+use quorate_chaos::fault::FaultEvent;
+use quorate_chaos::run::faults_text;
 use quorate_check::history::History;
 use quorate_check::{Options, Report, check};
 use quorate_loadgen::trust::MachineInfo;
+use quorate_loadgen::windows::WindowResults;
 use quorate_loadgen::{LoadPlan, RunDirectory, RunOutcome, RunRecord, Trust};
-use quorate_report::{PAGE_FILE, RunData, operations_table, run_page};
+use quorate_report::{PAGE_FILE, RunData, operations_table, run_page, windows_table};
 use serde_json::Value;
 
 use super::args::Route;
@@ -38,6 +41,10 @@ pub struct Finished {
     pub started_wall_ns: u64,
     /// What a reader of the results should know.
     pub troubles: Vec<String>,
+    /// What was done to the store.
+    pub faults: Vec<FaultEvent>,
+    /// The time before, while and after that.
+    pub windows: Vec<WindowResults>,
 }
 
 impl Finished {
@@ -48,6 +55,11 @@ impl Finished {
     pub fn write_and_print(self, json: bool) -> Result<Exit, Failure> {
         let record = self.record();
         self.directory.write_record(&record).map_err(Failure::setup)?;
+        if !self.faults.is_empty() {
+            self.directory
+                .write("faults.jsonl", faults_text(&self.faults).as_bytes())
+                .map_err(Failure::setup)?;
+        }
         let verdict = self.judged()?;
         let run = RunData::read(self.directory.path()).map_err(Failure::setup)?;
         self.directory.write(PAGE_FILE, run_page(&run).as_bytes()).map_err(Failure::setup)?;
@@ -70,6 +82,7 @@ impl Finished {
         record.command_line = build_info::command_line();
         record.revision = build_info::revision();
         record.versions = build_info::versions();
+        record.windows.clone_from(&self.windows);
         if let Value::Object(described) = self.wanted.described() {
             record.config.extend(described);
         }
@@ -126,6 +139,11 @@ impl Finished {
                 }
             }
             _ => stdout::line("nothing was measured")?,
+        }
+        let windows = run.windows();
+        if !windows.is_empty() {
+            stdout::line(windows_table(&windows, colours()))?;
+            stdout::line("response latency in ms of all operations; ratios to the p99 of the first line")?;
         }
         if let Some(trust) = &record.trust {
             stdout::line(trusted(trust))?;

@@ -3,6 +3,7 @@
 //! Here: the order of things. Flags are in `args`, the measuring itself in `quorate_loadgen`.
 
 mod args;
+mod faults;
 mod finals;
 mod finish;
 mod history;
@@ -11,19 +12,22 @@ mod store;
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use quorate_client::{Client, ClientOptions, NodeUrl, Retry, TlsTrust};
 use quorate_cluster::config::AntiEntropy;
 use quorate_env::{Clock as _, RealPacer, SystemClock, TokioNetwork};
 use quorate_loadgen::trust::SystemProbe;
-use quorate_loadgen::{LoadPlan, LoadRun, QuorateTarget, RunDirectory, RunOutcome};
+use quorate_loadgen::windows::by_window;
+use quorate_loadgen::{Interval, LoadPlan, LoadRun, QuorateTarget, RunDirectory, RunOutcome};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use args::BenchArgs;
 pub use finish::colours;
 
 use self::args::Route;
+use self::faults::{Deeds, FaultFlag, Faulter, Kept};
 use self::finish::Finished;
 use self::history::Recording;
 use self::store::Subject;
@@ -58,7 +62,7 @@ async fn measure(
         () = interrupts.wait() => None,
         subject = Box::pin(starting) => Some(subject?),
     };
-    let Some(subject) = subject else {
+    let Some(mut subject) = subject else {
         // The nodes went with the future that started them; what they had written may go too.
         let _ = std::fs::remove_dir_all(directory.file("cluster"));
         return Err(Failure::unknown("interrupted before the store was up"));
@@ -66,9 +70,29 @@ async fn measure(
 
     let recording = args.check.then(|| Arc::new(Recording::default()));
     let cancel = CancellationToken::new();
-    let loading =
-        load(&subject, args.route, &plan, &directory, Arc::clone(&clock), recording.clone(), cancel.clone());
-    let outcome = until_interrupted(Box::pin(loading), &mut interrupts, &cancel).await;
+    let watched = Arc::new(Mutex::new(Deeds::default()));
+    let (beginning, measuring) = oneshot::channel();
+    let loading = Load {
+        client: client(&subject, &plan, args.route, Arc::clone(&clock), &args.fault)?,
+        plan: &plan,
+        directory: &directory,
+        clock: Arc::clone(&clock),
+        recording: recording.clone(),
+        cancel: cancel.clone(),
+        beginning,
+    };
+    let loading = Box::pin(loading.run());
+    let asking = client(&subject, &plan, Route::Any, Arc::clone(&clock), &[])?;
+    let faulting = async {
+        let Some(cluster) = subject.own() else { return Ok(()) };
+        let (flags, deeds) = (args.fault.as_slice(), Arc::clone(&watched));
+        Faulter { cluster, client: asking, flags, clock: Arc::clone(&clock), deeds }.run(measuring).await
+    };
+    let outcome = until_interrupted(Box::pin(with_faults(loading, faulting)), &mut interrupts, &cancel).await;
+    let (outcome, intervals) = match outcome {
+        Ok((outcome, intervals)) => (Ok(outcome), intervals),
+        Err(failure) => (Err(failure), Vec::new()),
+    };
     if let (Some(recording), Ok(RunOutcome { interrupted: false, .. })) = (&recording, &outcome) {
         let reading = Box::pin(read_finally(&subject, &plan, clock, recording));
         let read = tokio::select! {
@@ -82,8 +106,11 @@ async fn measure(
     }
     let troubles = subject.stop(args.keep).await;
     troubles.iter().for_each(|trouble| say(format_args!("warning: {trouble}")));
+    let deeds = std::mem::take(&mut *watched.lock().unwrap_or_else(PoisonError::into_inner));
+    let windows = by_window(&intervals, &deeds.windows);
+    let outcome = outcome?;
     let finished = Finished {
-        outcome: outcome?,
+        outcome,
         plan,
         route: args.route,
         directory,
@@ -91,35 +118,66 @@ async fn measure(
         recording,
         started_wall_ns,
         troubles,
+        faults: deeds.events,
+        windows,
     };
     // Checking may take seconds of pure computation: the runtime has nothing else to do by now.
     finished.write_and_print(json)
 }
 
-/// Loads the store as planned, writing what is measured as it is measured.
-async fn load(
-    subject: &Subject,
-    route: Route,
-    plan: &LoadPlan,
-    directory: &RunDirectory,
+/// A load about to be put on the store.
+struct Load<'a> {
+    client: Client,
+    plan: &'a LoadPlan,
+    directory: &'a RunDirectory,
     clock: Arc<SystemClock>,
     recording: Option<Arc<Recording>>,
     cancel: CancellationToken,
-) -> Result<RunOutcome, Failure> {
-    let target = Arc::new(QuorateTarget::new(client(subject, plan, route, Arc::clone(&clock))?));
-    let pacer =
-        RealPacer::new(Arc::clone(&clock) as _).map_err(|e| Failure::setup(format_args!("timer: {e}")))?;
-    let mut files = directory.interval_files(clock.wall_ns()).map_err(Failure::setup)?;
-    let mut run = LoadRun::new(plan.clone(), target, clock, Box::new(pacer))
-        .with_progress(progress::shown())
-        .with_cancel(cancel)
-        .with_probe(SystemProbe::new());
-    if let Some(recording) = recording {
-        run = run.with_observer(recording);
+    /// Is told when the measurement begins, in nanoseconds of `clock`.
+    beginning: oneshot::Sender<u64>,
+}
+
+impl Load<'_> {
+    /// Loads the store as planned, writing what is measured as it is measured. Returns it all, and
+    /// second by second.
+    async fn run(self) -> Result<(RunOutcome, Vec<Interval>), Failure> {
+        let Self { client, plan, directory, clock, recording, cancel, beginning } = self;
+        let target = Arc::new(QuorateTarget::new(client));
+        let pacer = RealPacer::new(Arc::clone(&clock) as _)
+            .map_err(|e| Failure::setup(format_args!("timer: {e}")))?;
+        let mut files = directory.interval_files(clock.wall_ns()).map_err(Failure::setup)?;
+        let shown = progress::until_measuring(progress::shown(), Arc::clone(&clock), beginning);
+        let mut run = LoadRun::new(plan.clone(), target, clock, Box::new(pacer))
+            .with_progress(shown)
+            .with_cancel(cancel)
+            .with_probe(SystemProbe::new());
+        if let Some(recording) = recording {
+            run = run.with_observer(recording);
+        }
+        let mut kept = Kept { sink: &mut files, intervals: Vec::new() };
+        let outcome = run.run(&mut kept).await;
+        let intervals = kept.intervals;
+        files.finish().map_err(|e| Failure::setup(format_args!("{}: {e}", directory.path().display())))?;
+        Ok((outcome, intervals))
     }
-    let outcome = run.run(&mut files).await;
-    files.finish().map_err(|e| Failure::setup(format_args!("{}: {e}", directory.path().display())))?;
-    Ok(outcome)
+}
+
+/// Runs both until the load is over, or a fault cannot be done.
+async fn with_faults<T>(
+    mut loading: impl Future<Output = Result<T, Failure>> + Unpin,
+    faulting: impl Future<Output = Result<(), Failure>>,
+) -> Result<T, Failure> {
+    let failed = async {
+        match faulting.await {
+            Ok(()) => std::future::pending().await,
+            Err(failure) => failure,
+        }
+    };
+    tokio::select! {
+        biased;
+        loaded = &mut loading => loaded,
+        failure = failed => Err(failure),
+    }
 }
 
 /// Waits until a cluster of our own is at rest and records what it then holds.
@@ -134,7 +192,7 @@ async fn read_finally(
         return Err(Failure::unknown("anti_entropy is off, so the store does not come to rest by itself"));
     };
     say("waiting until the store is at rest, then reading every copy");
-    let client = client(subject, plan, Route::Any, Arc::clone(&clock))?;
+    let client = client(subject, plan, Route::Any, Arc::clone(&clock), &[])?;
     let read =
         finals::read_all(&client, &config, plan.keys, period, clock).await.map_err(Failure::unknown)?;
     read.into_iter().for_each(|operation| recording.push(operation));
@@ -142,17 +200,22 @@ async fn read_finally(
 }
 
 /// A client for measuring: it never tries twice, and every operation in flight may keep its
-/// connection, to whichever node it went.
+/// connection, to whichever node it went. It asks no node that a fault is for: what is measured is
+/// what such a fault does to the others.
 fn client(
     subject: &Subject,
     plan: &LoadPlan,
     route: Route,
     clock: Arc<SystemClock>,
+    faults: &[FaultFlag],
 ) -> Result<Client, Failure> {
     let trust =
         subject.ca().map(|ca| TlsTrust::from_ca_file(ca, clock)).transpose().map_err(Failure::setup)?;
-    let urls: Vec<NodeUrl> =
-        subject.urls().iter().map(|url| url.parse()).collect::<Result<_, _>>().map_err(Failure::setup)?;
+    let urls: Vec<NodeUrl> = subject
+        .urls_without(faults)
+        .map(|url| url.parse())
+        .collect::<Result<_, _>>()
+        .map_err(Failure::setup)?;
     let options = ClientOptions {
         node_choice: route.choice(),
         deadline: plan.deadline,

@@ -1,12 +1,14 @@
 //! Shows how a bench gets on, on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use quorate_env::{Clock as _, SystemClock};
 use quorate_loadgen::{Phase, Progress, Tick};
+use tokio::sync::oneshot;
 
 use crate::outcome::say;
 
@@ -19,6 +21,44 @@ pub fn shown() -> Arc<dyn Progress> {
         Arc::new(Bar(ProgressBar::no_length()))
     } else {
         Arc::new(Lines::default())
+    }
+}
+
+/// Passes everything on to `shown`, and tells `beginning` when the measurement begins.
+pub fn until_measuring(
+    shown: Arc<dyn Progress>,
+    clock: Arc<SystemClock>,
+    beginning: oneshot::Sender<u64>,
+) -> Arc<dyn Progress> {
+    Arc::new(UntilMeasuring { shown, clock, beginning: Mutex::new(Some(beginning)) })
+}
+
+struct UntilMeasuring {
+    shown: Arc<dyn Progress>,
+    clock: Arc<SystemClock>,
+    beginning: Mutex<Option<oneshot::Sender<u64>>>,
+}
+
+impl Progress for UntilMeasuring {
+    fn loaded(&self, keys: u64, of: u64) {
+        self.shown.loaded(keys, of);
+    }
+
+    fn phase(&self, phase: Phase) {
+        self.shown.phase(phase);
+        let beginning = self
+            .beginning
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take_if(|_| phase == Phase::Measure);
+        if let Some(beginning) = beginning {
+            // Nobody waits for it where nothing is done to the store.
+            let _ = beginning.send(self.clock.monotonic_ns());
+        }
+    }
+
+    fn tick(&self, tick: &Tick) {
+        self.shown.tick(tick);
     }
 }
 

@@ -10,6 +10,7 @@ use quorate_loadgen::LoadPlan;
 use serde_json::{Value, json};
 
 use super::BenchArgs;
+use super::faults::FaultFlag;
 use crate::cmd::serve::read_config;
 use crate::cmd::store::store_from;
 use crate::outcome::{Failure, say};
@@ -134,9 +135,19 @@ impl Subject {
         Ok(())
     }
 
-    /// The base URLs of its nodes.
-    pub fn urls(&self) -> &[String] {
-        &self.urls
+    /// The base URLs of the nodes that no fault is for.
+    pub fn urls_without(&self, faults: &[FaultFlag]) -> impl Iterator<Item = &String> {
+        let names = self.own.iter().flat_map(|(cluster, _)| &cluster.state().nodes);
+        let hit: Vec<&String> = names
+            .filter(|node| faults.iter().any(|fault| fault.node == node.id))
+            .map(|node| &node.url)
+            .collect();
+        self.urls.iter().filter(move |url| !hit.contains(url))
+    }
+
+    /// The nodes of a cluster of our own.
+    pub fn own(&mut self) -> Option<&mut LocalCluster> {
+        self.own.as_mut().map(|(cluster, _)| cluster)
     }
 
     /// Whom to trust.
