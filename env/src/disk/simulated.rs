@@ -163,6 +163,35 @@ impl SimulatedDisk {
         lock(inode).flip(offset)
     }
 
+    /// Rots `count` bytes drawn from the files that `picked` names, as [`SimulatedDisk::flip_byte`] does.
+    /// Says whether they hold anything.
+    pub fn rot(&self, count: u32, picked: impl Fn(&str) -> bool, random: &mut impl Rng) -> bool {
+        let state = self.lock();
+        let files = state.names.iter().filter(|(name, _)| picked(name));
+        let mut files: Vec<(MutexGuard<'_, Inode>, u64)> = files
+            .map(|(_, inode)| lock(inode))
+            .map(|inode| {
+                let bytes = inode.bytes().len() as u64;
+                (inode, bytes)
+            })
+            .collect();
+        let all: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+        if all == 0 {
+            return false;
+        }
+        for _ in 0..count {
+            let mut offset = random.random_range(0..all);
+            for (inode, bytes) in &mut files {
+                if offset < *bytes {
+                    inode.flip(offset).expect("the offset lies within the file");
+                    break;
+                }
+                offset -= *bytes;
+            }
+        }
+        true
+    }
+
     /// What the disk was made to do so far.
     #[must_use]
     pub fn counters(&self) -> DiskCounters {

@@ -172,3 +172,17 @@ fn the_same_seed_leaves_the_same_bytes() {
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));
 }
+
+#[test]
+fn rot_hits_only_the_files_that_are_picked_in_proportion_to_their_size() {
+    let disk = SimulatedDisk::new();
+    for (name, bytes) in [("a.segment", 3_000), ("b.segment", 1_000), ("view.bin", 1_000)] {
+        disk.mount().open(name).unwrap().append(&vec![0; bytes]).unwrap();
+    }
+    assert!(disk.rot(40, |name| name.ends_with(".segment"), &mut random(1)));
+    let rotten = |name: &str| disk.mount().read(name).unwrap().iter().filter(|byte| **byte != 0).count();
+    let (a, b) = (rotten("a.segment"), rotten("b.segment"));
+    assert!(a > b && b > 0 && a + b > 30, "{a} and {b} of 40");
+    assert_eq!(rotten("view.bin"), 0);
+    assert!(!disk.rot(40, |name| name == "nowhere", &mut random(1)));
+}
