@@ -8,6 +8,13 @@ default:
 bench *args:
     cargo run --release --bin quorate -- bench {{args}}
 
+# Measure what the death of one of three nodes costs the other two, and then the loss of its disk:
+# p99 and failures before, during and after, as ratios within one run.
+bench-kill *args:
+    cargo run --release --bin quorate -- bench --profile dynamo --keys 50000 --rate 1000 --fault kill:n3@10s+10s --duration 40s {{args}}
+bench-refill *args:
+    cargo run --release --bin quorate -- bench --profile dynamo --keys 100000 --rate 1000 --fault wipe:n3@10s+1s --duration 60s {{args}}
+
 # Run all tests (`just test -p quorate-cluster ring`).
 test *args:
     cargo test --workspace {{args}}
@@ -15,6 +22,14 @@ test *args:
 # Shake: simulated clusters under faults (`just chaos minority-partition --seeds 1..100`).
 chaos *args:
     cargo run --release --bin quorate -- chaos run {{args}}
+
+# Shake real processes: kill, restart, wipe, join, leave, replace (`just chaos-process join --profile quorum`).
+chaos-process *args:
+    cargo run --release --bin quorate -- chaos run --world process {{args}}
+
+# The deep chaos suite: every scenario, 200 seeds a profile.
+chaos-deep *args:
+    cargo run --release --bin quorate -- chaos run $(cargo run --release --bin quorate -- chaos list | cut -d' ' -f1) --seeds 1..200 --keep-going {{args}}
 
 # Microbenchmarks (`just criterion version_join`).
 criterion *args:

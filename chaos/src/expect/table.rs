@@ -249,7 +249,7 @@ pub fn fault_classes(plan: &Plan, store: &StoreDefinition) -> Vec<FaultClass> {
                 losses += if store.durability == Durability::Commit { 0 } else { fault.targets.len() };
                 FaultClass::Kill
             }
-            FaultKind::Wipe => {
+            FaultKind::Wipe | FaultKind::Rot => {
                 losses += fault.targets.len();
                 FaultClass::Kill
             }

@@ -69,7 +69,7 @@ impl Effects {
             | FaultKind::Wipe
             | FaultKind::Remove
             | FaultKind::Replace => effects.down.clone_from(targets),
-            FaultKind::Join | FaultKind::Leave => {}
+            FaultKind::Rot | FaultKind::Join | FaultKind::Leave => {}
         }
         effects.starting.clone_from(&fault.joining);
         effects

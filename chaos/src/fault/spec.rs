@@ -30,6 +30,8 @@ words! {
         SlowNode = "slow-node",
         /// Power is cut and the disk is gone: the node comes back at the end with an empty one.
         Wipe = "wipe",
+        /// Some bytes of what the targets have stored turn into others, unnoticed; the nodes run on.
+        Rot = "rot",
         /// A spare node is started and made a member.
         Join = "join",
         /// A member is asked to leave; its process goes on, to hand over what it holds.
@@ -52,6 +54,7 @@ impl FaultKind {
             | Self::PowerCut
             | Self::SlowNode
             | Self::Wipe
+            | Self::Rot
             | Self::Join
             | Self::Leave
             | Self::Remove
@@ -88,7 +91,7 @@ impl FaultKind {
     /// Whether it has a beginning only.
     #[must_use]
     pub fn is_instant(self) -> bool {
-        self == Self::Restart || self.changes_members()
+        matches!(self, Self::Restart | Self::Rot) || self.changes_members()
     }
 
     /// Whether it adds time to messages.
@@ -177,7 +180,7 @@ pub struct FaultSpec {
     /// When, from the start of the load.
     #[serde(with = "text")]
     pub at: Duration,
-    /// For how long. `restart` and changes of the members go without.
+    /// For how long. `restart`, `rot` and changes of the members go without.
     #[serde(default, with = "text", rename = "for")]
     pub lasts: Duration,
     /// For `latency` and `slow-node`: by how much. Default 100ms.

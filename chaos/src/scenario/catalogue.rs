@@ -45,8 +45,15 @@ built_in!(
     "replace",
     "wipe",
     "churn",
+    "there-and-back",
+    "deletes",
+    "rot",
+    "hot-key",
     "mixed",
     "weak-lww",
+    "held-writes",
+    "no-repair",
+    "memory-power-cut",
 );
 
 /// The directed scenarios, which together are run in a few minutes: all but `mixed`, and but `wipe`,
@@ -65,7 +72,14 @@ pub const QUICK_SUITE: &[&str] = &[
     "leave",
     "replace",
     "churn",
+    "there-and-back",
+    "deletes",
+    "rot",
+    "hot-key",
     "weak-lww",
+    "held-writes",
+    "no-repair",
+    "memory-power-cut",
 ];
 
 /// All built-in scenarios.
@@ -88,6 +102,28 @@ mod tests {
         }
         for name in QUICK_SUITE {
             assert!(catalogue().iter().any(|entry| entry.name == *name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_anomalies_is_whole_and_names_what_there_is() {
+        let table = include_str!("../../scenarios/README.md");
+        let rows: Vec<Vec<&str>> = table
+            .lines()
+            .filter(|line| line.starts_with("| A") || line.starts_with("| B"))
+            .map(|line| line.split('|').map(str::trim).collect())
+            .collect();
+        let numbers = (1..=18).map(|n| format!("A{n}")).chain((1..=9).map(|n| format!("B{n}")));
+        assert!(rows.iter().map(|row| row[1]).eq(numbers), "every anomaly has its row, in order");
+        for row in &rows {
+            for word in row[3].split('`').skip(1).step_by(2).filter(|word| *word != "info" && *word != "fail")
+            {
+                let known = catalogue().iter().any(|entry| entry.name == word);
+                assert!(known || word == "always-write", "{}: {word} is not in the catalogue", row[1]);
+            }
+        }
+        for entry in catalogue().iter().filter(|entry| !["isolated-client"].contains(&entry.name)) {
+            assert!(table.contains(&format!("`{}`", entry.name)), "{} covers nothing", entry.name);
         }
     }
 }

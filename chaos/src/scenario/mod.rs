@@ -8,6 +8,7 @@
 
 mod catalogue;
 mod error;
+mod legs;
 mod sections;
 pub(crate) mod text;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use catalogue::{CatalogueEntry, QUICK_SUITE, catalogue};
 pub use error::ScenarioError;
+pub use legs::{Component, Exponential, Legs, Lognormal, Pareto, Uniform};
 pub use sections::{
     ClusterSection, Expect, ExpectProfile, Mix, NetworkSection, RandomFaults, WorkloadSection,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_cluster::config::{ConfigError, format_duration, nearest, refuse_unknown_keys};
 use serde::{Deserialize, Serialize};
 
-use super::{ByProfile, bad, text};
+use super::{ByProfile, Legs, bad, text};
 use crate::expect::{Property, Sight};
 use crate::fault::FaultKind;
 
@@ -27,8 +27,8 @@ pub struct ClusterSection {
     pub zones: Vec<String>,
     /// Partitions of the ring, for every profile. Default 16: a simulated cluster is small.
     pub partitions: u32,
-    /// Period of anti-entropy, for every profile that has it on. Default 2s, so that a run need
-    /// not wait long for copies to agree.
+    /// Period of anti-entropy, for every profile that has it on, and of the walk that verifies all
+    /// records. Default 2s, so that a run need not wait long for copies to agree.
     #[serde(with = "text")]
     pub anti_entropy: Duration,
 }
@@ -100,12 +100,15 @@ pub struct NetworkSection {
     /// tick gives another run.
     #[serde(with = "text")]
     pub tick: Duration,
+    /// What messages of quorum operations take on top. Default: nothing.
+    #[serde(skip_serializing_if = "Legs::is_empty")]
+    pub legs: Legs,
 }
 
 impl Default for NetworkSection {
     fn default() -> Self {
         let ms = Duration::from_millis;
-        Self { latency_min: ms(1), latency_max: ms(5), tick: ms(2) }
+        Self { latency_min: ms(1), latency_max: ms(5), tick: ms(2), legs: Legs::default() }
     }
 }
 
@@ -125,7 +128,7 @@ impl NetworkSection {
                 why: "the least latency cannot exceed the greatest".into(),
             });
         }
-        Ok(())
+        self.legs.validate()
     }
 }
 
@@ -272,7 +275,9 @@ impl RandomFaults {
             return bad("faults.random", &"[]", "name at least one kind of fault");
         }
         // How many nodes may be lost or go is a matter of the whole plan, not of chance.
-        if let Some(kind) = self.random.iter().find(|k| k.changes_members() || **k == FaultKind::Wipe) {
+        let is_for_plans =
+            |k: &&FaultKind| k.changes_members() || matches!(k, FaultKind::Wipe | FaultKind::Rot);
+        if let Some(kind) = self.random.iter().find(is_for_plans) {
             return bad("faults.random", kind, "is not drawn at random; list it as a [[fault]]");
         }
         if self.for_min > self.for_max || self.for_min.is_zero() {
@@ -382,13 +387,18 @@ impl Expect {
 pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
     let known: [(&str, &str, &[&str]); 3] = [
         ("cluster", "[cluster]", &["nodes", "spares", "capacities", "zones", "partitions", "anti_entropy"]),
-        ("network", "[network]", &["latency_min", "latency_max", "tick"]),
+        ("network", "[network]", &["latency_min", "latency_max", "tick", "legs"]),
         ("faults", "[faults]", &["random", "count", "for_min", "for_max"]),
     ];
     for (key, section, known) in known {
         if let Some(toml::Value::Table(table)) = table.get(key) {
             refuse_unknown_keys(table, section, known)?;
         }
+    }
+    if let Some(legs) =
+        table.get("network").and_then(|network| network.get("legs")).and_then(toml::Value::as_table)
+    {
+        refuse_unknown_keys(legs, "[network.legs]", &["write", "ack", "read", "response"])?;
     }
     if let Some(toml::Value::Table(workload)) = table.get("workload") {
         refuse_unknown_keys(

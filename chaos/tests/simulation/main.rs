@@ -6,6 +6,7 @@ mod campaign;
 mod determinism;
 mod failures;
 mod planted;
+mod siblings;
 
 use quorate_chaos::scenario::Scenario;
 

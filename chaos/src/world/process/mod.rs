@@ -57,6 +57,9 @@ impl World for ProcessWorld {
     }
 
     fn refuses(&self, scenario: &Scenario) -> Option<String> {
+        if !scenario.network.legs.is_empty() {
+            return Some("has [network.legs], which need the simulated world (--world sim)".into());
+        }
         let drawn = scenario.faults.iter().flat_map(|faults| &faults.random);
         let mut kinds = scenario.fault.iter().map(|fault| &fault.kind).chain(drawn);
         let kind = kinds.find(|kind| !Self::KINDS.contains(kind))?;

@@ -130,6 +130,9 @@ impl Director {
         if cuts_power {
             self.links.end(&dark);
         }
+        if kind == FaultKind::Rot {
+            self.rot(i);
+        }
         for (node, by) in &effects.slow_disks {
             *self.slow.entry(node.clone()).or_default() += *by;
             self.set_disk_speed(node);
@@ -140,6 +143,14 @@ impl Director {
             self.start_if_free(sim, node);
         }
         self.desk.ask_for(i, &self.plan.faults[i]);
+    }
+
+    fn rot(&mut self, i: usize) {
+        for node in &self.plan.faults[i].targets {
+            if let (Some(host), Some(random)) = (self.nodes.get(node), self.disk_random.get_mut(node)) {
+                assert!(host.rot(random), "{node} keeps nothing in files that could rot; choose engine log");
+            }
+        }
     }
 
     fn start_if_free(&mut self, sim: &mut turmoil::Sim<'_>, node: &str) {

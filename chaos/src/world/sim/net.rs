@@ -9,15 +9,25 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use quorate_env::{BoxFuture, BoxStream, Listener, Network};
+use quorate_env::{BoxFuture, BoxStream, Leg, Listener, Network, RandomStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
+
+use crate::scenario::Legs;
 
 /// The simulated network as one host sees it. Clones are the same host's.
 #[derive(Clone, Default)]
 pub struct SimNetwork {
     streams: Arc<Mutex<Streams>>,
+    delays: Option<Arc<Delays>>,
+}
+
+/// What messages take on top of the network's own latency.
+struct Delays {
+    legs: Legs,
+    random: Mutex<RandomStream>,
 }
 
 #[derive(Default)]
@@ -32,6 +42,12 @@ struct Streams {
 pub(super) struct CrashGuard(SimNetwork);
 
 impl SimNetwork {
+    /// A network on which messages of quorum operations take as long on top as `legs` says.
+    pub(super) fn with_legs(legs: &Legs, random: RandomStream) -> Self {
+        let delays = || Arc::new(Delays { legs: legs.clone(), random: Mutex::new(random) });
+        Self { delays: (!legs.is_empty()).then(delays), ..Self::default() }
+    }
+
     /// The guard for one run of the host.
     pub(super) fn guard(&self) -> CrashGuard {
         CrashGuard(self.clone())
@@ -76,6 +92,11 @@ impl Network for SimNetwork {
             Ok(Box::new(SimListener { inner, host: host.to_owned(), network: self.clone() })
                 as Box<dyn Listener>)
         })
+    }
+
+    fn message_delay(&self, leg: Leg) -> Option<Duration> {
+        let delays = self.delays.as_ref()?;
+        delays.legs.draw(leg, &mut delays.random.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quorate_cluster::config::{Config, Member, NodeId, NodeSection};
 use quorate_cluster::node::{Node, NodeParts};
-use quorate_env::{Env, Random, SimulatedDisk};
+use quorate_env::{Env, Random, RandomStream, SimulatedDisk};
 
 use super::{SimClock, SimNetwork};
 use crate::scenario::Scenario;
@@ -20,6 +20,9 @@ const PEER_PORT: u16 = 7000;
 
 /// How long a simulated disk needs to sync when nothing is wrong with it.
 pub(super) const SYNC_LATENCY: Duration = Duration::from_millis(1);
+
+/// How many bytes rot at a time: some hit records that are still in use.
+const ROTTEN_BYTES: u32 = 40;
 
 /// The members of the simulated cluster at its start.
 ///
@@ -61,6 +64,11 @@ pub(super) struct NodeHost {
 }
 
 impl NodeHost {
+    /// Some bytes of what is stored turn into others. Says whether there were any.
+    pub(super) fn rot(&self, random: &mut RandomStream) -> bool {
+        self.disk.rot(ROTTEN_BYTES, |file| file.ends_with(".segment"), random)
+    }
+
     /// The disk is gone; the next process finds an empty one.
     pub(super) fn wipe(&self) {
         self.disk.wipe();
@@ -96,9 +104,14 @@ pub(super) fn start(
             seeds,
             token_key_file: None,
         };
-        let config = Config::new(section, None, play.store.clone(), known)
+        let mut config = Config::new(section, None, play.store.clone(), known)
             .map_err(|e| WorldError::SetUp(e.to_string()))?;
-        let node = NodeHost::default();
+        config.timing.scrub = play.scenario.cluster.anti_entropy;
+        let delays = random.child("network").stream(&format!("legs-{name}"));
+        let node = NodeHost {
+            network: SimNetwork::with_legs(&play.scenario.network.legs, delays),
+            ..NodeHost::default()
+        };
         node.disk.set_sync_latency(SYNC_LATENCY);
         let host =
             Host { config, node: node.clone(), random: random.child(&name), seams: play.seams.clone() };
