@@ -25,7 +25,12 @@ use crate::outcome::{Exit, Failure};
 /// If it could not do its work.
 pub fn run(cli: Cli) -> Result<Exit, Failure> {
     let json = cli.json;
-    logs::start(if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" });
+    logs::start(match cli.command {
+        Command::Serve(_) => "info",
+        // Nodes that faults are done to have every reason to warn.
+        Command::Chaos(_) => "error",
+        _ => "warn",
+    });
     match cli.command {
         Command::Bench(args) => bench::run(args, json),
         Command::Chaos(args) => chaos::run(args, json),
