@@ -196,6 +196,10 @@ pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClas
     if property == Property::Converged && !repairs {
         return Promise::Shows;
     }
+    if property == Property::NoLostWrite && store.quorum == QuorumKind::Sloppy && !store.hinted_handoff {
+        // What a fallback took it keeps to itself, and no get asks it once the owners are back.
+        return Promise::May;
+    }
     let column = Column::of(store);
     if column == Column::LastWriteWins
         && property == Property::NoStaleRead
@@ -334,6 +338,9 @@ mod tests {
 
     #[test]
     fn the_weakest_cell_counts() {
+        let keeps_to_itself =
+            StoreDefinition { hinted_handoff: false, ..StoreDefinition::profile("dynamo").unwrap() };
+        assert_eq!(promise(&keeps_to_itself, Property::NoLostWrite, &[]), Promise::May);
         let classes = [FaultClass::Network, FaultClass::Kill];
         assert_eq!(cell("dynamo", Property::NoStaleRead, &classes), Promise::Shows);
         assert_eq!(cell("quorum", Property::NoStaleRead, &classes), Promise::Holds);
