@@ -143,7 +143,7 @@ fn every_directed_scenario_holds_for_its_first_seed() {
         CampaignOptions { entries: entries.collect(), ..options(scenario("impossible", IMPOSSIBLE), 2) };
     let summary = run(&options);
     assert_eq!(summary.failures, []);
-    assert_eq!(summary.rows.len(), 16 * 4 + 6);
+    assert_eq!(summary.rows.len(), 17 * 4 + 6);
     let weak = summary.rows.iter().find(|row| row.scenario == "weak-lww").unwrap();
     assert!(weak.must_show.iter().all(|m| m.state == Shown::Shown), "{weak:?}");
 }
