@@ -6,9 +6,11 @@
 //! return, and is everything there that was answered? Time and memory are linear in the history and in
 //! what its reads returned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 
-use crate::history::{Function, History, Id, NEVER, NONE, Outcome, Value};
+use crate::history::{Entry, Function, History, Id, NEVER, NONE, Outcome, Value};
+use crate::linearizable::search::Folded;
 use crate::report::Model;
 
 /// A legal order of the operations of every key (or of all keys together, where one operation may touch
@@ -47,13 +49,19 @@ pub enum Refuted {
     Place(u32),
 }
 
+/// Entries that are fetched at a time.
+const FETCHED: usize = 64;
+
 /// What one key, or all keys of a transactional history, hold.
 #[derive(Default)]
-struct Object<'h> {
-    /// One value a register; the register of a plain key is null. None is "not found".
+struct Object {
+    /// What a plain key holds; the inner none is "not found", the outer one the initial state.
+    register: Option<Option<Id>>,
+    /// The same for the registers of transactions, by key.
     registers: BTreeMap<Id, Option<Id>>,
     text: Option<String>,
-    set: BTreeSet<&'h Value>,
+    /// By element: the last get that was found to show it.
+    set: HashMap<Id, u32, BuildHasherDefault<Folded>>,
     held: bool,
 }
 
@@ -80,25 +88,35 @@ pub fn verify(
             }
             Model::Set | Model::Mutex | Model::Siblings => {}
         }
-        let mut latest: Option<u32> = None;
-        for &number in order {
-            let Some(entry) = history.entries().get(number as usize) else {
+        // The operation called last so far, and when.
+        let mut latest = (NONE, i64::MIN);
+        // Entries are fetched some at a time: those of many processes lie far apart, and fetched one by
+        // one each would wait for the one before it.
+        let mut fetched: Vec<Entry> = Vec::with_capacity(FETCHED);
+        for (at, &number) in order.iter().enumerate() {
+            if at % FETCHED == 0 {
+                fetched.clear();
+                let numbers = order[at..].iter().take(FETCHED);
+                let entries = numbers.map_while(|&number| history.entries().get(number as usize));
+                fetched.extend(entries);
+            }
+            let Some(entry) = fetched.get(at % FETCHED) else {
                 return Err(Refuted::Place(number));
             };
             if entry.outcome == Outcome::Fail || std::mem::replace(&mut placed[number as usize], true) {
                 return Err(Refuted::Place(number));
             }
-            if let Some(earlier) = latest.filter(|&earlier| entry.ret < history.entry(earlier).invoke) {
-                return Err(Refuted::RealTime { earlier, later: number });
+            if entry.ret < latest.1 {
+                return Err(Refuted::RealTime { earlier: latest.0, later: number });
             }
             let previous = std::mem::replace(&mut last_of_process[entry.process as usize], number);
             if previous != NONE && previous > number {
                 return Err(Refuted::RealTime { earlier: previous, later: number });
             }
-            if latest.is_none_or(|latest| history.entry(latest).invoke < entry.invoke) {
-                latest = Some(number);
+            if latest.1 < entry.invoke {
+                latest = (number, entry.invoke);
             }
-            if !object.apply(history, model, number, initial_id) {
+            if !object.apply(history, model, (number, entry), initial_id) {
                 return Err(Refuted::Answer(number));
             }
         }
@@ -131,14 +149,19 @@ fn says_something(history: &History, number: u32, model: Model) -> bool {
     }
 }
 
-impl<'h> Object<'h> {
+impl Object {
     /// Takes a step; false if its answer does not fit.
-    fn apply(&mut self, history: &'h History, model: Model, number: u32, initial: Option<Id>) -> bool {
-        let entry = history.entry(number);
-        let seen = history.values_of(number);
+    fn apply(
+        &mut self,
+        history: &History,
+        model: Model,
+        (number, entry): (u32, &Entry),
+        initial: Option<Id>,
+    ) -> bool {
+        let seen = history.values_in(entry);
         match model {
             Model::Register | Model::CasRegister => {
-                let register = self.registers.entry(NONE).or_insert(initial);
+                let register = self.register.get_or_insert(initial);
                 match entry.f {
                     Function::Get => match seen {
                         [] => register.is_none(),
@@ -205,15 +228,17 @@ impl<'h> Object<'h> {
             },
             Model::Set => match entry.f {
                 Function::Add => {
-                    self.set.insert(history.value(entry.value));
+                    self.set.insert(entry.value, NONE);
                     true
                 }
                 Function::Get => {
-                    let mut distinct: Vec<Id> = seen.to_vec();
-                    distinct.sort_unstable();
-                    distinct.dedup();
-                    distinct.len() == self.set.len()
-                        && distinct.iter().all(|&id| self.set.contains(history.value(id)))
+                    let mut distinct = 0;
+                    let known = seen.iter().all(|id| {
+                        let shown = self.set.get_mut(id).map(|shown| std::mem::replace(shown, number));
+                        distinct += usize::from(shown.is_some_and(|shown| shown != number));
+                        shown.is_some()
+                    });
+                    known && distinct == self.set.len()
                 }
                 _ => false,
             },

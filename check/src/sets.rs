@@ -11,8 +11,6 @@
 //! but was absent from a get that was called after it was known. An element that one get shows twice is a
 //! phantom: nobody added it to a set that has it.
 
-use std::collections::HashMap;
-
 use crate::history::{Function, History, Id, NEVER, NONE, Outcome};
 use crate::linearizable::{Finding, Op, prefix};
 use crate::report::{Distribution, Findings, Kind, SetReport, Violation};
@@ -43,7 +41,13 @@ enum Doing {
 }
 
 /// Judges one key.
-pub(crate) fn judge(history: &History, key: usize, findings: &mut Findings, counts: &mut Counts) -> Finding {
+pub(crate) fn judge(
+    history: &History,
+    key: usize,
+    scratch: &mut Scratch,
+    findings: &mut Findings,
+    counts: &mut Counts,
+) -> Finding {
     let mut ops: Vec<Op<Doing>> = Vec::new();
     for &number in history.of_key(key) {
         let entry = history.entry(number);
@@ -55,27 +59,27 @@ pub(crate) fn judge(history: &History, key: usize, findings: &mut Findings, coun
         };
         ops.push(Op { number, process: entry.process, call: entry.invoke, ret: entry.ret, step });
     }
-    let elements = Elements::of(history, key, &ops);
-    elements.count(history, key, findings, counts);
+    let mut elements = Elements::of(history, &ops, scratch);
     let mut impossible = None;
     ops.retain(|op| {
-        let phantom = op.step == Doing::Get && elements.phantom(history, op.number).is_some();
-        if phantom {
-            let violation = elements.say_phantom(history, key, op.number);
-            findings.add(Kind::Phantom, || violation);
+        let phantom = if op.step == Doing::Get { elements.phantom(op.number, counts) } else { None };
+        if let Some(value) = phantom {
+            findings.add(Kind::Phantom, || elements.say_phantom(key, op.number, value));
             let sooner = |(ret, number): (i64, u32)| (op.ret, op.number) < (ret, number);
             if impossible.is_none_or(sooner) {
                 impossible = Some((op.ret, op.number));
             }
         }
-        !phantom
+        phantom.is_none()
     });
-    let finding = match arrange(history, &ops) {
+    elements.count(key, findings, counts);
+    let finding = match arrange(&elements, &ops) {
         Ok(order) => Finding::Linearizable(order),
         Err(_) => {
-            prefix::bisect(history, &ops, |step| *step == Doing::Get, |cut| arrange(history, cut).err())
+            prefix::bisect(history, &ops, |step| *step == Doing::Get, |cut| arrange(&elements, cut).err())
         }
     };
+    elements.release();
     match (finding, impossible) {
         (Finding::Linearizable(_), Some((_, number))) => {
             let says = say::unorderable(history, &[number], number);
@@ -85,55 +89,48 @@ pub(crate) fn judge(history: &History, key: usize, findings: &mut Findings, coun
     }
 }
 
-/// What a get returned, each element once, sorted.
-fn distinct(history: &History, number: u32) -> Vec<Id> {
-    let mut values = history.values_of(number).to_vec();
-    values.sort_unstable();
-    values.dedup();
-    values
-}
-
-/// An order of the operations, by number, or some that have none.
-fn arrange(history: &History, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u32>> {
-    let mut gets: Vec<(Vec<Id>, usize)> = ops
+/// An order of the operations, by number, or some that have none. No get is a phantom's.
+fn arrange(elements: &Elements<'_>, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u32>> {
+    let history = elements.history;
+    let mut gets: Vec<(usize, usize)> = ops
         .iter()
         .enumerate()
         .filter(|(_, op)| op.step == Doing::Get)
-        .map(|(at, op)| (distinct(history, op.number), at))
+        .map(|(at, op)| (history.values_of(op.number).len(), at))
         .collect();
-    gets.sort_by_key(|(values, at)| (values.len(), *at));
+    gets.sort_unstable();
     // Levels: gets of the same set share an odd one; what it adds to the set before has the even one
     // below it.
     let mut level = vec![0_u32; ops.len()];
-    let mut level_of: HashMap<Id, u32> = HashMap::new();
+    let mut level_of = vec![NONE; elements.list.len()];
     let mut current = 1;
-    let mut before: Option<&(Vec<Id>, usize)> = None;
-    for get in &gets {
-        let (values, at) = get;
-        let known: &[Id] = before.map_or(&[], |(values, _)| values);
-        if before.is_some() && known != values {
+    let mut before: Option<(usize, usize)> = None;
+    for &(len, at) in &gets {
+        let (known, other) = before.unwrap_or((0, at));
+        if before.is_some() && len > known {
             current += 2;
         }
-        let mut rest = known.iter().copied().peekable();
-        for &value in values {
-            if rest.next_if_eq(&value).is_none() {
-                level_of.insert(value, current - 1);
-            }
+        // What has a level is in the set before, and in this one if that is a part of it.
+        let mut common = 0;
+        for &value in history.values_of(ops[at].number) {
+            let slot = &mut level_of[elements.place(value)];
+            common += usize::from(*slot != NONE);
+            *slot = (*slot).min(current - 1);
         }
-        if rest.next().is_some() {
-            let other = before.map_or(*at, |(_, other)| *other);
-            return Err(vec![ops[other].number, ops[*at].number]);
+        if common < known {
+            return Err(vec![ops[other].number, ops[at].number]);
         }
-        level[*at] = current;
-        before = Some(get);
+        level[at] = current;
+        before = Some((len, at));
     }
     let unseen = current + 1;
     // Of several adds of one element the one called first is the one that counts.
-    let mut first: HashMap<Id, usize> = HashMap::new();
-    for (at, op) in ops.iter().enumerate() {
+    let mut first = vec![NONE; elements.list.len()];
+    for (at, op) in (0_u32..).zip(ops) {
         if let Doing::Add(value) = op.step {
-            first.entry(value).or_insert(at);
-            level[at] = level_of.get(&value).copied().unwrap_or(unseen);
+            let place = elements.place(value);
+            first[place] = first[place].min(at);
+            level[at as usize] = if level_of[place] == NONE { unseen } else { level_of[place] };
         }
     }
     let mut returns: Vec<(i64, usize)> =
@@ -150,7 +147,7 @@ fn arrange(history: &History, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u32>> {
         let Some(highest) = highest.filter(|&highest| level[highest] > level[at]) else { continue };
         match op.step {
             // Adding once more what is there already may be later than the element's first add.
-            Doing::Add(value) if first[&value] != at => level[at] = level[highest],
+            Doing::Add(value) if first[elements.place(value)] as usize != at => level[at] = level[highest],
             _ => return Err(vec![ops[highest].number, op.number]),
         }
     }
@@ -164,58 +161,117 @@ fn arrange(history: &History, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u32>> {
     Ok(order.into_iter().map(|(_, at)| ops[at].number).collect())
 }
 
+/// Where the elements of a key are, by value; kept from key to key.
+pub(crate) struct Scratch {
+    of_value: Vec<u32>,
+}
+
+impl Scratch {
+    pub(crate) fn new(history: &History) -> Self {
+        Scratch { of_value: vec![NONE; history.value_count()] }
+    }
+}
+
 /// What is known of one element.
 #[derive(Debug, Clone, Copy)]
 struct Element {
+    value: Id,
     first_call: i64,
     /// When it was known to be there.
     known: i64,
     add: u32,
+    /// The last get looked at that shows it.
+    mark: u32,
+    /// The latest get that shows it, and how many of the latest gets do without a gap.
+    last_present: u32,
+    run: u32,
 }
 
-struct Elements {
-    /// Only asked by value.
-    by_value: HashMap<Id, Element>,
+struct Elements<'h> {
+    history: &'h History,
+    scratch: &'h mut Scratch,
     /// In order of their adds.
-    values: Vec<Id>,
+    list: Vec<Element>,
     /// Gets in order of their calls.
     gets: Vec<u32>,
 }
 
-impl Elements {
-    fn of(history: &History, key: usize, ops: &[Op<Doing>]) -> Elements {
-        let mut elements = Elements { by_value: HashMap::new(), values: Vec::new(), gets: Vec::new() };
+impl<'h> Elements<'h> {
+    fn of(history: &'h History, ops: &[Op<Doing>], scratch: &'h mut Scratch) -> Elements<'h> {
+        let (mut list, mut gets): (Vec<Element>, Vec<u32>) = (Vec::new(), Vec::new());
         for op in ops {
-            match op.step {
-                Doing::Get => elements.gets.push(op.number),
-                Doing::Add(value) => {
-                    let element = elements.by_value.entry(value).or_insert_with(|| {
-                        elements.values.push(value);
-                        Element { first_call: op.call, known: NEVER, add: op.number }
-                    });
-                    element.known = element.known.min(op.ret);
-                }
+            let Doing::Add(value) = op.step else {
+                gets.push(op.number);
+                continue;
+            };
+            let slot = &mut scratch.of_value[value as usize];
+            if *slot == NONE {
+                *slot = u32::try_from(list.len()).unwrap_or(NONE);
+                list.push(Element {
+                    value,
+                    first_call: op.call,
+                    known: NEVER,
+                    add: op.number,
+                    mark: NONE,
+                    last_present: NONE,
+                    run: 0,
+                });
             }
+            let element = &mut list[*slot as usize];
+            element.known = element.known.min(op.ret);
         }
-        debug_assert!(history.keys() > key, "the key is one of the history");
-        elements
+        Elements { history, scratch, list, gets }
+    }
+
+    /// Where an element that somebody added is.
+    fn place(&self, value: Id) -> usize {
+        self.scratch.of_value[value as usize] as usize
+    }
+
+    fn release(self) {
+        for element in &self.list {
+            self.scratch.of_value[element.value as usize] = NONE;
+        }
     }
 
     /// The first element of a get that is a phantom: never added, not yet, or shown twice.
-    fn phantom(&self, history: &History, get: u32) -> Option<Id> {
-        let values = history.values_of(get);
-        let ret = history.entry(get).ret;
-        let unknown = values.iter().find(|value| self.by_value.get(value).is_none_or(|e| e.first_call > ret));
-        unknown.copied().or_else(|| twice(values))
+    fn phantom(&mut self, get: u32, counts: &mut Counts) -> Option<Id> {
+        let ret = self.history.entry(get).ret;
+        let (mut unknown, mut twice) = (None, None);
+        let mut strangers: Vec<Id> = Vec::new();
+        for &value in self.history.values_of(get) {
+            let place = self.place(value);
+            let Some(element) = self.list.get_mut(place) else {
+                unknown = unknown.or(Some(value));
+                strangers.push(value);
+                continue;
+            };
+            if element.first_call > ret {
+                unknown = unknown.or(Some(value));
+            }
+            if std::mem::replace(&mut element.mark, get) == get {
+                twice = twice.or(Some(value));
+            }
+        }
+        let listed = strangers.len();
+        strangers.sort_unstable();
+        let twins = strangers.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+        strangers.dedup();
+        twice = twice.or(twins.filter(|_| strangers.len() < listed));
+        counts.report.unexpected += strangers.len() as u64;
+        counts.report.duplicated += u64::from(twice.is_some());
+        unknown.or(twice)
     }
 
-    fn say_phantom(&self, history: &History, key: usize, get: u32) -> Violation {
-        let value = self.phantom(history, get).unwrap_or(NONE);
+    fn say_phantom(&self, key: usize, get: u32, value: Id) -> Violation {
+        let history = self.history;
         let name = say::value(history, value);
-        let what = if self.by_value.contains_key(&value) {
-            format!("shows {name} more than once, or before it was added")
-        } else {
-            format!("shows {name}, which nobody added")
+        let what = match self.list.get(self.place(value)) {
+            None => format!("shows {name}, which nobody added"),
+            Some(element) if element.first_call > history.entry(get).ret => {
+                format!("shows {name} before it was added")
+            }
+            Some(_) => format!("shows {name} more than once"),
         };
         let entry = history.entry(get);
         let process = history.process_of(get as usize);
@@ -229,36 +285,29 @@ impl Elements {
         }
     }
 
-    fn count(&self, history: &History, key: usize, findings: &mut Findings, counts: &mut Counts) {
-        let report = &mut counts.report;
-        // By element: the gets that show it, by place.
-        let mut shown: HashMap<Id, Vec<u32>> = HashMap::new();
-        let mut known: HashMap<Id, i64> = HashMap::new();
-        for (place, &get) in (0_u32..).zip(&self.gets) {
-            let values = history.values_of(get);
-            report.duplicated += u64::from(twice(values).is_some());
-            for value in distinct(history, get) {
-                match self.by_value.get(&value) {
-                    None => report.unexpected += 1,
-                    Some(element) => {
-                        let known = known.entry(value).or_insert(element.known);
-                        *known = (*known).min(history.entry(get).ret);
-                        shown.entry(value).or_default().push(place);
-                    }
+    fn count(&mut self, key: usize, findings: &mut Findings, counts: &mut Counts) {
+        let history = self.history;
+        let count = u32::try_from(self.gets.len()).unwrap_or(NONE);
+        // From the latest get down, so that the run without a gap is known when it ends.
+        for (from_end, &get) in (0_u32..).zip(self.gets.iter().rev()) {
+            let ret = history.entry(get).ret;
+            for &value in history.values_of(get) {
+                let place = self.place(value);
+                let Some(element) = self.list.get_mut(place) else { continue };
+                element.known = element.known.min(ret);
+                element.run += u32::from(element.run == from_end);
+                if element.last_present == NONE {
+                    element.last_present = count - 1 - from_end;
                 }
             }
         }
         let call = |place: u32| history.entry(self.gets[place as usize]).invoke;
-        for value in &self.values {
+        for element in &self.list {
+            let report = &mut counts.report;
             report.attempts += 1;
-            let element = self.by_value[value];
-            let known = known.get(value).copied().unwrap_or(element.known);
-            let present: &[u32] = shown.get(value).map_or(&[], Vec::as_slice);
-            // From the latest get down: the first that does not show it.
-            let count = u32::try_from(self.gets.len()).unwrap_or(NONE);
-            let trailing = present.iter().rev().zip((0..count).rev()).take_while(|(a, b)| **a == *b).count();
-            let last_absent = count.checked_sub(u32::try_from(trailing).unwrap_or(count) + 1);
-            let last_present = present.last().copied();
+            let known = element.known;
+            let last_absent = count.checked_sub(element.run + 1);
+            let last_present = (element.last_present != NONE).then_some(element.last_present);
             if last_present.is_some() && last_present > last_absent {
                 report.stable += 1;
                 let latency = last_absent.map_or(0, |place| (call(place) + 1).saturating_sub(known).max(0));
@@ -266,42 +315,35 @@ impl Elements {
                 if let Some(place) = last_absent.filter(|_| latency > 0) {
                     report.stale += 1;
                     let get = self.gets[place as usize];
-                    findings.add(Kind::Stale, || self.absent(history, key, Kind::Stale, *value, get));
+                    findings.add(Kind::Stale, || self.absent(key, Kind::Stale, element, get));
                 }
             } else if let Some(place) = last_absent.filter(|&place| known != NEVER && call(place) > known) {
                 report.lost += 1;
                 let until = last_present.map_or(known, |place| call(place) + 1);
                 counts.lost_ns.push(until.saturating_sub(known).max(0).unsigned_abs());
                 let get = self.gets[place as usize];
-                findings.add(Kind::Lost, || self.absent(history, key, Kind::Lost, *value, get));
+                findings.add(Kind::Lost, || self.absent(key, Kind::Lost, element, get));
             } else {
                 report.never_read += 1;
             }
         }
     }
 
-    fn absent(&self, history: &History, key: usize, kind: Kind, value: Id, get: u32) -> Violation {
-        let add = self.by_value[&value].add;
+    fn absent(&self, key: usize, kind: Kind, element: &Element, get: u32) -> Violation {
+        let history = self.history;
         let end = if kind == Kind::Lost { "never shown again" } else { "shown again later" };
         Violation {
             kind,
             guarantee: None,
             key: history.key(key).clone(),
-            operations: vec![add as usize, get as usize],
+            operations: vec![element.add as usize, get as usize],
             says: format!(
                 "{} was known to be in the set before the get by process {} at {} began, which misses it; it is {end}",
-                say::value(history, value),
+                say::value(history, element.value),
                 history.process_of(get as usize),
                 say::time(history.entry(get).invoke)
             ),
             lasting: None,
         }
     }
-}
-
-/// An element that a get shows more than once.
-fn twice(values: &[Id]) -> Option<Id> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    sorted.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }

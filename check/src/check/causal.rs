@@ -31,7 +31,7 @@ pub(super) fn check_siblings(history: &History, options: &Options, mut report: R
         let causality = match Causality::build(history, key, std::mem::take(&mut tables)) {
             Ok(causality) => causality,
             Err((unclear, returned)) => {
-                tables = returned;
+                tables = *returned;
                 let why = match unclear {
                     Unclear::Repeated(value) => format!("writes {} twice", history.value(value)),
                     Unclear::TooLarge => "has more history than fits into memory".to_owned(),

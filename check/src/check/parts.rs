@@ -197,8 +197,9 @@ impl Groups {
 pub(super) fn check_set(history: &History, options: &Options, mut report: Report) -> Report {
     let mut decided = Decided::new(history, options);
     let mut counts = sets::Counts::default();
+    let mut scratch = sets::Scratch::new(history);
     for key in 0..history.keys() {
-        let finding = sets::judge(history, key, &mut decided.findings, &mut counts);
+        let finding = sets::judge(history, key, &mut scratch, &mut decided.findings, &mut counts);
         decided.take(key, finding, &mut report);
     }
     "inclusion".clone_into(&mut report.algorithm);

@@ -94,6 +94,19 @@ impl<'h> Run<'h> {
             }
             return;
         }
+        if let Quick::Contradiction { until } = quick {
+            // The first impossible operation is among these: no need to look at a long rest.
+            let history = self.history;
+            let mut ops =
+                linearizable::operations(history, key, |number| history.entry(number).invoke > until);
+            let judged = linearizable::judge(history, &mut ops, self.initial, &mut self.scratch);
+            if let Some(finding @ Finding::Not { .. }) = judged.finding {
+                drop(ops);
+                self.algorithms.insert(judged.algorithm);
+                self.take(key, finding, report);
+                return;
+            }
+        }
         let (mut ops, initial) = self.operations(key);
         let judged = linearizable::judge(self.history, &mut ops, initial, &mut self.scratch);
         self.algorithms.insert(judged.algorithm);

@@ -292,10 +292,14 @@ impl History {
 
     /// What a get returned; empty for "not found" and for everything that is not a successful get.
     pub(crate) fn values_of(&self, operation: u32) -> &[Id] {
-        let entry = self.entry(operation);
+        self.values_in(self.entry(operation))
+    }
+
+    /// The same, of an entry that is at hand.
+    pub(crate) fn values_in<'a>(&'a self, entry: &'a Entry) -> &'a [Id] {
         match entry.shape {
             Shape::Nothing => &[],
-            Shape::One => std::slice::from_ref(&self.entries[operation as usize].value),
+            Shape::One => std::slice::from_ref(&entry.value),
             Shape::Rare => self.rare(entry).values.of(&self.pool),
         }
     }

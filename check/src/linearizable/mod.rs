@@ -76,8 +76,8 @@ pub(crate) struct Judged {
 }
 
 /// The operations of one key that say something about its register. Gets without an answer and writes
-/// that certainly did not happen say nothing; gets of phantoms (`is_phantom`) are reported apart.
-pub(crate) fn operations(history: &History, key: usize, is_phantom: impl Fn(u32) -> bool) -> Vec<Op> {
+/// that certainly did not happen say nothing; neither does what `is_left_out`, such as gets of phantoms.
+pub(crate) fn operations(history: &History, key: usize, is_left_out: impl Fn(u32) -> bool) -> Vec<Op> {
     let null = history.find_value(&crate::history::Value::Null);
     let of_key = history.of_key(key);
     let writes_null = null.is_some()
@@ -85,13 +85,16 @@ pub(crate) fn operations(history: &History, key: usize, is_phantom: impl Fn(u32)
             let entry = history.entry(number);
             matches!(entry.f, Function::Put | Function::Cas) && Some(entry.value) == null
         });
-    let mut ops = Vec::with_capacity(of_key.len());
+    let mut ops = Vec::with_capacity(of_key.iter().filter(|&&number| !is_left_out(number)).count());
     for &number in of_key {
+        if is_left_out(number) {
+            continue;
+        }
         let entry = history.entry(number);
         let step = match (entry.f, entry.outcome) {
             (_, Outcome::Fail) | (Function::Get, Outcome::Info) => continue,
             // A raw copy of one node is no answer of the store.
-            (Function::Get, Outcome::Ok) if history.is_raw(number) || is_phantom(number) => continue,
+            (Function::Get, Outcome::Ok) if history.is_raw(number) => continue,
             (Function::Get, Outcome::Ok) => {
                 Step::Read(history.values_of(number).first().copied().unwrap_or(NOT_FOUND))
             }
@@ -121,7 +124,7 @@ pub(crate) fn judge(history: &History, ops: &mut [Op], initial: Id, scratch: &mu
         if zones::find_conflict(&clusters.list).is_some() {
             // With gets left out, an earlier one of them may be impossible too. The verdict stands all
             // the same, and the operation named is impossible in any case.
-            let finding = prefix::by_sweep(history, ops, &clusters);
+            let finding = prefix::by_sweep(history, ops, clusters);
             return Judged { finding: Some(finding), algorithm: "zones" };
         }
         if decidable {

@@ -11,16 +11,17 @@ use crate::say;
 
 /// For zones: takes the returns one by one and keeps the zones of the prefix free of conflicts.
 /// O(n log n) over the prefix.
-pub(crate) fn by_sweep(history: &History, ops: &[Op], clusters: &Clusters) -> Finding {
+pub(crate) fn by_sweep(history: &History, ops: &[Op], clusters: Clusters) -> Finding {
+    let Clusters { list, of_op, .. } = clusters;
     let mut returns: Vec<(i64, u32)> = (0_u32..)
         .zip(ops)
-        .filter(|(position, op)| op.returned() && clusters.of_op[*position as usize] != NONE)
+        .filter(|(position, op)| op.returned() && of_op[*position as usize] != NONE)
         .map(|(position, op)| (op.ret, position))
         .collect();
     returns.sort_unstable();
-    let mut sweep = Sweep::new(clusters);
+    let mut sweep = Sweep::new(list);
     for (_, position) in returns {
-        let index = clusters.of_op[position as usize];
+        let index = of_op[position as usize];
         if let Some(conflict) = sweep.complete(index, position, &ops[position as usize]) {
             let (a, b) = (sweep.zones[conflict.a as usize], sweep.zones[conflict.b as usize]);
             let witness: Vec<u32> =
@@ -34,8 +35,8 @@ pub(crate) fn by_sweep(history: &History, ops: &[Op], clusters: &Clusters) -> Fi
 }
 
 /// The zones of a growing prefix.
-struct Sweep<'c> {
-    clusters: &'c [Cluster],
+struct Sweep {
+    /// Of clusters that have not begun to return, the zones of the whole history.
     zones: Vec<Cluster>,
     /// By cluster: its place among those that have begun to return.
     place: Vec<u32>,
@@ -46,12 +47,11 @@ struct Sweep<'c> {
     backward: MaxTree,
 }
 
-impl<'c> Sweep<'c> {
-    fn new(clusters: &'c Clusters) -> Self {
-        let count = clusters.list.len();
+impl Sweep {
+    fn new(zones: Vec<Cluster>) -> Self {
+        let count = zones.len();
         let mut sweep = Sweep {
-            clusters: &clusters.list,
-            zones: clusters.list.clone(),
+            zones,
             place: vec![NONE; count],
             begun: Vec::new(),
             f_at: Vec::new(),
@@ -63,9 +63,8 @@ impl<'c> Sweep<'c> {
     }
 
     fn begin(&mut self, index: u32, op: u32, call: i64, ret: i64) {
-        let put = &self.clusters[index as usize];
         let zone = &mut self.zones[index as usize];
-        (zone.f, zone.f_op, zone.s, zone.s_op) = (ret, op, put.put_call, put.put);
+        (zone.f, zone.f_op, zone.s, zone.s_op) = (ret, op, zone.put_call, zone.put);
         zone.take(op, call, i64::MAX);
         self.place[index as usize] = u32::try_from(self.begun.len()).unwrap_or(NONE);
         self.begun.push(index);
@@ -108,41 +107,53 @@ impl<'c> Sweep<'c> {
 /// The largest of the first n values, under single changes: both O(log n).
 struct MaxTree {
     leaves: usize,
-    nodes: Vec<(i64, u32)>,
+    values: Vec<i64>,
+    /// By node: the leaf below it with the largest value.
+    best: Vec<u32>,
 }
 
 impl MaxTree {
     fn new(leaves: usize) -> Self {
         let leaves = leaves.next_power_of_two();
-        MaxTree { leaves, nodes: vec![(i64::MIN, 0); 2 * leaves] }
+        let mut best = vec![0; 2 * leaves];
+        (0_u32..).zip(&mut best[leaves..]).for_each(|(leaf, best)| *best = leaf);
+        for node in (1..leaves).rev() {
+            best[node] = best[2 * node];
+        }
+        MaxTree { leaves, values: vec![i64::MIN; leaves], best }
+    }
+
+    fn larger(&self, a: u32, b: u32) -> u32 {
+        if self.values[b as usize] >= self.values[a as usize] { b } else { a }
     }
 
     fn set(&mut self, leaf: usize, value: i64) {
+        self.values[leaf] = value;
         let mut node = self.leaves + leaf;
-        self.nodes[node] = (value, u32::try_from(leaf).unwrap_or(NONE));
         while node > 1 {
             node /= 2;
-            self.nodes[node] = self.nodes[2 * node].max(self.nodes[2 * node + 1]);
+            self.best[node] = self.larger(self.best[2 * node], self.best[2 * node + 1]);
         }
     }
 
     /// The largest value among leaves `0..end`, and its leaf.
     fn max_below(&self, end: usize) -> (i64, u32) {
         let (mut low, mut high) = (self.leaves, self.leaves + end.min(self.leaves));
-        let mut best = (i64::MIN, 0);
+        let mut best = None;
+        let mut take = |leaf: u32| best = Some(best.map_or(leaf, |best| self.larger(best, leaf)));
         while low < high {
             if low % 2 == 1 {
-                best = best.max(self.nodes[low]);
+                take(self.best[low]);
                 low += 1;
             }
             if high % 2 == 1 {
                 high -= 1;
-                best = best.max(self.nodes[high]);
+                take(self.best[high]);
             }
             low /= 2;
             high /= 2;
         }
-        best
+        best.map_or((i64::MIN, 0), |leaf| (self.values[leaf as usize], leaf))
     }
 }
 

@@ -12,7 +12,9 @@ use crate::history::{Function, History, Id, NEVER, NONE, Outcome};
 pub(crate) enum Quick {
     /// There is an order, by operation number; empty if it was not asked for.
     Linearizable(Vec<u32>),
-    /// Not plain, or not linearizable.
+    /// Not linearizable: what was called until then, in nanoseconds, contradicts itself.
+    Contradiction { until: i64 },
+    /// Not plain, or it saw the future.
     NotHere,
 }
 
@@ -33,14 +35,25 @@ pub(crate) fn judge(
     let of_key = history.of_key(key);
     let mut zones = vec![Zone { f: i64::MIN, s: i64::MIN }];
     scratch.claim(initial, 0);
-    let plain = collect(history, of_key, &mut zones, scratch) && is_atomic(&zones);
-    let quick = if plain {
-        Quick::Linearizable(if certify { order(history, of_key, &zones, scratch) } else { Vec::new() })
-    } else {
+    let quick = if !collect(history, of_key, &mut zones, scratch) {
         Quick::NotHere
+    } else if let Some(conflict) = find_conflict(&zones) {
+        Quick::Contradiction { until: complete(history, of_key, conflict, scratch) }
+    } else {
+        Quick::Linearizable(if certify { order(history, of_key, &zones, scratch) } else { Vec::new() })
     };
     scratch.clear();
     quick
+}
+
+/// When the operations that make a conflict had all returned.
+fn complete(history: &History, of_key: &[u32], (a, b): (Zone, Zone), scratch: &Scratch) -> i64 {
+    let ends = of_key.iter().filter_map(|&number| {
+        let entry = history.entry(number);
+        let makes = [a, b].iter().any(|zone| entry.ret == zone.f || entry.invoke == zone.s);
+        (makes && cluster_of(history, number, scratch) != NONE).then_some(entry.ret)
+    });
+    ends.max().unwrap_or(NEVER)
 }
 
 /// Builds the zones; false if the key is not plain.
@@ -92,26 +105,40 @@ fn collect(history: &History, of_key: &[u32], zones: &mut Vec<Zone>, scratch: &m
         })
 }
 
-/// Gibbons and Korach's rules.
-fn is_atomic(zones: &[Zone]) -> bool {
+/// Gibbons and Korach's rules: two zones that break them.
+fn find_conflict(zones: &[Zone]) -> Option<(Zone, Zone)> {
     let mut forward: Vec<Zone> = zones.iter().copied().filter(|zone| zone.f < zone.s).collect();
     // Nearly sorted as it is, since clusters are in order of their puts' calls.
     forward.sort_by_key(|zone| zone.f);
-    if forward.windows(2).any(|pair| pair[1].f < pair[0].s) {
-        return false;
+    if let Some(pair) = forward.windows(2).find(|pair| pair[1].f < pair[0].s) {
+        return Some((pair[0], pair[1]));
     }
     // The first forward zone that begins at or after the backward zone's `s`: it moves little from one
     // cluster to the next.
     let mut at = 0_usize;
-    zones.iter().filter(|zone| zone.f >= zone.s).all(|backward| {
+    zones.iter().filter(|zone| zone.f >= zone.s).find_map(|backward| {
         while at > 0 && forward[at - 1].f >= backward.s {
             at -= 1;
         }
         while at < forward.len() && forward[at].f < backward.s {
             at += 1;
         }
-        at == 0 || backward.f >= forward[at - 1].s
+        let holder = forward[..at].last()?;
+        (backward.f < holder.s).then_some((*holder, *backward))
     })
+}
+
+/// The cluster of an operation that must or may be placed.
+fn cluster_of(history: &History, number: u32, scratch: &Scratch) -> u32 {
+    let entry = history.entry(number);
+    match (entry.f, entry.outcome) {
+        (_, Outcome::Fail) | (Function::Get, Outcome::Info) => NONE,
+        (Function::Get, Outcome::Ok) if history.is_raw(number) => NONE,
+        (Function::Get, Outcome::Ok) => {
+            scratch.cluster_of(history.values_of(number).first().copied().unwrap_or(super::NOT_FOUND))
+        }
+        _ => scratch.cluster_of(entry.value),
+    }
 }
 
 /// Clusters by `f + s`, in each the put and then the gets by their calls: if A must come before B and not
@@ -121,17 +148,7 @@ fn order(history: &History, of_key: &[u32], zones: &[Zone], scratch: &Scratch) -
     let mut by_sum: Vec<(u64, u32)> =
         (1_u32..).zip(&zones[1..]).map(|(cluster, zone)| (sum(zone), cluster)).collect();
     by_sum.sort();
-    let cluster_of = |number: u32| {
-        let entry = history.entry(number);
-        match (entry.f, entry.outcome) {
-            (_, Outcome::Fail) | (Function::Get, Outcome::Info) => NONE,
-            (Function::Get, Outcome::Ok) if history.is_raw(number) => NONE,
-            (Function::Get, Outcome::Ok) => {
-                scratch.cluster_of(history.values_of(number).first().copied().unwrap_or(super::NOT_FOUND))
-            }
-            _ => scratch.cluster_of(entry.value),
-        }
-    };
+    let cluster_of = |number: u32| cluster_of(history, number, scratch);
     // By cluster: how many operations it has, then where the next one of them goes.
     let mut place = vec![0_u32; zones.len()];
     for &number in of_key {

@@ -232,9 +232,9 @@ impl<'o, M: Machine> Search<'o, M> {
     }
 }
 
-/// The keys are random numbers already: folding them is hash enough.
-#[derive(Default)]
-struct Folded(u64);
+/// For keys that are random numbers already, folding them is hash enough; small numbers are multiplied.
+#[derive(Debug, Default)]
+pub(crate) struct Folded(u64);
 
 impl Hasher for Folded {
     fn finish(&self) -> u64 {
@@ -244,6 +244,12 @@ impl Hasher for Folded {
         for &byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(byte);
         }
+    }
+    fn write_u32(&mut self, number: u32) {
+        self.0 = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     }
     fn write_u128(&mut self, number: u128) {
         self.0 ^= (number >> 64) as u64 ^ number as u64;

@@ -12,10 +12,12 @@
 //! everybody's past is put into a common past, which vectors then name by one number.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 use super::cover::{Block, Cover, LANES, View};
 use super::tables::{Listed, Marks, Tables};
 use crate::history::{Function, History, Id, NONE};
+use crate::linearizable::search::Folded;
 
 /// Blocks over all pasts of one key that are kept at most: 1 GiB.
 const BLOCKS_MAX: usize = (1 << 30) / size_of::<Block>();
@@ -68,7 +70,7 @@ pub(crate) struct Causality {
     past: Vec<Span>,
     arena: Vec<Block>,
     /// By set of values, as contexts name them. Only asked, never walked.
-    known: HashMap<u128, Known>,
+    known: HashMap<u128, Known, BuildHasherDefault<Folded>>,
     /// By write: of those that had read it, the one with the latest descendant; `NONE` if nobody had.
     heir: Vec<u32>,
     /// By chain, by position from 1: the write.
@@ -88,14 +90,14 @@ impl Causality {
         history: &History,
         key: usize,
         tables: Tables,
-    ) -> Result<Causality, (Unclear, Tables)> {
+    ) -> Result<Causality, (Unclear, Box<Tables>)> {
         let mut causality = Causality {
             writes: Vec::new(),
             tables,
             order: Vec::new(),
             past: Vec::new(),
             arena: Vec::new(),
-            known: HashMap::new(),
+            known: HashMap::default(),
             heir: Vec::new(),
             chains: Vec::new(),
             epoch: 0,
@@ -106,7 +108,7 @@ impl Causality {
         };
         match causality.fill(history, key) {
             Ok(()) => Ok(causality),
-            Err(unclear) => Err((unclear, causality.release(history))),
+            Err(unclear) => Err((unclear, Box::new(causality.release(history)))),
         }
     }
 

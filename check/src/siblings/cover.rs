@@ -5,6 +5,12 @@
 //! block. What nearly every set of a long history holds is not listed but named by an epoch: the set
 //! holds all writes that had entered the common past by then.
 
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use super::causality::Write;
+use crate::linearizable::search::Folded;
+
 /// Chains in a block.
 pub(crate) const LANES: usize = 8;
 
@@ -107,6 +113,9 @@ impl Cover {
         let known = self.blocks.len();
         let mut at = 0;
         for block in other {
+            if known - at > 8 * other.len() {
+                at += self.blocks[at..known].partition_point(|own| own.id < block.id);
+            }
             while at < known && self.blocks[at].id < block.id {
                 at += 1;
             }
@@ -118,6 +127,34 @@ impl Cover {
         if self.blocks.len() > known {
             self.blocks.sort_by_key(|block| block.id);
         }
+    }
+}
+
+/// A set that only grows and reaches into any number of chains: adding to it costs what is added.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Grown {
+    epoch: u32,
+    /// Only asked, never walked. By chain.
+    reach: HashMap<u32, u32, BuildHasherDefault<Folded>>,
+}
+
+impl Grown {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.epoch == 0 && self.reach.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, other: View<'_>) {
+        self.epoch = self.epoch.max(other.epoch);
+        for (chain, position) in other.entries() {
+            let reach = self.reach.entry(chain).or_default();
+            *reach = (*reach).max(position);
+        }
+    }
+
+    pub(crate) fn covers(&self, write: &Write) -> bool {
+        write.epoch <= self.epoch
+            || !self.reach.is_empty()
+                && self.reach.get(&write.chain).is_some_and(|&reach| reach >= write.position)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::causality::Causality;
-use super::cover::{Cover, LANES, View};
+use super::cover::{Grown, LANES, View};
 use crate::history::{History, NONE, Outcome};
 
 /// A write that gets must cover, and the operation that demands it.
@@ -39,7 +39,7 @@ impl Frontier {
     }
 
     /// From now on gets must cover this write, because of that operation.
-    pub(crate) fn demand(&mut self, causality: &Causality, buried: View<'_>, demand: Demand) {
+    pub(crate) fn demand(&mut self, causality: &Causality, buried: &Grown, demand: Demand) {
         let write = &causality.writes[demand.write as usize];
         let chain = write.chain as usize;
         let before = self.furthest[chain].write;
@@ -51,7 +51,7 @@ impl Frontier {
             self.open_at[chain] = 0;
         }
         self.furthest[chain] = demand;
-        if !causality.covers(buried, demand.write) {
+        if !buried.covers(write) {
             self.open_at[chain] = write.position;
             self.open.insert((write.epoch, write.chain));
         }
@@ -109,7 +109,7 @@ pub(crate) struct Deletes {
     list: Vec<(i64, u32)>,
     next: usize,
     /// What deletes called up to the last get may have removed.
-    pub(crate) buried: Cover,
+    pub(crate) buried: Grown,
 }
 
 impl Deletes {
@@ -119,13 +119,13 @@ impl Deletes {
             .filter(|&index| !causality.past(index).is_empty())
             .map(|index| (history.entry(causality.writes[index as usize].op).invoke, index))
             .collect();
-        Deletes { list, next: 0, buried: Cover::default() }
+        Deletes { list, next: 0, buried: Grown::default() }
     }
 
     /// The next delete that was called up to `call`, which is then buried.
     pub(crate) fn bury_next(&mut self, causality: &Causality, call: i64) -> Option<u32> {
         let &(_, index) = self.list.get(self.next).filter(|(called, _)| *called <= call)?;
-        causality.join(&mut self.buried, causality.past(index));
+        self.buried.add(causality.past(index));
         self.next += 1;
         Some(index)
     }

@@ -159,17 +159,20 @@ impl Rivals {
         if place == NONE { &[] } else { &self.members[place as usize..][..len as usize] }
     }
 
+    fn is_armed(&self, index: u32) -> bool {
+        self.standing[index as usize] == Standing::Armed
+    }
+
     /// Armed puts that the get misses although it shows a rival, each with a rival; no longer armed.
     fn lost(&mut self, key: &KeyHistory<'_>, scene: &Scene<'_>) -> Vec<(u32, u32)> {
         let causality = &key.causality;
         let mut suspects = std::mem::take(&mut self.fresh);
         causality.differences(self.previous.view(), scene.shown, |index| {
-            suspects.push(index);
-            suspects.extend(self.group(index));
+            suspects.extend(self.group(index).iter().filter(|&&member| self.is_armed(member)));
         });
         self.previous.copy_from(scene.shown);
         suspects.retain(|&index| {
-            self.standing[index as usize] == Standing::Armed
+            self.is_armed(index)
                 && key.history.precedes(causality.writes[index as usize].op, scene.get)
                 && !scene.settles(causality, index)
         });

@@ -15,11 +15,9 @@
 //! next such operation does not cover is remembered, as a list that shares its tail with what was
 //! remembered before. The last two are judged in [`super::debts`].
 
-use std::collections::BTreeMap;
-
 use super::KeyHistory;
 use super::causality::Causality;
-use super::cover::{Cover, View};
+use super::cover::{Grown, View};
 use super::frontier::by_return;
 use super::walk::Scene;
 use crate::history::{Function, History, NONE, Outcome};
@@ -55,12 +53,27 @@ pub(super) struct Session {
     /// All acknowledged puts.
     puts: Vec<u32>,
     deletes: Vec<u32>,
-    removed: Cover,
+    removed: Grown,
     /// All writes that may have happened, in order of invocation.
     pub(super) writes: Vec<u32>,
     /// Some write was made without all that came before it in the session.
     pub(super) risky: bool,
     checked: Option<Checked>,
+}
+
+impl Session {
+    fn new() -> Self {
+        Session {
+            written: NONE,
+            read: NONE,
+            puts: Vec::new(),
+            deletes: Vec::new(),
+            removed: Grown::default(),
+            writes: Vec::new(),
+            risky: false,
+            checked: None,
+        }
+    }
 }
 
 /// What a write's session had written and read before it.
@@ -76,8 +89,6 @@ pub(super) struct Owed {
 pub(crate) struct Sessions {
     returns: Vec<(i64, u32)>,
     next: usize,
-    /// Only asked, never walked in an order that matters.
-    number_of: BTreeMap<u64, u32>,
     pub(super) list: Vec<Session>,
     pub(super) nodes: Vec<Node>,
     /// By write.
@@ -86,47 +97,28 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(key: &KeyHistory<'_>) -> Self {
+    pub(crate) fn new(key: &KeyHistory<'_>, sessions: usize) -> Self {
         let (history, causality) = (key.history, &key.causality);
         let counts = |op: u32| history.is_read(op) || causality.write_of_op(op).is_some();
         let nothing = Owed { session: 0, written: NONE, read: NONE, puts: 0 };
         Sessions {
             returns: by_return(history, key.key, counts),
             next: 0,
-            number_of: BTreeMap::new(),
-            list: Vec::new(),
+            list: (0..sessions).map(|_| Session::new()).collect(),
             nodes: Vec::new(),
             owed: vec![nothing; causality.writes.len()],
             looks_left: LOOKS_PER_OPERATION * (history.of_key(key.key).len() as u64 + 10_000),
         }
     }
 
-    fn session_of(&mut self, history: &History, op: u32) -> usize {
-        let name = match history.session_of(op) {
-            NONE => u64::from(history.entry(op).process),
-            session => 1 << 32 | u64::from(session),
-        };
-        let next = u32::try_from(self.list.len()).unwrap_or(NONE);
-        let number = *self.number_of.entry(name).or_insert(next);
-        if number == next {
-            self.list.push(Session {
-                written: NONE,
-                read: NONE,
-                puts: Vec::new(),
-                deletes: Vec::new(),
-                removed: Cover::default(),
-                writes: Vec::new(),
-                risky: false,
-                checked: None,
-            });
-        }
-        number as usize
+    fn session_of(key: &KeyHistory<'_>, op: u32) -> usize {
+        key.causality.tables.session[op as usize] as usize
     }
 
     /// Of a process's operations that ended at a stamp those that are of a session.
-    fn tied(&mut self, history: &History, session: usize, tied: &[u32]) -> Vec<u32> {
-        let acknowledged = tied.iter().copied().filter(|&op| history.entry(op).outcome == Outcome::Ok);
-        acknowledged.filter(|&op| self.session_of(history, op) == session).collect()
+    fn tied(key: &KeyHistory<'_>, session: usize, tied: &[u32]) -> Vec<u32> {
+        let acknowledged = |op: &u32| key.history.entry(*op).outcome == Outcome::Ok;
+        tied.iter().copied().filter(acknowledged).filter(|&op| Self::session_of(key, op) == session).collect()
     }
 
     fn push(&mut self, op: u32, before: u32) -> u32 {
@@ -150,7 +142,7 @@ impl Sessions {
     fn advance(&mut self, key: &KeyHistory<'_>, call: i64) {
         while let Some(&(_, op)) = self.returns.get(self.next).filter(|(ret, _)| *ret < call) {
             self.next += 1;
-            let session = self.session_of(key.history, op);
+            let session = Self::session_of(key, op);
             match key.causality.write_of_op(op) {
                 Some(write) => self.wrote(key, session, write, op),
                 None => self.had_read(key, session, op),
@@ -164,7 +156,7 @@ impl Sessions {
         if key.history.entry(op).f == Function::Delete {
             let session = &mut self.list[session];
             session.deletes.push(op);
-            causality.join(&mut session.removed, past);
+            session.removed.add(past);
             return;
         }
         let head = self.list[session].written;
@@ -197,10 +189,10 @@ impl Sessions {
         let (history, causality) = (key.history, &key.causality);
         let op = causality.writes[write as usize].op;
         self.advance(key, history.entry(op).invoke);
-        let session = self.session_of(history, op);
+        let session = Self::session_of(key, op);
         let past = causality.past(write);
         let (mut written, mut read) = (self.list[session].written, self.list[session].read);
-        for op in self.tied(history, session, tied) {
+        for op in Self::tied(key, session, tied) {
             if history.is_read(op) {
                 read = self.push(op, read);
             } else if causality.write_of_op(op).is_some() && history.entry(op).f != Function::Delete {
@@ -220,8 +212,8 @@ impl Sessions {
     pub(crate) fn get(&mut self, key: &KeyHistory<'_>, scene: &Scene<'_>, findings: &mut Findings) {
         let (history, causality) = (key.history, &key.causality);
         self.advance(key, history.entry(scene.get).invoke);
-        let session = self.session_of(history, scene.get);
-        let ties = self.tied(history, session, &scene.tied);
+        let session = Self::session_of(key, scene.get);
+        let ties = Self::tied(key, session, &scene.tied);
         let tied = || ties.iter().copied();
         let missed_by = |get: u32| missed_read(history, causality, scene, get);
 
@@ -254,8 +246,8 @@ impl Sessions {
         let deletes = || own.deletes.iter().copied().chain(tied()).filter(|&op| is_delete(history, op));
         let undead = || {
             let shown = || scene.values.iter().filter_map(|&value| causality.write_of(value));
-            let removed = own.removed.view();
-            let any = !removed.is_empty() && shown().any(|index| causality.covers(removed, index));
+            let removes = |index: u32| own.removed.covers(&causality.writes[index as usize]);
+            let any = !own.removed.is_empty() && shown().any(removes);
             if !any && ties.is_empty() {
                 return None;
             }

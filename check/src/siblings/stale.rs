@@ -7,7 +7,7 @@
 
 use super::KeyHistory;
 use super::causality::Causality;
-use super::cover::{Cover, View};
+use super::cover::{Grown, View};
 use super::frontier::{Demand, Frontier, by_return};
 use super::walk::{Freshness, Scene};
 use crate::history::{Function, Outcome};
@@ -22,7 +22,7 @@ pub(crate) struct Stale {
     next_removal: usize,
     frontier: Frontier,
     /// What acknowledged deletes have removed.
-    removed: Cover,
+    removed: Grown,
     pub(crate) freshness: Freshness,
 }
 
@@ -35,7 +35,7 @@ impl Stale {
             removals: by_return(key.history, key.key, |op| key.history.entry(op).f == Function::Delete),
             next_removal: 0,
             frontier: Frontier::new(&key.causality),
-            removed: Cover::default(),
+            removed: Grown::default(),
             freshness: Freshness::default(),
         }
     }
@@ -57,7 +57,7 @@ impl Stale {
         }
         while let Some(&(_, op)) = self.removals.get(self.next_removal).filter(|(ret, _)| *ret < call) {
             if let Some(index) = causality.write_of_op(op) {
-                causality.join(&mut self.removed, causality.past(index));
+                self.removed.add(causality.past(index));
             }
             self.next_removal += 1;
         }
@@ -86,10 +86,10 @@ impl Stale {
             delete.is_some_and(|delete| causality.covers(causality.past(delete), index))
         };
         let is_delete = |op: &u32| history.entry(*op).f == Function::Delete;
-        let nothing_removed = self.removed.view().is_empty() && scene.tied.is_empty();
+        let nothing_removed = self.removed.is_empty() && scene.tied.is_empty();
         let shown = scene.values.iter().filter(|_| !nothing_removed);
         let undead = shown.filter_map(|&value| causality.write_of(value)).find(|&index| {
-            causality.covers(self.removed.view(), index)
+            self.removed.covers(&causality.writes[index as usize])
                 || tied().filter(is_delete).any(|delete| removes(delete, index))
         });
         if let Some(index) = undead {

@@ -1,6 +1,8 @@
 //! What the checks of one key look up by value, operation or process: tables as long as the history,
 //! handed from key to key, so that many keys cost no many tables.
 
+use std::collections::HashMap;
+
 use crate::history::{History, Id, NONE};
 use crate::linearizable::machine::spread;
 
@@ -14,6 +16,10 @@ pub(crate) struct Tables {
     pub(super) marks: Marks,
     /// By process: its last operation on the key so far.
     pub(super) last: Vec<u32>,
+    /// By process and by name, their sessions on the key so far; and by operation.
+    pub(super) session_of_process: Vec<u32>,
+    pub(super) session_of_name: HashMap<Id, u32>,
+    pub(super) session: Vec<u32>,
 }
 
 impl Tables {
@@ -23,6 +29,9 @@ impl Tables {
             of_op: vec![NONE; history.entries().len()],
             marks: Marks { of_value: vec![0; history.value_count()], mark: 0 },
             last: vec![NONE; history.process_count()],
+            session_of_process: vec![NONE; history.process_count()],
+            session_of_name: HashMap::new(),
+            session: vec![NONE; history.entries().len()],
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::causality::Causality;
-use super::cover::{Cover, View};
+use super::cover::{Cover, Grown, View};
 use super::frontier::Deletes;
 use super::tables::{Listed, Marks};
 use super::{KeyHistory, false_sibling, lost_update, reads_go_back, session, stale};
@@ -21,7 +21,7 @@ pub(crate) struct Scene<'a> {
     /// That, and what deletes may have removed that were called during the get.
     pub(crate) excused: View<'a>,
     /// What deletes may have removed that were called before it.
-    pub(crate) buried: View<'a>,
+    pub(crate) buried: &'a Grown,
     /// Operations of the get's own process that ended at the very stamp at which it was called.
     pub(crate) tied: Vec<u32>,
 }
@@ -30,7 +30,7 @@ impl Scene<'_> {
     /// Whether the get need not show a write any further: it shows it, or a delete may have removed it.
     #[inline]
     pub(crate) fn settles(&self, causality: &Causality, index: u32) -> bool {
-        causality.covers(self.excused, index) || causality.covers(self.buried, index)
+        causality.covers(self.excused, index) || self.buried.covers(&causality.writes[index as usize])
     }
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn each_event(
             shown
         };
         let tied = ties.of_op(key, op);
-        let buried = deletes.buried.view();
+        let buried = &deletes.buried;
         event(Event::Read(&Scene { get: op, values, shown, excused, buried, tied }));
     }
 }
@@ -110,7 +110,7 @@ pub(crate) fn judge(
     let mut stale = stale::Stale::new(key);
     let mut reads_go_back = reads_go_back::ReadsGoBack::new(key);
     let mut lost_update = lost_update::LostUpdate::new(key, accounted);
-    let mut sessions = session::Sessions::new(key);
+    let mut sessions = session::Sessions::new(key, ties.sessions as usize);
     each_event(key, ties, marks, |event| match event {
         Event::Write(write) => {
             let tied = ties.of_op(key, causality.writes[write as usize].op);
@@ -136,25 +136,39 @@ pub(crate) fn judge(
 /// stamp at which the one before them of the same process ended.
 pub(crate) struct Ties {
     before: HashMap<u32, u32>,
+    /// How many sessions there are.
+    sessions: u32,
 }
 
 impl Ties {
+    /// The ties of a key; numbers its sessions by the way.
     pub(crate) fn of(key: &mut KeyHistory<'_>) -> Ties {
         let history = key.history;
-        let last = &mut key.causality.tables.last;
-        let mut before = HashMap::new();
+        let tables = &mut key.causality.tables;
+        let mut ties = Ties { before: HashMap::new(), sessions: 0 };
         for &op in history.of_key(key.key) {
             let entry = history.entry(op);
-            let slot = &mut last[entry.process as usize];
+            let slot = &mut tables.last[entry.process as usize];
             if *slot != NONE && history.entry(*slot).ret == entry.invoke {
-                before.insert(op, *slot);
+                ties.before.insert(op, *slot);
             }
             *slot = op;
+            let number = match history.session_of(op) {
+                NONE => &mut tables.session_of_process[entry.process as usize],
+                name => tables.session_of_name.entry(name).or_insert(NONE),
+            };
+            if *number == NONE {
+                *number = ties.sessions;
+                ties.sessions += 1;
+            }
+            tables.session[op as usize] = *number;
         }
         for &op in history.of_key(key.key) {
-            last[history.entry(op).process as usize] = NONE;
+            let process = history.entry(op).process as usize;
+            (tables.last[process], tables.session_of_process[process]) = (NONE, NONE);
         }
-        Ties { before }
+        tables.session_of_name.clear();
+        ties
     }
 
     /// The operations that are over before `op` only by the order of their process, in that order.
