@@ -267,6 +267,11 @@ async fn a_write_for_an_absent_owner_waits_on_a_fallback_and_reaches_it_on_retur
         }
     };
     tokio::time::timeout(Duration::from_secs(60), pending).await.expect("hints are delivered");
+    let mut asked = 0;
+    for node in &nodes {
+        asked += metric(&node.api, "quorate_background_bytes_total").await;
+    }
+    assert!(asked > 0, "delivering hints is work that yields to requests");
     let mut owned = 0;
     for key in &keys {
         let local = ask(&back.api, "GET", &format!("/kv/{key}?local=1"), &[], b"").await;

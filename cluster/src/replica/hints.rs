@@ -152,3 +152,32 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::sync::Arc;
+
+    use quorate_env::{SimulatedDisk, SystemClock};
+
+    use super::*;
+    use crate::config::StoreDefinition;
+    use crate::store::{LogEngine, LogOptions};
+    use crate::version::{Actor, Context, Dot, Payload, SiblingSet};
+
+    #[tokio::test]
+    async fn a_hint_that_was_not_kept_is_not_waited_for() {
+        // No write may wait for this disk, so none that must be synced is taken.
+        let options = LogOptions { commits_max: 0, ..LogOptions::default() };
+        let engine = LogEngine::open(SimulatedDisk::new().mount(), options).await.unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let replica = Replica::new(Arc::new(engine), clock, &StoreDefinition::default(), true).unwrap();
+        let owner: NodeId = "n2".parse().unwrap();
+        let actor = Actor { node: "n1".parse().unwrap(), incarnation: 1, epoch: 0 };
+        let payload = Payload::bytes("v".to_owned());
+        let record = Record::Siblings(SiblingSet::put(Context::new(), Dot { actor, counter: 1 }, payload));
+        let kept = replica.store_hint(owner, 1, b"k", &record, Promise::Synced).await;
+        assert!(matches!(kept, Err(ReplicaError::Store(StoreError::Busy { .. }))), "{kept:?}");
+        assert_eq!(replica.hints_pending(), 0);
+    }
+}

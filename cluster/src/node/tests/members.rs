@@ -106,6 +106,8 @@ async fn a_node_that_joins_serves_what_was_written_before_and_what_is_written_me
         }
     }
     assert!(owned > 20, "the new node owns its share: {owned}");
+    let asked = metric(&fourth.api, "quorate_background_bytes_total").await;
+    assert!(asked > 0, "taking over is work that yields to requests");
 }
 
 #[tokio::test]
@@ -128,6 +130,8 @@ async fn a_node_that_leaves_hands_everything_over_even_with_a_write_quorum_of_on
         }
     };
     tokio::time::timeout(DEADLINE, handed_over).await.expect("nothing stays behind");
+    let asked = metric(&gone.api, "quorate_background_bytes_total").await;
+    assert!(asked > 0, "so is handing over");
     gone.handle.shut_down();
     gone.task.await.unwrap().unwrap();
     expect_all(&nodes[2], &keys(0..60)).await;
