@@ -181,7 +181,12 @@ impl Metrics {
                 "Peer connections refused or broken off.",
                 self.peers_refused.load(Ordering::Relaxed),
             ),
-            ("background_bytes_total", "Bytes of background work let through.", background.bytes()),
+            ("background_bytes_total", "Bytes that own background tasks worked on.", background.bytes()),
+            (
+                "background_for_peers_bytes_total",
+                "Bytes that background tasks of other nodes brought.",
+                background.bytes_for_peers(),
+            ),
             ("store_appends_total", "Batches appended by the engine.", stats.appends),
             ("store_busy_total", "Writes refused because too many waited for the disk.", stats.busy),
             ("store_syncs_total", "Times the disk was synced.", stats.syncs),

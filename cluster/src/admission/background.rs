@@ -22,8 +22,10 @@ pub struct Background {
     controller: Mutex<Controller>,
     /// First come, first served.
     turn: tokio::sync::Mutex<()>,
-    /// Background work let through.
+    /// Work of this node's own tasks that was let through.
     bytes: Counter,
+    /// Work that other nodes' tasks brought.
+    bytes_for_peers: Counter,
 }
 
 impl fmt::Debug for Background {
@@ -37,7 +39,13 @@ impl Background {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let controller = Mutex::new(Controller::new(clock.monotonic_ns()));
-        Self { clock, controller, turn: tokio::sync::Mutex::default(), bytes: Counter::default() }
+        Self {
+            clock,
+            controller,
+            turn: tokio::sync::Mutex::default(),
+            bytes: Counter::default(),
+            bytes_for_peers: Counter::default(),
+        }
     }
 
     /// A request that began at `began_ns` of the clock has been served.
@@ -48,6 +56,17 @@ impl Background {
 
     /// Waits until `bytes` of background work may go on.
     pub async fn slot(&self, bytes: u64) {
+        self.wait(bytes).await;
+        self.bytes.add(bytes);
+    }
+
+    /// As [`Background::slot`] for work that a peer waits for: not for long.
+    pub async fn slot_for_peer(&self, bytes: u64) {
+        let _ = tokio::time::timeout_at(Instant::now() + HELD_UP_MAX, self.wait(bytes)).await;
+        self.bytes_for_peers.add(bytes);
+    }
+
+    async fn wait(&self, bytes: u64) {
         let _turn = self.turn.lock().await;
         loop {
             let asked = self.controller().ask(self.clock.monotonic_ns(), bytes);
@@ -56,12 +75,6 @@ impl Background {
                 Err(wait) => sleep(wait).await,
             }
         }
-        self.bytes.add(bytes);
-    }
-
-    /// As [`Background::slot`] for work that a peer waits for: not for long.
-    pub async fn slot_for_peer(&self, bytes: u64) {
-        let _ = tokio::time::timeout_at(Instant::now() + HELD_UP_MAX, self.slot(bytes)).await;
     }
 
     /// Bytes a second that background work may do now.
@@ -70,10 +83,16 @@ impl Background {
         self.controller().rate() as u64
     }
 
-    /// Bytes of background work done.
+    /// Bytes that this node's own tasks worked on.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Bytes that other nodes' tasks brought here.
+    #[must_use]
+    pub fn bytes_for_peers(&self) -> u64 {
+        self.bytes_for_peers.get()
     }
 
     fn controller(&self) -> MutexGuard<'_, Controller> {
@@ -121,7 +140,7 @@ mod tests {
         for waits in waiting {
             assert!(waits.await.is_ok());
         }
-        assert_eq!(background.bytes(), 67 << 20, "what a peer was not kept for is not counted");
+        assert_eq!((background.bytes(), background.bytes_for_peers()), (67 << 20, 1));
         assert!(began.elapsed() > Duration::from_millis(500), "they waited");
     }
 }
