@@ -1,5 +1,7 @@
 //! Who owned what when, as far as anybody outside can know.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use quorate_cluster::membership::View;
 use serde::Deserialize;
 
@@ -44,7 +46,18 @@ pub struct ViewSeen {
     /// `<epoch>-<phase>`.
     pub view: String,
     members: Vec<MemberSeen>,
-    owners: Vec<Vec<String>>,
+    placement: PlacementSeen,
+}
+
+/// Owners as numbers of `nodes`, `replicas` for each partition, in base64: two bytes each, least
+/// significant first (a cluster of this harness has few nodes).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct PlacementSeen {
+    replicas: usize,
+    nodes: Vec<MemberSeen>,
+    owners: String,
+    /// While data moves: where to.
+    next: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -77,8 +90,21 @@ impl ViewSeen {
         Era {
             span: Span { from_ns, until_ns: u64::MAX },
             members: self.members.iter().map(|m| m.id.clone()).collect(),
-            owners: self.owners.clone(),
+            owners: self.placement.settled_owners(),
         }
+    }
+}
+
+impl PlacementSeen {
+    /// The owners once nothing moves any more; nobody for what is not in the known form.
+    fn settled_owners(&self) -> Vec<Vec<String>> {
+        let bytes = STANDARD.decode(self.next.as_ref().unwrap_or(&self.owners)).unwrap_or_default();
+        let names: Vec<String> = bytes
+            .chunks_exact(2)
+            .filter_map(|number| self.nodes.get(usize::from(u16::from_le_bytes([number[0], number[1]]))))
+            .map(|node| node.id.clone())
+            .collect();
+        names.chunks(self.replicas.max(1)).map(<[String]>::to_vec).collect()
     }
 }
 
@@ -90,13 +116,15 @@ mod tests {
     #[test]
     fn a_view_is_read_as_nodes_tell_it() {
         let told = r#"{"node":"n1","view":"12-reading-new","members":[{"id":"n1","suspected":false},{"id":"n6"}],
-                       "owners":[["n1","n6"],["n6","n1"]]}"#;
+                       "placement":{"replicas":2,"nodes":[{"id":"n1"},{"id":"n2"},{"id":"n6"}],
+                                    "owners":"AAABAAIAAAA=","next":"AAACAAIAAAA="}}"#;
         let seen: ViewSeen = serde_json::from_str(told).unwrap();
         assert_eq!(
             (seen.epoch(), seen.is_stable(), seen.has("n6"), seen.has("n2")),
             (Some(12), false, true, false)
         );
         let era = seen.era(7);
+        assert_eq!(era.owners_of(0), ["n1", "n6"], "where data moves to, not where it is read");
         assert_eq!(era.owners_of(1), ["n6", "n1"]);
         assert!(era.owners_of(2).is_empty());
         assert_eq!(era.span, Span { from_ns: 7, until_ns: u64::MAX });
