@@ -39,6 +39,8 @@ mod check;
 mod explain;
 pub mod history;
 mod linearizable;
+#[cfg(test)]
+mod mutation;
 mod phantom;
 mod report;
 mod say;

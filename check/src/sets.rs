@@ -11,7 +11,11 @@
 //! but was absent from a get that was called after it was known. An element that one get shows twice is a
 //! phantom: nobody added it to a set that has it.
 
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
 use crate::history::{Function, History, Id, NEVER, NONE, Outcome};
+use crate::linearizable::search::Folded;
 use crate::linearizable::{Finding, Op, prefix};
 use crate::report::{Distribution, Findings, Kind, SetReport, Violation};
 use crate::say;
@@ -137,6 +141,8 @@ fn arrange(elements: &Elements<'_>, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u
         ops.iter().enumerate().filter(|(_, op)| op.returned()).map(|(at, op)| (op.ret, at)).collect();
     returns.sort_unstable();
     let (mut next, mut highest): (usize, Option<usize>) = (0, None);
+    // Only asked, never walked. A process's own order counts among equal stamps, too.
+    let mut last_of_process: HashMap<u32, usize, BuildHasherDefault<Folded>> = HashMap::default();
     for (at, op) in ops.iter().enumerate() {
         while let Some(&(_, done)) = returns.get(next).filter(|(ret, _)| *ret < op.call) {
             if highest.is_none_or(|highest| level[highest] < level[done]) {
@@ -144,7 +150,9 @@ fn arrange(elements: &Elements<'_>, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u
             }
             next += 1;
         }
-        let Some(highest) = highest.filter(|&highest| level[highest] > level[at]) else { continue };
+        let own = last_of_process.insert(op.process, at);
+        let earlier = highest.into_iter().chain(own).max_by_key(|&earlier| level[earlier]);
+        let Some(highest) = earlier.filter(|&earlier| level[earlier] > level[at]) else { continue };
         match op.step {
             // Adding once more what is there already may be later than the element's first add.
             Doing::Add(value) if first[elements.place(value)] as usize != at => level[at] = level[highest],

@@ -22,6 +22,10 @@ pub(crate) mod versions;
 pub(crate) mod zones;
 
 #[cfg(test)]
+mod distance_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::history::{Function, History, Id, NONE, Outcome};
@@ -118,6 +122,9 @@ pub(crate) fn operations(history: &History, key: usize, is_left_out: impl Fn(u32
 pub(crate) fn judge(history: &History, ops: &mut [Op], initial: Id, scratch: &mut Scratch) -> Judged {
     let exact = stamps::separate_ties(ops, scratch);
     let clusters = Clusters::build(ops, initial, scratch);
+    if let Some(judged) = judge_early(history, ops, &clusters, initial, scratch) {
+        return judged;
+    }
     let decidable = clusters.ambiguous.is_none() && exact;
     let numbers = |order: Vec<u32>| order.into_iter().map(|op| ops[op as usize].number).collect();
     if !clusters.repeated && !clusters.has_cas {
@@ -140,4 +147,39 @@ pub(crate) fn judge(history: &History, ops: &mut [Op], initial: Id, scratch: &mu
         return Judged { finding: Some(finding), algorithm: "zones with cas chains" };
     }
     Judged { finding: None, algorithm: "search" }
+}
+
+/// If gets were over before the write that they read was called: the first of those, unless what remains
+/// without them has an operation that is impossible before it. Zones compare ends and would not see it.
+fn judge_early(
+    history: &History,
+    ops: &[Op],
+    clusters: &Clusters,
+    initial: Id,
+    scratch: &mut Scratch,
+) -> Option<Judged> {
+    if clusters.repeated {
+        return None;
+    }
+    let is_early = |position: usize| {
+        let put_call = clusters.list.get(clusters.of_op[position] as usize).map(|cluster| cluster.put_call);
+        matches!(ops[position].step, Step::Read(_)) && put_call.is_some_and(|call| ops[position].ret < call)
+    };
+    let early = (0..ops.len()).filter(|&position| is_early(position));
+    let first = early.min_by_key(|&position| (ops[position].ret, position))?;
+    let put = clusters.list[clusters.of_op[first] as usize].put;
+    let mut rest: Vec<Op> =
+        (0..ops.len()).filter(|&position| !is_early(position)).map(|position| ops[position]).collect();
+    let judged = judge(history, &mut rest, initial, scratch);
+    let returned = |number: u32| (history.entry(number).ret, number);
+    let get = ops[first].number;
+    if let Some(Finding::Not { first_impossible, .. }) = &judged.finding
+        && returned(*first_impossible) < returned(get)
+    {
+        return Some(judged);
+    }
+    let witness = vec![get, ops[put as usize].number];
+    let says = crate::say::unorderable(history, &witness, get);
+    let finding = Finding::Not { witness, first_impossible: get, says };
+    Some(Judged { finding: Some(finding), algorithm: judged.algorithm })
 }
