@@ -35,6 +35,14 @@ chaos-deep *args:
 criterion *args:
     cargo bench -p quorate-benches {{args}}
 
+# The checkers against their bars, in time and memory (`just bench-check set`).
+bench-check *args:
+    QUORATE_BARS=1 cargo bench -p quorate-benches --bench checkers -- {{args}}
+
+# Millions of random histories against brute force, and mutations; CI runs the short form with the tests.
+fuzz-check *args:
+    QUORATE_FUZZ=1 cargo test --release -p quorate-check --lib {{args}} -- --nocapture --test-threads 2
+
 # Check everything that must hold before a push. Writes nothing but the target directory.
 verify *args:
     cargo fmt --all --check

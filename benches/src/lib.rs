@@ -1,1 +1,3 @@
-//! Holds nothing: the benches live in `benches/`.
+//! Holds what benches share; they themselves live in `benches/`.
+
+pub mod histories;
