@@ -271,6 +271,13 @@ fn hide_an_update(random: &mut Random, operations: &mut [Operation]) -> Option<u
             && put.return_ns.is_some_and(|ret| ret < call)
             && puts.iter().any(|rival| id(rival) != id(put) && sorted(rival) == sorted(put))
     })?;
+    // A delete that was called by then may have removed it.
+    let (key, put_call, until) = (&hidden.key, hidden.invoke_ns, operations[get].return_ns?);
+    let may_remove =
+        |o: &Operation| o.f == Function::Delete && o.key == *key && (put_call..=until).contains(&o.invoke_ns);
+    if operations.iter().any(may_remove) {
+        return None;
+    }
     let hidden = id(hidden)?;
     operations[get].values.as_mut()?.retain(|value| *value != hidden);
     operations.iter().position(|o| o.f == Function::Put && id(o) == Some(hidden.clone()))

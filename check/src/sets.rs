@@ -128,13 +128,13 @@ fn arrange(elements: &Elements<'_>, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u
         before = Some((len, at));
     }
     let unseen = current + 1;
-    // Of several adds of one element the one called first is the one that counts.
-    let mut first = vec![NONE; elements.list.len()];
-    for (at, op) in (0_u32..).zip(ops) {
+    // Of several adds of one element any may be the one that counts; the others may be later.
+    let mut blocked = vec![(NONE, NONE); elements.list.len()];
+    let mut provided = vec![false; elements.list.len()];
+    for (at, op) in ops.iter().enumerate() {
         if let Doing::Add(value) = op.step {
-            let place = elements.place(value);
-            first[place] = first[place].min(at);
-            level[at as usize] = if level_of[place] == NONE { unseen } else { level_of[place] };
+            let own = level_of[elements.place(value)];
+            level[at] = if own == NONE { unseen } else { own };
         }
     }
     let mut returns: Vec<(i64, usize)> =
@@ -152,12 +152,26 @@ fn arrange(elements: &Elements<'_>, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u
         }
         let own = last_of_process.insert(op.process, at);
         let earlier = highest.into_iter().chain(own).max_by_key(|&earlier| level[earlier]);
-        let Some(highest) = earlier.filter(|&earlier| level[earlier] > level[at]) else { continue };
-        match op.step {
-            // Adding once more what is there already may be later than the element's first add.
-            Doing::Add(value) if first[elements.place(value)] as usize != at => level[at] = level[highest],
-            _ => return Err(vec![ops[highest].number, op.number]),
+        let higher = earlier.filter(|&earlier| level[earlier] > level[at]);
+        match (op.step, higher) {
+            (Doing::Get, None) => {}
+            (Doing::Get, Some(higher)) => return Err(vec![ops[higher].number, op.number]),
+            (Doing::Add(value), None) => provided[elements.place(value)] = true,
+            (Doing::Add(value), Some(higher)) => {
+                level[at] = level[higher];
+                blocked[elements.place(value)] = (ops[higher].number, op.number);
+            }
         }
+    }
+    let missing = (0..level_of.len()).find(|&place| level_of[place] != NONE && !provided[place]);
+    if let Some(place) = missing {
+        let (higher, add) = blocked[place];
+        let shows = |get: u32| history.values_of(get).contains(&elements.list[place].value);
+        let get = gets.iter().map(|&(_, at)| ops[at].number).find(|&get| shows(get));
+        let mut witness: Vec<u32> = [higher, add].into_iter().chain(get).filter(|&op| op != NONE).collect();
+        witness.sort_unstable();
+        witness.dedup();
+        return Err(witness);
     }
     let mut order: Vec<(u32, usize)> = ops
         .iter()
