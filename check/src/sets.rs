@@ -369,3 +369,49 @@ impl<'h> Elements<'h> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use crate::report::{Kind, Model, Report, Verdict};
+    use crate::testing::history;
+    use crate::{Options, check};
+
+    fn judged(text: &str) -> Report {
+        check(&history(text), &Options { model: Some(Model::Set), ..Options::default() })
+    }
+
+    #[test]
+    fn elements_are_counted_as_jepsens_set_full_counts_them() {
+        let report = judged(
+            "1 add 1 0-10
+             2 add 2 0-10
+             3 add 3 20-?
+             4 add 4 20-30
+             5 get 1,2 40-50
+             5 get 1,4 60-70
+             5 get 1,4 80-90",
+        );
+        let set = report.set.unwrap();
+        assert_eq!((set.attempts, set.stable, set.lost, set.never_read), (4, 2, 1, 1));
+        assert_eq!((set.stale, set.duplicated, set.unexpected), (1, 0, 0));
+        assert_eq!(report.verdict, Verdict::Invalid, "what was shown is gone");
+    }
+
+    #[test]
+    fn duplicates_and_strangers_are_reported() {
+        let report = judged("1 add 1 0-10\n 2 get 1,1 20-30\n 2 get 1,9 40-50\n 2 get 1 60-70");
+        let set = report.set.unwrap();
+        assert_eq!((set.duplicated, set.unexpected, report.count(Kind::Phantom)), (1, 1, 2));
+        assert_eq!(report.violations[1].says, "the get by process 2 at 20 ns shows 1 more than once");
+        assert_eq!(report.violations[2].says, "the get by process 2 at 40 ns shows 9, which nobody added");
+    }
+
+    #[test]
+    fn any_of_several_adds_may_be_the_one_that_counts() {
+        // Process 1 adds only after its get; process 2's add explains what that shows.
+        assert_eq!(judged("1 get 0 1-2\n 1 add 0 2-?\n 2 add 0 2-2").verdict, Verdict::Valid);
+        assert_eq!(judged("1 get 0 1-2\n 1 add 0 2-?").verdict, Verdict::Invalid);
+    }
+}

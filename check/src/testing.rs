@@ -34,6 +34,7 @@ fn operation(line: &str) -> Operation {
         "put" => Function::Put,
         "del" => Function::Delete,
         "cas" => Function::Cas,
+        "add" => Function::Add,
         other => panic!("{other}"),
     };
     let argument = words.next().unwrap();

@@ -146,8 +146,9 @@ impl Rivals {
 
     fn arm(&mut self, index: Option<u32>) {
         if let Some(index) = index.filter(|&index| !self.group(index).is_empty()) {
+            // Armed once for its own process and once for all others, by equal stamps.
             let standing = &mut self.standing[index as usize];
-            if *standing == Standing::Open {
+            if *standing != Standing::Lost {
                 *standing = Standing::Armed;
                 self.fresh.push(index);
             }

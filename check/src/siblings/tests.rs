@@ -134,6 +134,20 @@ fn of_two_updates_from_one_state_the_swallowed_one_is_lost() {
 }
 
 #[test]
+fn an_update_that_its_own_process_knew_first_is_still_found_lost() {
+    // At 16 only process 1 knows that its put is over; whoever asks later is owed it all the same.
+    let found = kinds(
+        "1 put a 1-2
+         1 put b 10-16 ctx=a
+         2 put c 10-12 ctx=a
+         1 get b,c 16-18
+         3 get c 16-17
+         3 get c 20-22",
+    );
+    assert!(found.contains(&(Kind::LostUpdate, vec![1, 2, 5])), "{found:?}");
+}
+
+#[test]
 fn a_lost_update_that_comes_back_is_not_lasting() {
     let start = "1 put a 10-20\n 1 put b 30-40 ctx=a\n 2 put c 30-45 ctx=a\n 3 get c 50-60\n";
     let lasting = |end: &str| {
