@@ -1,7 +1,7 @@
 //! The siblings model: every checker of [`crate::siblings`] over every key.
 
 use super::{Options, initial_value};
-use crate::history::History;
+use crate::history::{Function, History, NONE};
 use crate::phantom;
 use crate::report::{Findings, Model, Report, Staleness, Verdict};
 use crate::siblings::causality::{Causality, Unclear};
@@ -15,6 +15,11 @@ pub(super) fn check_siblings(history: &History, options: &Options, mut report: R
     report.algorithm = "causal past".to_owned();
     phantom::check(history, initial_value(history, options), true, &mut findings);
     let has_finals = history.entries().iter().any(|entry| entry.is_final);
+    for number in 0..u32::try_from(history.entries().len()).unwrap_or(NONE) {
+        if history.entry(number).is_ok(Function::Get) {
+            *report.sibling_counts.entry(history.values_of(number).len()).or_default() += 1;
+        }
+    }
     let (mut stale, mut gets, mut copies_compared) = (0, 0, false);
     let mut tables = Tables::new(history);
     for key in 0..history.keys() {

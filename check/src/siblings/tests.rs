@@ -25,6 +25,7 @@ fn concurrent_writes_side_by_side_are_fine() {
          9 get c 120-130 final node=n2
          9 get c 140-150 final",
     );
+    assert_eq!(report.sibling_counts, [(1, 4), (2, 1)].into(), "gets by how many values they show");
     assert_eq!((report.verdict, report.violations, report.not_judged), (Verdict::Valid, vec![], vec![]));
 }
 
