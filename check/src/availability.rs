@@ -82,6 +82,27 @@ pub fn by_window(history: &History, windows: &[Window]) -> Vec<WindowReport> {
         .collect()
 }
 
+/// How long after the end of each window the first operation of each kind succeeded that was called only
+/// then, in nanoseconds. A kind that did not succeed any more, or was not called, is missing. Reads of
+/// single copies and final reads do not count.
+#[must_use]
+pub fn recovery(history: &History, windows: &[Window]) -> Vec<BTreeMap<Function, u64>> {
+    let entries = history.entries();
+    let first_after = |window: &Window| {
+        let start = entries.partition_point(|entry| entry.invoke_ns() < window.end_ns);
+        let mut first: BTreeMap<Function, u64> = BTreeMap::new();
+        for (number, entry) in entries.iter().enumerate().skip(start) {
+            let counts = entry.outcome == Outcome::Ok && !entry.is_final() && history.node(number).is_none();
+            if let Some(at) = entry.return_ns().filter(|_| counts) {
+                let after = at.saturating_sub(window.end_ns);
+                first.entry(entry.f).and_modify(|first| *first = after.min(*first)).or_insert(after);
+            }
+        }
+        first
+    };
+    windows.iter().map(first_after).collect()
+}
+
 fn longest_gap(returns: &[u64], window: &Window) -> u64 {
     let inside = returns.iter().copied().filter(|at| (window.start_ns..window.end_ns).contains(at));
     let mut previous = window.start_ns;
@@ -123,7 +144,7 @@ pub fn unavailable(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-    use super::{Window, by_window, unavailable};
+    use super::{Window, by_window, recovery, unavailable};
     use crate::history::Function;
     use crate::report::{Kind, Report, Verdict};
     use crate::testing::history;
@@ -159,6 +180,21 @@ mod tests {
             text.starts_with(r#"{"name":"cut","start_ns":100,"end_ns":200,"operations":{"get":{"#),
             "{text}"
         );
+    }
+
+    #[test]
+    fn recovery_is_counted_from_the_end_of_the_fault() {
+        let history = history(
+            "1 put a 90-130
+             2 put! b 110-120
+             3 put c 140-190
+             4 put d 150-170
+             5 get d 160-400
+             9 get d 101-102 node=n1",
+        );
+        let found = recovery(&history, &[window("cut", 50, 100), window("late", 155, 158)]);
+        assert_eq!(found[0], [(Function::Put, 70), (Function::Get, 300)].into(), "called after the end");
+        assert_eq!(found[1], [(Function::Get, 242)].into());
     }
 
     #[test]
