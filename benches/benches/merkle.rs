@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use quorate_cluster::config::{Durability, StoreDefinition};
+use quorate_cluster::membership::Holdings;
 use quorate_cluster::merkle::{Tree, key_hash, record_digest};
 use quorate_cluster::replica::{Replica, Throttle};
 use quorate_cluster::ring::partition_of;
 use quorate_cluster::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise, Unhurried};
-use quorate_cluster::version::{Actor, Context, Dot, Payload, Record, SiblingSet};
+use quorate_cluster::version::{Actor, Context, Dot, HybridClock, Payload, Record, SharedClock, SiblingSet};
 use quorate_env::{SystemClock, SystemDisk};
 use tokio::runtime::Runtime;
 
@@ -35,7 +36,9 @@ fn replica(engine: Arc<dyn Engine>) -> Replica {
         durability: Durability::Interval(Duration::from_secs(1)),
         ..StoreDefinition::default()
     };
-    Replica::new(engine, Arc::new(SystemClock::new()), &store, true).unwrap()
+    let holdings = Arc::new(Holdings::in_memory(store.partitions, true));
+    let stamps = SharedClock::new(HybridClock::new(1, 0));
+    Replica::new(engine, Arc::new(SystemClock::new()), &store, holdings, stamps).unwrap()
 }
 
 /// The `n`-th put: it has seen the put of the same key before it.

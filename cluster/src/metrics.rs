@@ -89,7 +89,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All of it as Prometheus reads it.
+    /// All of it as Prometheus reads it. `voteless`: how many partitions this node casts no votes in.
     #[must_use]
     pub fn render(
         &self,
@@ -98,6 +98,7 @@ impl Metrics {
         background: &Background,
         in_hand: usize,
         zone_too_small: bool,
+        voteless: usize,
     ) -> String {
         let mut text = String::new();
         let stats = replica.engine().stats();
@@ -219,7 +220,7 @@ impl Metrics {
                 replica.quarantined() as u64,
             ),
             ("tree_bytes", "Memory of the hash trees.", replica.tree_bytes()),
-            ("replica_complete", "1 if an absent record here is a vote.", u64::from(replica.is_complete())),
+            ("partitions_to_refill", "Partitions read here that cast no vote yet.", voteless as u64),
         ];
         for (name, help, value) in gauges {
             family(&mut text, name, help, "gauge");

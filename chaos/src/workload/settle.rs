@@ -1,5 +1,6 @@
-//! Waiting until a healed store has come to rest: no hints left, and since then one whole round of
-//! anti-entropy on every member that found no difference; and members that left hold nothing more.
+//! Waiting until a healed store has come to rest: no hints left and nothing to refill, and since
+//! then one whole round of anti-entropy on every member that found no difference; and members that
+//! left hold nothing more.
 
 use std::time::Duration;
 
@@ -71,6 +72,10 @@ pub async fn settle(
                     let records = gauge(&text, "quorate_store_records");
                     if left && records != Some(0) {
                         waiting_for = Some(format!("{node} left and still holds {records:?} record(s)"));
+                    }
+                    let refill = gauge(&text, "quorate_partitions_to_refill");
+                    if !left && refill != Some(0) {
+                        waiting_for = Some(format!("{node} still refills {refill:?} partition(s)"));
                     }
                     if repairs.hints && hints != Some(0) {
                         let count =

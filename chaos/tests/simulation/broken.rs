@@ -55,6 +55,39 @@ pub(crate) fn engine(spoil: Spoil, flushes: bool) -> Wrap<dyn Engine> {
     Arc::new(move |_, inner| Arc::new(SpoiltEngine { inner, spoil, flushes }))
 }
 
+struct DiskThatSays {
+    inner: Arc<dyn Disk>,
+    name: &'static str,
+    bytes: &'static [u8],
+}
+
+impl Disk for DiskThatSays {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        if name == self.name { Ok(self.bytes.to_vec()) } else { self.inner.read(name) }
+    }
+
+    fn write_atomic<'a>(&'a self, name: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
+        self.inner.write_atomic(name, bytes)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.inner.open(name)
+    }
+}
+
+/// A disk whose small file `name` always says `bytes`, whatever was written, or nothing.
+pub(crate) fn disk_that_says(name: &'static str, bytes: &'static [u8]) -> Wrap<dyn Disk> {
+    Arc::new(move |_, inner| Arc::new(DiskThatSays { inner, name, bytes }))
+}
+
 struct DiskWithout {
     inner: Arc<dyn Disk>,
     name: &'static str,

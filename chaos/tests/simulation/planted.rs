@@ -111,6 +111,14 @@ fn a_dot_that_is_reused_after_a_restart_is_caught_as_lost_writes() {
 }
 
 #[test]
+fn a_wiped_node_that_votes_at_once_is_caught_as_stale_reads() {
+    // An empty list of gaps, and its checksum.
+    let no_gaps = broken::disk_that_says("gaps.bin", &[0, 0xd2, 0x02, 0xef, 0x8d]);
+    let seams = Seams { disk: Some(no_gaps), ..Seams::default() };
+    assert_caught(&Scenario::load("wipe").unwrap(), "quorum", &seams, &[Kind::Stale]);
+}
+
+#[test]
 fn an_interval_that_is_not_kept_is_caught_as_a_loss_without_excuse() {
     let never_sync = |batch, promise| (batch, promise);
     let seams = Seams { engine: Some(broken::engine(never_sync, false)), ..Seams::default() };

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::answer::{Answer, VIEW, body, error, failure, json, method_not_allowed, set};
 use super::{Api, kv, members, placement};
 use crate::coordinator::RequestError;
+use crate::membership::Gap;
 
 impl Api {
     /// Answers one request, whatever it is.
@@ -52,9 +53,24 @@ impl Api {
         answer
     }
 
-    /// Ready: this node can meet both quorums with the peers it believes to be there.
+    /// Ready: this node can meet both quorums with the peers it believes to be there, and votes. A
+    /// doubt about some partition does not count against it: the others can do without its vote.
     fn ready(&self) -> Answer {
         let coordinator = &self.coordinator;
+        let mut empty = coordinator.views.voteless();
+        empty.retain(|(_, why)| *why != Gap::Doubt);
+        if let Some(worst) = empty.iter().map(|(_, why)| *why).max() {
+            let why = match worst {
+                Gap::LostDisk => "its disk was lost",
+                Gap::Gained => "they were gained while it was away",
+                Gap::New | Gap::Doubt => {
+                    "its disk is empty and the other owners have not said that theirs are"
+                }
+            };
+            let message =
+                format!("{} partition(s) are to be refilled from their other owners: {why}", empty.len());
+            return error(StatusCode::SERVICE_UNAVAILABLE, "not_ready", &message);
+        }
         let nodes = coordinator.views.current().members().len();
         let suspected = coordinator.peers.suspected().len();
         let needed = coordinator.store.r().max(coordinator.store.w());
@@ -77,6 +93,7 @@ impl Api {
             &local.background,
             in_hand,
             is_short,
+            coordinator.views.voteless().len(),
         );
         body(StatusCode::OK, "text/plain; version=0.0.4", text)
     }

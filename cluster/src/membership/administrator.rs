@@ -12,9 +12,13 @@ use quorate_env::{Env, RandomStream};
 use rand::RngExt;
 use tokio::time::{sleep, timeout};
 
-use super::{Ballot, Change, ChangeError, Proposer, Step, View, Views};
+use super::{Ballot, Change, ChangeError, Proposer, Step, View, Views, Vote};
 use crate::config::{NodeId, Timing};
 use crate::rpc::{Peers, Request, Response};
+
+/// How far above all known ballots a node begins that may have forgotten its promises: more rounds
+/// than all administrators can have used up unnoticed.
+const ROUNDS_FORGOTTEN: u64 = 1 << 32;
 
 /// Attempts before a change is given up.
 const ATTEMPTS_MAX: u64 = 10;
@@ -115,6 +119,44 @@ impl Administrator {
             sleep(self.timing.hand_over.mul_f64(pause)).await;
         }
         Err(AdministrationError::NoMajority { members: before.members().len() })
+    }
+
+    /// Makes this node vote again after its disk, and with it votes that it gave, was lost. Says
+    /// whether it does; if not, too few others answered, and it must be tried again.
+    pub async fn recover(&self) -> bool {
+        let view = self.views.current();
+        let epoch = view.version().epoch + 1;
+        let others: Vec<NodeId> = view.members().iter().map(|m| m.id).filter(|id| *id != self.me).collect();
+        let majority = view.members().len() / 2 + 1;
+        let mut ballot = Ballot { round: ROUNDS_FORGOTTEN, proposer: self.me };
+        for _ in 0..ATTEMPTS_MAX {
+            let mut promises = Vec::new();
+            let mut outrun = None;
+            let mut asked = self.ask_all(&others, Request::Vote { epoch, ballot, view: None });
+            while let Some((_, response)) = asked.next().await {
+                match response {
+                    Some(Response::Vote(Some(vote))) => match *vote {
+                        Vote::Promise(accepted) => promises.push(accepted),
+                        Vote::Outrun(by) => outrun = outrun.max(Some(by.round)),
+                        Vote::Accepted => {}
+                    },
+                    _ => continue,
+                }
+                if promises.len() >= majority {
+                    break;
+                }
+            }
+            // The only member has nobody to disagree with.
+            if others.is_empty() || promises.len() >= majority {
+                let highest = promises.into_iter().flatten().max_by_key(|accepted| accepted.ballot);
+                return matches!(self.views.recover(epoch, ballot, highest).await, Ok(true));
+            }
+            match outrun {
+                Some(round) => ballot.round = round.saturating_add(ROUNDS_FORGOTTEN),
+                None => return false,
+            }
+        }
+        false
     }
 
     /// One ballot.

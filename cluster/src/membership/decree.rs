@@ -54,6 +54,14 @@ pub enum Vote<V> {
     Outrun(Ballot),
 }
 
+impl<V> Acceptor<V> {
+    /// An acceptor that has promised `ballot` and accepted `accepted`.
+    #[must_use]
+    pub fn recovered(ballot: Ballot, accepted: Option<Accepted<V>>) -> Self {
+        Self { promised: Some(ballot), accepted }
+    }
+}
+
 impl<V: Clone> Acceptor<V> {
     /// Promises to accept nothing below `ballot`.
     pub fn prepare(&mut self, ballot: Ballot) -> Vote<V> {

@@ -8,6 +8,8 @@
 
 mod administrator;
 mod decree;
+mod file;
+mod holdings;
 mod newest;
 mod steward;
 mod view;
@@ -15,6 +17,7 @@ mod views;
 
 pub use administrator::{AdministrationError, Administrator};
 pub use decree::{Accepted, Acceptor, Ballot, Proposer, Step, Vote};
+pub use holdings::{Found, Gap, Holdings, Mark, SAME_BIRTH};
 pub use newest::Watch;
 pub use steward::{Steward, bring_up, catch_up};
 pub use view::{Change, ChangeError, Phase, View, ViewVersion};

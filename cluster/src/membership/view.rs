@@ -272,23 +272,32 @@ impl View {
         self.members.iter().map(|m| m.id).filter(|id| !self.gained_by(*id).is_empty()).collect()
     }
 
-    /// The old owners of a partition that can still hand it over, and how many of them a new
-    /// owner must have merged: then it has met every write quorum that ever acknowledged there.
-    /// `lost` are those that were said to be gone for good since the change began.
+    /// The owners that `node` must merge a partition from which it does not hold whole, and how
+    /// many of them: then it has met every write quorum that ever acknowledged there. Nothing if
+    /// nobody asks it for the partition, now or in the next phase. `lost` are those that were said
+    /// to be gone for good since the change began.
+    ///
+    /// They are those that gets ask: the old owners while new ones copy. A write that is
+    /// acknowledged meanwhile has a quorum among them too.
     #[must_use]
     pub fn sources(
         &self,
+        node: NodeId,
         partition: u32,
         write_quorum: usize,
         lost: &BTreeSet<NodeId>,
-    ) -> (Vec<NodeId>, usize) {
-        let Some(previous) = &self.previous else { return (Vec::new(), 0) };
-        let old: Vec<NodeId> = previous.placement.owners(partition).collect();
-        let needed = old.len() + 1 - write_quorum.min(old.len());
-        let is_gone = |owner: &NodeId| previous.removed.contains(owner) || lost.contains(owner);
-        let able: Vec<NodeId> = old.into_iter().filter(|owner| !is_gone(owner)).collect();
+    ) -> Option<(Vec<NodeId>, usize)> {
+        let owners = self.read_owners(partition);
+        if !owners.contains(&node) && !self.placement.owners(partition).any(|owner| owner == node) {
+            return None;
+        }
+        let needed = owners.len() + 1 - write_quorum.min(owners.len());
+        let able: Vec<NodeId> = owners
+            .into_iter()
+            .filter(|owner| *owner != node && !self.is_removed(*owner) && !lost.contains(owner))
+            .collect();
         let needed = needed.min(able.len());
-        (able, needed)
+        Some((able, needed))
     }
 
     /// Whether enough nodes are past the copying phase that no get can succeed in it any more:
@@ -472,13 +481,21 @@ mod tests {
         let gained: usize = copying.gaining().iter().map(|n| copying.gained_by(*n).len()).sum();
         assert_eq!(gained, 12, "every copy of the node that leaves");
         let nobody = BTreeSet::new();
-        assert_eq!(copying.sources(0, 2, &nobody).1, 2);
-        assert_eq!(copying.sources(0, 1, &nobody).1, 3);
+        let gaining = copying.gaining().into_iter().next().unwrap();
+        let gained = copying.gained_by(gaining)[0];
+        assert_eq!(copying.sources(gaining, gained, 2, &nobody).unwrap().1, 2);
+        assert_eq!(copying.sources(gaining, gained, 1, &nobody).unwrap().1, 3);
+        let owner = copying.read_owners(gained)[0];
+        let (able, needed) = copying.sources(owner, gained, 1, &nobody).unwrap();
+        assert_eq!((able.contains(&owner), able.len(), needed), (false, 2, 2), "it cannot ask itself");
+        assert_eq!(copying.sources(member(9).id, 0, 2, &nobody), None);
         let removed = view(4).successor(&Change::Remove(member(1).id)).unwrap();
-        let moving = (0..16).find(|p| removed.write_sets(*p).len() > 1).unwrap();
-        let (able, needed) = removed.sources(moving, 1, &nobody);
+        let (node, moving) =
+            removed.gaining().into_iter().map(|n| (n, removed.gained_by(n)[0])).next().unwrap();
+        let sources = |lost: &BTreeSet<NodeId>| removed.sources(node, moving, 1, lost).unwrap();
+        let (able, needed) = sources(&nobody);
         assert_eq!((able.len(), needed), (2, 2), "who is gone cannot be asked");
-        let (able, needed) = removed.sources(moving, 1, &BTreeSet::from([able[0]]));
+        let (able, needed) = sources(&BTreeSet::from([able[0]]));
         assert_eq!((able.len(), needed), (1, 1), "nor who went since");
     }
 

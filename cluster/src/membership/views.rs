@@ -8,11 +8,11 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_env::Disk;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::file;
 use super::newest::{Newest, Watch};
-use super::{Acceptor, Ballot, Phase, View, ViewVersion, Vote};
+use super::{Accepted, Acceptor, Ballot, Found, Gap, Holdings, Phase, View, ViewVersion, Vote};
 use crate::config::NodeId;
 
 const VIEW_FILE: &str = "view.bin";
@@ -42,6 +42,9 @@ struct Lost {
 struct Decree {
     epoch: u64,
     acceptor: Acceptor<View>,
+    /// Votes that this node gave may have gone with its disk: it gives none until it has made up
+    /// for them. See [`Views::recover`].
+    abstains: bool,
 }
 
 /// The chain as one node knows it.
@@ -51,30 +54,44 @@ pub struct Views {
     current: Newest,
     decree: tokio::sync::Mutex<Decree>,
     reports: Mutex<BTreeMap<NodeId, Report>>,
-    /// The view in which this node has merged all that it gains.
-    transferred: Mutex<Option<ViewVersion>>,
+    holdings: Arc<Holdings>,
     lost: Mutex<Lost>,
 }
 
 impl Views {
-    /// The newest view on disk, or `first` on a disk that holds none.
+    /// The newest view on disk, or `first` on a disk that holds none. `found` says what else the
+    /// disk holds.
     ///
     /// # Errors
     /// When the disk cannot be read, or holds what this version did not write.
-    pub async fn open(me: NodeId, disk: Arc<dyn Disk>, first: Option<View>) -> io::Result<Option<Self>> {
-        let Some(view) = read::<View>(&*disk, VIEW_FILE)?.or(first) else { return Ok(None) };
+    pub async fn open(
+        me: NodeId,
+        disk: Arc<dyn Disk>,
+        first: Option<View>,
+        found: Found,
+    ) -> io::Result<Option<Self>> {
+        let on_disk = file::read::<View>(&*disk, VIEW_FILE)?;
+        let is_new = on_disk.is_none();
+        let Some(view) = on_disk.or(first) else { return Ok(None) };
         let epoch = view.version().epoch + 1;
-        let decree = read::<Decree>(&*disk, DECREE_FILE)?
-            .filter(|d| d.epoch == epoch)
-            .unwrap_or_else(|| Decree { epoch, acceptor: Acceptor::default() });
-        save(&*disk, VIEW_FILE, &view).await?;
+        // Who is alone has nobody to ask what is missing, nor to disagree with.
+        let is_member = view.members().len() > 1 && view.everybody().any(|m| m.id == me);
+        let decree = match file::read::<Decree>(&*disk, DECREE_FILE)? {
+            Some(decree) if decree.epoch == epoch => decree,
+            Some(Decree { abstains, .. }) => Decree { epoch, acceptor: Acceptor::default(), abstains },
+            None => Decree { epoch, acceptor: Acceptor::default(), abstains: is_new && is_member },
+        };
+        let partitions = view.placement().partitions();
+        let holdings = Arc::new(Holdings::open(Arc::clone(&disk), partitions, found, is_member).await?);
+        file::save(&*disk, DECREE_FILE, &decree).await?;
+        file::save(&*disk, VIEW_FILE, &view).await?;
         Ok(Some(Self {
             me,
             disk,
             current: Newest::new(view),
             decree: tokio::sync::Mutex::new(decree),
             reports: Mutex::default(),
-            transferred: Mutex::default(),
+            holdings,
             lost: Mutex::default(),
         }))
     }
@@ -89,10 +106,11 @@ impl Views {
             decree: tokio::sync::Mutex::new(Decree {
                 epoch: view.version().epoch + 1,
                 acceptor: Acceptor::default(),
+                abstains: false,
             }),
+            holdings: Arc::new(Holdings::in_memory(view.placement().partitions(), true)),
             current: Newest::new(view),
             reports: Mutex::default(),
-            transferred: Mutex::default(),
             lost: Mutex::default(),
         }
     }
@@ -101,6 +119,25 @@ impl Views {
     #[must_use]
     pub fn current(&self) -> Arc<View> {
         self.current.get()
+    }
+
+    /// Which partitions this node holds whole.
+    #[must_use]
+    pub fn holdings(&self) -> &Arc<Holdings> {
+        &self.holdings
+    }
+
+    /// The partitions that gets ask this node for and that it may not be whole in: it casts no
+    /// votes there.
+    #[must_use]
+    pub fn voteless(&self) -> Vec<(u32, Gap)> {
+        let gaps = self.holdings.gaps();
+        if gaps.is_empty() {
+            return Vec::new();
+        }
+        let view = self.current();
+        let is_read = |partition| view.read_owners(partition).contains(&self.me);
+        gaps.into_iter().filter(|(p, _)| is_read(*p)).map(|(p, mark)| (p, mark.why)).collect()
     }
 
     /// Tells of every newer view.
@@ -118,14 +155,30 @@ impl Views {
         if view.version() <= self.current().version() {
             return Ok(false);
         }
-        save(&*self.disk, VIEW_FILE, &view).await?;
+        self.mark_gaps(&view).await?;
+        file::save(&*self.disk, VIEW_FILE, &view).await?;
         let epoch = view.version().epoch + 1;
         if decree.epoch != epoch {
-            *decree = Decree { epoch, acceptor: Acceptor::default() };
+            *decree = Decree { epoch, acceptor: Acceptor::default(), abstains: decree.abstains };
         }
         tracing::info!(node = %self.me, view = %view.version(), "a new view");
         self.current.set(view);
         Ok(true)
+    }
+
+    /// Before `view` is used: what this node gains in it, it does not hold.
+    async fn mark_gaps(&self, view: &View) -> io::Result<()> {
+        let before = self.current();
+        let had: BTreeSet<u32> = before.partitions_written_to(self.me).into_iter().collect();
+        let has = view.partitions_written_to(self.me);
+        // Gained now, or in a change that went on without this node.
+        let gained = has.iter().filter(|p| !had.contains(p)).copied().chain(view.gained_by(self.me));
+        self.holdings.mark(gained.collect::<BTreeSet<u32>>(), Gap::Gained).await?;
+        if view.version().epoch > before.version().epoch + 1 {
+            // It may have been no owner in between.
+            self.holdings.mark(has, Gap::Doubt).await?;
+        }
+        Ok(())
     }
 
     /// Votes on the view of `epoch`; nothing if this node is not deciding on that one.
@@ -139,7 +192,7 @@ impl Views {
         view: Option<View>,
     ) -> io::Result<Option<Vote<View>>> {
         let mut decree = self.decree.lock().await;
-        if decree.epoch != epoch {
+        if decree.epoch != epoch || decree.abstains {
             return Ok(None);
         }
         let mut next = decree.clone();
@@ -147,14 +200,53 @@ impl Views {
             None => next.acceptor.prepare(ballot),
             Some(view) => next.acceptor.accept(ballot, view),
         };
-        save(&*self.disk, DECREE_FILE, &next).await?;
+        file::save(&*self.disk, DECREE_FILE, &next).await?;
         *decree = next;
         Ok(Some(vote))
     }
 
-    /// This node has merged all that it gains in the view `version`.
-    pub fn set_transferred(&self, version: ViewVersion) {
-        *lock(&self.transferred) = Some(version);
+    /// Whether this node gives no votes on views because it may have forgotten some.
+    pub async fn abstains(&self) -> bool {
+        self.decree.lock().await.abstains
+    }
+
+    /// The store turned out to be new: there was no vote to forget.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub async fn forgot_nothing(&self) -> io::Result<()> {
+        let mut decree = self.decree.lock().await;
+        let next = Decree { abstains: false, ..decree.clone() };
+        file::save(&*self.disk, DECREE_FILE, &next).await?;
+        *decree = next;
+        Ok(())
+    }
+
+    /// Votes again, from above `ballot`, to which a majority of the members, this node not among
+    /// them, has promised to accept nothing below; `accepted` is the highest that they had accepted.
+    /// Says whether this node still decides on `epoch`.
+    ///
+    /// If the forgotten vote was part of a choice, one of that majority took part in it before it
+    /// promised, so `accepted` is what was chosen; if it could still become part of one, one of
+    /// that majority would have to accept below its promise. The ballot must be above all that
+    /// this node ever promised, so it is taken far above all that is known.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub async fn recover(
+        &self,
+        epoch: u64,
+        ballot: Ballot,
+        accepted: Option<Accepted<View>>,
+    ) -> io::Result<bool> {
+        let mut decree = self.decree.lock().await;
+        if decree.epoch != epoch || !decree.abstains {
+            return Ok(false);
+        }
+        let next = Decree { epoch, acceptor: Acceptor::recovered(ballot, accepted), abstains: false };
+        file::save(&*self.disk, DECREE_FILE, &next).await?;
+        *decree = next;
+        Ok(true)
     }
 
     /// What this node says of itself.
@@ -162,7 +254,7 @@ impl Views {
     pub fn own_report(&self) -> Report {
         let view = self.current();
         let version = view.version();
-        let transferred = *lock(&self.transferred) == Some(version) || view.gained_by(self.me).is_empty();
+        let transferred = view.gained_by(self.me).into_iter().all(|p| self.holdings.is_whole(p));
         Report { version, transferred, lost: self.lost() }
     }
 
@@ -239,29 +331,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read<T: DeserializeOwned>(disk: &dyn Disk, name: &str) -> io::Result<Option<T>> {
-    let bytes = match disk.read(name) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{name}: {why}"));
-    let (body, checksum) = bytes.split_last_chunk::<4>().ok_or_else(|| damaged("too short"))?;
-    if crc32fast::hash(body).to_be_bytes() != *checksum {
-        return Err(damaged("its checksum does not fit"));
-    }
-    postcard::from_bytes(body)
-        .map(Some)
-        .map_err(|e| damaged(&format!("{e}; was it written by another version?")))
-}
-
-async fn save<T: Serialize>(disk: &dyn Disk, name: &str, value: &T) -> io::Result<()> {
-    let mut bytes = postcard::to_stdvec(value).map_err(io::Error::other)?;
-    let checksum = crc32fast::hash(&bytes).to_be_bytes();
-    bytes.extend_from_slice(&checksum);
-    disk.write_atomic(name, &bytes).await
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -286,7 +355,14 @@ mod tests {
     }
 
     async fn open(disk: &SimulatedDisk, first: Option<View>) -> Option<Views> {
-        Views::open(member(1).id, disk.mount(), first).await.unwrap()
+        Views::open(member(1).id, disk.mount(), first, Found::EmptyAmongOthers).await.unwrap()
+    }
+
+    /// As a node of a store that is new.
+    async fn found(disk: &SimulatedDisk) -> Views {
+        let views = open(disk, Some(first())).await.unwrap();
+        views.forgot_nothing().await.unwrap();
+        views
     }
 
     #[tokio::test(start_paused = true)]
@@ -294,7 +370,7 @@ mod tests {
         let disk = SimulatedDisk::new();
         let mut random = quorate_env::Random::from_seed(1).stream("cut");
         let ballot = |round| Ballot { round, proposer: member(1).id };
-        let views = open(&disk, Some(first())).await.unwrap();
+        let views = found(&disk).await;
         let next = first().successor(&Change::Join(member(5))).unwrap();
         assert!(matches!(views.vote(2, ballot(5), None).await.unwrap(), Some(Vote::Promise(None))));
         disk.power_cut(&mut random);
@@ -358,5 +434,49 @@ mod tests {
         assert!(views.lost().is_empty(), "the next change begins with everybody");
         views.learn(stable.successor(&Change::Leave(member(3).id)).unwrap()).await.unwrap();
         assert!(views.lost().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_was_lost_took_votes_with_it() {
+        let disk = SimulatedDisk::new();
+        let ballot = |round| Ballot { round, proposer: member(2).id };
+        let views = open(&disk, Some(first())).await.unwrap();
+        assert!(views.abstains().await);
+        assert_eq!(views.vote(2, ballot(1), None).await.unwrap(), None);
+        let next = first().successor(&Change::Join(member(5))).unwrap();
+        let accepted = Accepted { ballot: ballot(3), value: next.clone() };
+        assert!(!views.recover(7, ballot(9), None).await.unwrap(), "it decides on epoch 2");
+        assert!(views.recover(2, ballot(9), Some(accepted.clone())).await.unwrap());
+        let views = open(&disk, None).await.unwrap();
+        assert_eq!(views.vote(2, ballot(8), None).await.unwrap(), Some(Vote::Outrun(ballot(9))));
+        assert_eq!(views.vote(2, ballot(10), None).await.unwrap(), Some(Vote::Promise(Some(accepted))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_node_gains_it_does_not_hold_even_if_it_slept_through_the_change() {
+        let views =
+            Views::open(member(5).id, SimulatedDisk::new().mount(), Some(first()), Found::EmptyAmongOthers);
+        let views = views.await.unwrap().unwrap();
+        assert!(views.holdings().gaps().is_empty() && views.voteless().is_empty());
+        let copying = first().successor(&Change::Join(member(5))).unwrap();
+        views.learn(copying.clone()).await.unwrap();
+        let gained = copying.gained_by(member(5).id);
+        assert_eq!(views.holdings().gaps().into_keys().collect::<Vec<_>>(), gained);
+        assert!(views.voteless().is_empty(), "gets still ask the owners before");
+        assert!(!views.own_report().transferred);
+        views.learn(copying.advanced().advanced()).await.unwrap();
+        assert_eq!(views.voteless().len(), gained.len(), "the change went on without this node");
+        for (partition, mark) in views.holdings().gaps() {
+            views.holdings().close(partition, mark);
+        }
+        assert!(views.own_report().transferred);
+        let later = |view: &View, change| view.successor(&change).unwrap().advanced().advanced();
+        let two_later =
+            later(&later(&copying.advanced().advanced(), Change::Join(member(6))), Change::Join(member(7)));
+        views.learn(two_later).await.unwrap();
+        assert!(
+            views.voteless().iter().any(|(_, why)| *why == Gap::Doubt),
+            "it may have been no owner in between"
+        );
     }
 }

@@ -19,12 +19,12 @@ use crate::admission::{Admission, Background};
 use crate::api::Api;
 use crate::config::{AntiEntropy as Period, Config, Durability};
 use crate::coordinator::{Coordinator, Mint, StampSource, Tokens};
-use crate::membership::{Administrator, Steward, View, Views};
+use crate::membership::{Administrator, Found, Steward, View, Views};
 use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaService};
 use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Peers};
 use crate::store::{Engine, LogOptions, StoreError};
-use crate::transfer::{AntiEntropy, Evacuation, HintDelivery, Intake, Scrubber};
+use crate::transfer::{AntiEntropy, Evacuation, HintDelivery, Refill, Scrubber};
 use crate::version::{HybridClock, SharedClock};
 
 pub use identity::{Identity, IdentityError, Start};
@@ -153,26 +153,27 @@ impl Node {
             lineage: None,
             store: serde_json::to_string(&config.store).expect("a definition has a JSON form"),
         };
-        let views = Arc::new(open_views(&config, &env, &hello).await?);
-        let complete = is_complete(&config, &start, &*engine);
-        if !complete {
+        let found = found(&config, &start, &*engine);
+        if found == Found::Doubtful {
             tracing::warn!(node = %me, "writes may be missing here after the last stop; absent records cast no vote until all other owners were merged");
         }
-        let replica = Arc::new(Replica::new(engine, Arc::clone(&env.clock), &config.store, complete)?);
+        let views = Arc::new(open_views(&config, &env, &hello, found).await?);
+        let stamps =
+            SharedClock::new(HybridClock::new(start.identity.incarnation, start.identity.clock_bound_ns));
+        let holdings = Arc::clone(views.holdings());
+        let clock = Arc::clone(&env.clock);
+        let replica = Arc::new(Replica::new(engine, clock, &config.store, holdings, stamps.clone())?);
         let metrics = Arc::new(Metrics::default());
         let frame_bytes_max = frame_bytes_max(&config);
         let peers =
             Arc::new(Peers::new(&env, Arc::clone(&views), me, &hello, config.timing, frame_bytes_max));
         let administrator =
             Arc::new(Administrator::new(&env, me, Arc::clone(&views), Arc::clone(&peers), config.timing));
-        let stamps =
-            SharedClock::new(HybridClock::new(start.identity.incarnation, start.identity.clock_bound_ns));
         let local = Arc::new(ReplicaService {
             me,
             views: Arc::clone(&views),
             replica: Arc::clone(&replica),
             background: Arc::new(Background::new(Arc::clone(&env.clock))),
-            stamps: stamps.clone(),
         });
         let peer_server = Arc::new(PeerServer {
             service: Arc::clone(&local),
@@ -296,17 +297,19 @@ impl Node {
             random: self.env.random.stream("steward"),
         };
         tasks.spawn(steward.run());
-        let intake = Intake {
+        let refill = Refill {
             me,
             views: Arc::clone(&views),
             replica: Arc::clone(&replica),
             peers: Arc::clone(&peers),
+            administrator: Arc::clone(&self.api.administrator),
             write_quorum: store.w(),
+            compares: store.anti_entropy != Period::Off,
             timing,
             background: Arc::clone(&background),
             metrics: Arc::clone(&coordinator.metrics),
         };
-        tasks.spawn(intake.run());
+        tasks.spawn(refill.run());
         let evacuation = Evacuation {
             me,
             views,
@@ -331,10 +334,11 @@ impl Node {
 const SEEDS_WAIT: Duration = Duration::from_secs(30);
 
 /// The newest view on disk; else the members that the configuration lists; else what a seed says.
-async fn open_views(config: &Config, env: &Env, hello: &Hello) -> Result<Views, StartError> {
+async fn open_views(config: &Config, env: &Env, hello: &Hello, found: Found) -> Result<Views, StartError> {
     let me = config.node.id;
     let first = config.seeds_only().not().then(|| View::of_store(config.members.clone(), &config.store));
-    if let Some(views) = Views::open(me, Arc::clone(&env.disk), first).await.map_err(StartError::View)? {
+    let views = Views::open(me, Arc::clone(&env.disk), first, found).await;
+    if let Some(views) = views.map_err(StartError::View)? {
         return Ok(views);
     }
     let frame_bytes_max = frame_bytes_max(config);
@@ -344,7 +348,7 @@ async fn open_views(config: &Config, env: &Env, hello: &Hello) -> Result<Views, 
         for seed in &config.node.seeds {
             match Peers::fetch_view_from(env, seed, hello, config.timing, frame_bytes_max).await {
                 Ok(view) => {
-                    let views = Views::open(me, Arc::clone(&env.disk), Some(view)).await;
+                    let views = Views::open(me, Arc::clone(&env.disk), Some(view), found).await;
                     return views
                         .map_err(StartError::View)?
                         .ok_or_else(|| StartError::Seeds { why: why.clone() });
@@ -357,12 +361,20 @@ async fn open_views(config: &Config, env: &Env, hello: &Hello) -> Result<Views, 
     Err(StartError::Seeds { why })
 }
 
-/// Whether an absent record means that none was acknowledged here: not after a stop that may
-/// have cost the tail, nor with a log that cannot be read everywhere.
-fn is_complete(config: &Config, start: &Start, engine: &dyn Engine) -> bool {
+/// Whether an absent record means that none was acknowledged here: not on a disk that was lost, nor
+/// after a stop that may have cost the tail, nor with a log that cannot be read everywhere.
+fn found(config: &Config, start: &Start, engine: &dyn Engine) -> Found {
     let keeps_its_tail = config.store.durability == Durability::Commit || start.clean || start.first;
     let in_memory_again = config.store.durability == Durability::Memory && !start.first;
-    keeps_its_tail && !in_memory_again && engine.stats().unreadable_regions == 0
+    if !keeps_its_tail || in_memory_again || engine.stats().unreadable_regions > 0 {
+        Found::Doubtful
+    } else if !start.first {
+        Found::AsLeft
+    } else if config.seeds_only() {
+        Found::EmptyAmongOthers
+    } else {
+        Found::Empty
+    }
 }
 
 fn frame_bytes_max(config: &Config) -> usize {

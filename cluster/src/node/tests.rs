@@ -1,6 +1,7 @@
 //! Whole nodes over loopback sockets, asked in plain HTTP.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod lost_disk;
 mod members;
 mod overload;
 mod repair;
@@ -88,6 +89,9 @@ async fn cluster(count: usize, store: &StoreDefinition) -> (Vec<Running>, Vec<Me
     for member in &members {
         nodes.push(start(config(member, &members, store), SimulatedDisk::default()).await.unwrap());
     }
+    for node in &nodes {
+        ready(&node.api).await;
+    }
     (nodes, members)
 }
 
@@ -110,6 +114,12 @@ async fn reaches(api: &str, name: &str, least: u64) {
 async fn falls(api: &str, name: &str, most: u64) {
     let waiting = async { while metric(api, name).await > most {} };
     tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{name} stays above {most}"));
+}
+
+/// Asks until the node is ready: at first it waits for the others to say that the store is new.
+async fn ready(api: &str) {
+    let asking = async { while ask(api, "GET", "/readyz", &[], b"").await.status != 200 {} };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the node becomes ready");
 }
 
 struct Reply {

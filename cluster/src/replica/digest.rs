@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::trees::{Page, Replaced};
 use super::{Replica, ReplicaError, Throttle, keys, lock};
+use crate::membership::Gap;
 use crate::merkle::{FANOUT, Node, Root, Tree, key_hash, record_digest};
 use crate::quorum::ReadReply;
 use crate::store::StoreError;
@@ -129,7 +130,9 @@ impl Replica {
                     if walked.mismatch {
                         // Something acknowledged is gone: until the other owners were asked,
                         // nothing absent here is known never to have been here.
-                        self.set_incomplete();
+                        if let Err(error) = self.holdings.mark([partition], Gap::Doubt).await {
+                            tracing::warn!(partition, %error, "it cannot be noted that records are missing");
+                        }
                     }
                     return Ok(walked);
                 }

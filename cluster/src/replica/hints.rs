@@ -162,8 +162,9 @@ mod tests {
 
     use super::*;
     use crate::config::StoreDefinition;
+    use crate::membership::Holdings;
     use crate::store::{LogEngine, LogOptions};
-    use crate::version::{Actor, Context, Dot, Payload, SiblingSet};
+    use crate::version::{Actor, Context, Dot, HybridClock, Payload, SharedClock, SiblingSet};
 
     #[tokio::test]
     async fn a_hint_that_was_not_kept_is_not_waited_for() {
@@ -171,7 +172,10 @@ mod tests {
         let options = LogOptions { commits_max: 0, ..LogOptions::default() };
         let engine = LogEngine::open(SimulatedDisk::new().mount(), options).await.unwrap();
         let clock = Arc::new(SystemClock::new());
-        let replica = Replica::new(Arc::new(engine), clock, &StoreDefinition::default(), true).unwrap();
+        let store = StoreDefinition::default();
+        let holdings = Arc::new(Holdings::in_memory(store.partitions, true));
+        let stamps = SharedClock::new(HybridClock::new(1, 0));
+        let replica = Replica::new(Arc::new(engine), clock, &store, holdings, stamps).unwrap();
         let owner: NodeId = "n2".parse().unwrap();
         let actor = Actor { node: "n1".parse().unwrap(), incarnation: 1, epoch: 0 };
         let payload = Payload::bytes("v".to_owned());

@@ -15,9 +15,9 @@ mod summary;
 mod throttle;
 mod trees;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -25,10 +25,11 @@ use bytes::Bytes;
 use quorate_env::{BoxFuture, Clock};
 
 use crate::config::{AntiEntropy, Conflict, StoreDefinition};
+use crate::membership::{Gap, Holdings, Mark};
 use crate::merkle::key_hash;
 use crate::quorum::ReadReply;
 use crate::store::{Engine, Position, Promise, StoreError, Write};
-use crate::version::{HybridClock, KindMismatch, Record, SkewError, Undecodable};
+use crate::version::{HybridClock, KindMismatch, Record, SharedClock, SkewError, Undecodable};
 
 pub use digest::{Listed, Walked};
 pub use hints::Hint;
@@ -65,17 +66,17 @@ pub struct Replica {
     clock: Arc<dyn Clock>,
     conflict: Conflict,
     promise: Promise,
-    /// Whether anti-entropy will make this node whole again. Where nothing does, copies that may
-    /// lack something vote all the same: else they never would again.
+    /// Whether anti-entropy will make a record whole again that replaced one that rotted. Where
+    /// nothing does, it votes all the same: else it never would again.
     is_repaired: bool,
     locks: Vec<Mutex<()>>,
     hints_pending: AtomicI64,
     /// Writes refused for stamps too far in the future.
     skewed: AtomicU64,
-    /// Whether an absent record here means that none was ever acknowledged here.
-    complete: AtomicBool,
-    /// How often that ceased to be so.
-    losses: AtomicU64,
+    /// In which partitions an absent record means that none was ever acknowledged here.
+    holdings: Arc<Holdings>,
+    /// Hears of the stamps that this node is given, so that its own are above.
+    stamps: SharedClock,
     /// Keys whose record had rotted and was replaced by something that may hold less.
     quarantined: Mutex<BTreeSet<Vec<u8>>>,
     /// Records known not to be readable, until something is written over them.
@@ -87,8 +88,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Takes over an opened engine. `complete` is false after a start that may have lost writes
-    /// that were acknowledged.
+    /// Takes over an opened engine. `holdings` says where acknowledged writes may be missing.
     ///
     /// # Errors
     /// When the engine cannot be read.
@@ -96,7 +96,8 @@ impl Replica {
         engine: Arc<dyn Engine>,
         clock: Arc<dyn Clock>,
         store: &StoreDefinition,
-        complete: bool,
+        holdings: Arc<Holdings>,
+        stamps: SharedClock,
     ) -> Result<Self, StoreError> {
         let damaged: BTreeSet<Vec<u8>> = engine.damaged().into_iter().collect();
         let replica = Self {
@@ -108,8 +109,8 @@ impl Replica {
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             hints_pending: AtomicI64::new(0),
             skewed: AtomicU64::new(0),
-            complete: AtomicBool::new(complete),
-            losses: AtomicU64::new(0),
+            holdings,
+            stamps,
             quarantined: Mutex::new(BTreeSet::new()),
             damage_found: AtomicU64::new(damaged.len() as u64),
             damaged: Mutex::new(damaged),
@@ -126,39 +127,42 @@ impl Replica {
         &self.engine
     }
 
-    /// Whether what is here or absent here counts as a vote.
+    /// Which partitions are whole here.
     #[must_use]
-    pub fn is_complete(&self) -> bool {
-        // A stretch of log that cannot be read may have held anything.
-        self.complete.load(Ordering::Acquire)
+    pub fn holdings(&self) -> &Arc<Holdings> {
+        &self.holdings
     }
 
-    /// Every other owner's copies were merged since `lacking` was taken: nothing is missing here
-    /// that they have, unless more was lost meanwhile.
-    pub fn set_complete(&self, lacking: &Lacking) {
-        if self.losses.load(Ordering::Acquire) == lacking.losses {
-            self.complete.store(true, Ordering::Release);
+    /// Every other owner's copies of the partitions for which `is_merged` holds were merged since
+    /// `lacking` was taken: nothing is missing there that they have, unless more was lost meanwhile.
+    pub async fn repaired(&self, lacking: &Lacking, is_merged: impl Fn(u32) -> bool) {
+        let mut closed = false;
+        for (partition, mark) in lacking.doubts.iter().filter(|(partition, _)| is_merged(**partition)) {
+            self.holdings.close(*partition, *mark);
+            closed = true;
         }
-        lock(&self.quarantined).retain(|key| !lacking.quarantined.contains(key));
+        if closed && let Err(error) = self.holdings.save().await {
+            tracing::warn!(%error, "what is whole cannot be noted; it is asked for again after a restart");
+        }
+        let is_done = |stored: &Vec<u8>| {
+            lacking.quarantined.contains(stored) && keys::partition_of_data(stored).is_none_or(&is_merged)
+        };
+        lock(&self.quarantined).retain(|stored| !is_done(stored));
     }
 
-    /// What may be missing here now.
+    /// What comparing copies with all other owners makes up for. Gaps of other kinds are filled by
+    /// whoever knows from whom to take.
     #[must_use]
     pub fn lacking(&self) -> Lacking {
-        let losses = self.losses.load(Ordering::Acquire);
-        Lacking { quarantined: lock(&self.quarantined).clone(), complete: self.is_complete(), losses }
+        let mut doubts = self.holdings.gaps();
+        doubts.retain(|_, mark| mark.why == Gap::Doubt);
+        Lacking { quarantined: lock(&self.quarantined).clone(), doubts }
     }
 
     /// Keys whose record had rotted and was written over before all owners were asked.
     #[must_use]
     pub fn quarantined(&self) -> usize {
         lock(&self.quarantined).len()
-    }
-
-    /// Something acknowledged here is gone without a trace: nothing absent is a vote any more.
-    fn set_incomplete(&self) {
-        self.losses.fetch_add(1, Ordering::AcqRel);
-        self.complete.store(false, Ordering::Release);
     }
 
     /// How many changes copies have seen since the start.
@@ -173,9 +177,10 @@ impl Replica {
         let stored = keys::data(partition, key);
         match self.load(&stored) {
             Ok(found) => {
-                let complete = self.is_complete() && !lock(&self.quarantined).contains(&stored);
+                let whole = self.holdings.is_whole(partition);
+                let complete = whole && !lock(&self.quarantined).contains(&stored);
                 match found {
-                    Some(record) if complete || !self.is_repaired => ReadReply::Found(record),
+                    Some(record) if complete || (whole && !self.is_repaired) => ReadReply::Found(record),
                     Some(record) => ReadReply::Partial(record),
                     None => ReadReply::NotFound { complete },
                 }
@@ -210,8 +215,8 @@ impl Replica {
     /// When the engine cannot be read.
     pub fn keys(&self, partition: u32, after: Option<&[u8]>, limit: usize) -> Result<Vec<Bytes>, StoreError> {
         let after = after.map(|key| keys::data(partition, key));
-        let page = self.engine.scan(&keys::partition_prefix(partition), after.as_deref(), limit)?;
-        Ok(page.into_iter().map(|(stored, _)| Bytes::copy_from_slice(keys::key_of_data(&stored))).collect())
+        let page = self.engine.keys(&keys::partition_prefix(partition), after.as_deref(), limit)?;
+        Ok(page.iter().map(|stored| Bytes::copy_from_slice(keys::key_of_data(stored))).collect())
     }
 
     /// Forgets a copy that every owner has acknowledged, unless it has grown since; says whether
@@ -234,15 +239,18 @@ impl Replica {
         Ok(dropped)
     }
 
-    /// Checks a record that came from outside before anything is done with it.
+    /// Checks a record that came from outside before anything is done with it, and lets this
+    /// node's clock know its stamp: whatever way it came, later stamps of this node are above it.
     fn admit(&self, record: &Record) -> Result<(), ReplicaError> {
         match (record, self.conflict) {
             (Record::Siblings(_), Conflict::Siblings) => Ok(()),
             (Record::Latest(latest), Conflict::LastWriteWins) => {
-                let checked = HybridClock::check_skew(self.clock.wall_ns(), latest.stamp);
-                Ok(checked.inspect_err(|_| {
+                let wall_ns = self.clock.wall_ns();
+                HybridClock::check_skew(wall_ns, latest.stamp).inspect_err(|_| {
                     self.skewed.fetch_add(1, Ordering::Relaxed);
-                })?)
+                })?;
+                self.stamps.observe(wall_ns, latest.stamp);
+                Ok(())
             }
             _ => Err(KindMismatch.into()),
         }
@@ -377,19 +385,18 @@ impl Replica {
     }
 }
 
-/// What may be missing at one moment, for [`Replica::set_complete`].
+/// What may be missing at one moment, for [`Replica::repaired`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lacking {
     quarantined: BTreeSet<Vec<u8>>,
-    complete: bool,
-    losses: u64,
+    doubts: BTreeMap<u32, Mark>,
 }
 
 impl Lacking {
     /// Whether nothing is.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        self.complete && self.quarantined.is_empty()
+        self.doubts.is_empty() && self.quarantined.is_empty()
     }
 }
 
@@ -435,7 +442,33 @@ mod tests {
     fn replica() -> Replica {
         let store =
             StoreDefinition { durability: crate::config::Durability::Memory, ..StoreDefinition::default() };
-        Replica::new(Arc::new(MemoryEngine::new()), Arc::new(SystemClock::new()), &store, true).unwrap()
+        let holdings = Arc::new(Holdings::in_memory(store.partitions, true));
+        let clock = Arc::new(SystemClock::new());
+        Replica::new(Arc::new(MemoryEngine::new()), clock, &store, holdings, stamps()).unwrap()
+    }
+
+    fn stamps() -> SharedClock {
+        SharedClock::new(HybridClock::new(1, 0))
+    }
+
+    #[tokio::test]
+    async fn whatever_way_a_stamp_came_later_ones_are_above_it() {
+        let store = StoreDefinition { partitions: 16, ..StoreDefinition::profile("lww").unwrap() };
+        let holdings = Arc::new(Holdings::in_memory(16, true));
+        let (clock, stamps) = (Arc::new(SystemClock::new()), stamps());
+        let engine = Arc::new(MemoryEngine::new());
+        let replica =
+            Replica::new(engine, Arc::clone(&clock) as _, &store, holdings, stamps.clone()).unwrap();
+        let now_ns = clock.wall_ns();
+        let ahead = |ms: u64| Stamp { wall_ns: now_ns + ms * 1_000_000, ..Stamp::default() };
+        let write = |stamp| Record::Latest(Stamped { stamp, payload: None });
+        replica.store(0, b"k", &write(ahead(300)), Promise::Memory).await.unwrap();
+        assert!(stamps.next(now_ns, None) > ahead(300));
+        replica
+            .store_hint("n2".parse().unwrap(), 0, b"k", &write(ahead(400)), Promise::Memory)
+            .await
+            .unwrap();
+        assert!(stamps.next(now_ns, None) > ahead(400));
     }
 
     fn put(counter: u64) -> Record {

@@ -8,11 +8,11 @@ use quorate_env::BoxFuture;
 use super::{Replica, ReplicaError};
 use crate::admission::Background;
 use crate::config::NodeId;
-use crate::membership::Views;
+use crate::membership::{Gap, Views};
 use crate::quorum::ReadReply;
-use crate::rpc::{Request, Response, Service};
+use crate::rpc::{Request, Response, Service, Standing};
 use crate::store::{Promise, StoreError};
-use crate::version::{Record, SharedClock};
+use crate::version::Record;
 
 /// Most keys in one answer.
 const KEYS_MAX: u32 = 4096;
@@ -27,8 +27,6 @@ pub struct ReplicaService {
     pub replica: Arc<Replica>,
     /// Hears how long requests take, and holds up what is not urgent.
     pub background: Arc<Background>,
-    /// Hears of the stamps that this node is given, so that its own are above.
-    pub stamps: SharedClock,
 }
 
 impl Service for ReplicaService {
@@ -101,7 +99,16 @@ impl ReplicaService {
             }
             Request::Keys { partition, after, limit } => {
                 match self.replica.keys(partition, after.as_deref(), limit.min(KEYS_MAX) as usize) {
-                    Ok(keys) => Response::Keys(keys),
+                    Ok(keys) => {
+                        let holdings = self.replica.holdings();
+                        let standing = match holdings.gap(partition) {
+                            None => Standing::Whole,
+                            Some(Gap::New) => Standing::New,
+                            Some(_) => Standing::Lacking,
+                        };
+                        let age_ms = u64::try_from(holdings.age().as_millis()).unwrap_or(u64::MAX);
+                        Response::Keys { keys, standing, age_ms }
+                    }
                     Err(error) => refuse(&format!("{from} asked for keys: {error}"), false),
                 }
             }
@@ -141,9 +148,6 @@ impl ReplicaService {
     ) -> Result<(), Response> {
         self.checked(partition, key)?;
         let record = Record::decode(record).map_err(|e| refuse(&e.to_string(), false))?;
-        if let Record::Latest(latest) = &record {
-            self.stamps.observe(self.replica.clock.wall_ns(), latest.stamp);
-        }
         let at_least = if synced { Promise::Synced } else { Promise::Memory };
         let is_owner = self.views.current().write_owners(partition).contains(&self.me);
         let stored = match hint_for {

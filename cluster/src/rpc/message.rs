@@ -163,6 +163,17 @@ impl Request {
     }
 }
 
+/// How far a node holds a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Standing {
+    /// Some of what was acknowledged there may be missing.
+    Lacking,
+    /// It has all that it was given on its first disk, as far as it knows.
+    New,
+    /// All that was acknowledged there, or was merged with the other owners since.
+    Whole,
+}
+
 /// What a peer may answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
@@ -191,8 +202,15 @@ pub enum Response {
     Vote(Option<Box<Vote<View>>>),
     /// To a report.
     Report(Report),
-    /// To keys. Fewer than asked for means that there are no more.
-    Keys(Vec<Bytes>),
+    /// To keys.
+    Keys {
+        /// Fewer than asked for means that there are no more.
+        keys: Vec<Bytes>,
+        /// How far the sender holds the partition.
+        standing: Standing,
+        /// How long the sender has held its disk, in milliseconds.
+        age_ms: u64,
+    },
     /// To roots, in the order asked; nothing for a partition whose tree is not there yet.
     Roots(Vec<Option<Root>>),
     /// To tree nodes, in the order asked: sixteen sums as [`Salt::pack`] packs them, or nothing

@@ -16,9 +16,9 @@ mod server;
 mod tests;
 
 pub use frame::FrameError;
-pub use message::{Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame};
+pub use message::{Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame, Standing};
 pub use peers::{CallError, Peers};
 pub use server::{PeerServer, Service};
 
 /// Raised whenever the messages change; peers that speak another version refuse each other.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;

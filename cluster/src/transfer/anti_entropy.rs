@@ -57,7 +57,12 @@ impl AntiEntropy {
         let mut throttle = Throttle::new(BUILD_BYTES_PER_SECOND).yielding(&self.background);
         self.ready_trees(&mut throttle).await;
         // The first round of a node that may lack something must not wait.
-        let mut pause = if self.replica.is_complete() { self.jittered() } else { self.period / 10 };
+        let mut pause = if self.replica.lacking().is_nothing() {
+            self.jittered()
+        } else {
+            // But not before the writes are through whose first holder forgot them.
+            self.timing.request.max(self.period / 10)
+        };
         loop {
             sleep(pause).await;
             let goes_on = self.round(&mut throttle).await;
@@ -78,7 +83,8 @@ impl AntiEntropy {
         // Votes hang on a round that nothing escapes.
         let exact = !lacking.is_nothing();
         let salt = Salt { salt: self.random.next_u32(), exact };
-        let (mut clean, mut merged_all) = (self.ready_trees(throttle).await, true);
+        let mut clean = self.ready_trees(throttle).await;
+        let mut unmerged = BTreeSet::new();
         let mut goes_on = false;
         let view = self.views.current();
         for (peer, partitions) in self.shared(&view) {
@@ -94,11 +100,15 @@ impl AntiEntropy {
             let outcome = session.run(&partitions, throttle).await;
             self.metrics.anti_entropy_differences.add(outcome.differing);
             clean &= outcome.finished && outcome.is_same;
-            merged_all &= outcome.finished;
+            if !outcome.finished {
+                unmerged.extend(partitions);
+            }
             goes_on |= !outcome.finished && outcome.differing > 0;
         }
-        if merged_all && exact {
-            self.replica.set_complete(&lacking);
+        if exact {
+            let own: BTreeSet<u32> = view.partitions_written_to(self.me).into_iter().collect();
+            let is_merged = |partition: u32| own.contains(&partition) && !unmerged.contains(&partition);
+            self.replica.repaired(&lacking, is_merged).await;
         }
         if clean {
             self.metrics.anti_entropy_clean_ns.store(began_ns, Ordering::Release);

@@ -1,5 +1,5 @@
 //! Background work that brings copies to where they belong, and notices when they rot: hint
-//! delivery, anti-entropy and the scrubber.
+//! delivery, refilling, evacuation, anti-entropy and the scrubber.
 //!
 //! Everything moved here is synced by its receiver before it is acknowledged, whatever the
 //! store promises: responsibility for a write passes on.
@@ -9,12 +9,13 @@
 mod anti_entropy;
 mod evacuation;
 mod hint_delivery;
-mod intake;
+mod pull;
+mod refill;
 mod scrubber;
 mod session;
 
 pub use anti_entropy::AntiEntropy;
 pub use evacuation::Evacuation;
 pub use hint_delivery::HintDelivery;
-pub use intake::Intake;
+pub use refill::Refill;
 pub use scrubber::Scrubber;

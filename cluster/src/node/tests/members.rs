@@ -61,24 +61,24 @@ pub(super) async fn settled(nodes: &[&Running], epoch: u64) {
     tokio::time::timeout(DEADLINE, wait).await.expect("the change goes through");
 }
 
-async fn put_all(node: &Running, keys: &[String]) {
+pub(super) async fn put_all(node: &Running, keys: &[String]) {
     for key in keys {
         assert_eq!(put(&node.api, key, None, key).await.status, 204, "{key}");
     }
 }
 
-async fn expect_all(node: &Running, keys: &[String]) {
+pub(super) async fn expect_all(node: &Running, keys: &[String]) {
     for key in keys {
         let reply = get(&node.api, key).await;
         assert_eq!((reply.status, reply.body.as_slice()), (200, key.as_bytes()), "{key}");
     }
 }
 
-fn keys(range: std::ops::Range<usize>) -> Vec<String> {
+pub(super) fn keys(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|i| format!("k{i}")).collect()
 }
 
-fn quiet(profile: &str) -> StoreDefinition {
+pub(super) fn quiet(profile: &str) -> StoreDefinition {
     // Without anti-entropy only the transfer itself can have brought the data.
     StoreDefinition {
         anti_entropy: crate::config::AntiEntropy::Off,

@@ -81,6 +81,9 @@ async fn with_one_clock_ahead(profile: &str) -> Vec<Running> {
         let config = config(member, &members, &store);
         nodes.push(start_with(config, SimulatedDisk::default(), clock, None).await.unwrap());
     }
+    for node in &nodes {
+        ready(&node.api).await;
+    }
     nodes
 }
 

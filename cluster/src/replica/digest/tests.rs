@@ -7,11 +7,18 @@ use quorate_env::{SimulatedDisk, SystemClock};
 
 use super::*;
 use crate::config::{AntiEntropy, NodeId, StoreDefinition};
+use crate::membership::Holdings;
 use crate::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise, Write};
-use crate::version::{Actor, Context, Dot, Payload, SiblingSet};
+use crate::version::{Actor, Context, Dot, HybridClock, Payload, SharedClock, SiblingSet};
 
 fn replica(engine: Arc<dyn Engine>) -> Replica {
-    Replica::new(engine, Arc::new(SystemClock::new()), &StoreDefinition::default(), true).unwrap()
+    let store = StoreDefinition::default();
+    let holdings = Arc::new(Holdings::in_memory(store.partitions, true));
+    Replica::new(engine, Arc::new(SystemClock::new()), &store, holdings, stamps()).unwrap()
+}
+
+fn stamps() -> SharedClock {
+    SharedClock::new(HybridClock::new(1, 0))
 }
 
 async fn on_disk(disk: &SimulatedDisk) -> Replica {
@@ -111,13 +118,18 @@ async fn keys_deleted_behind_the_back_show_and_silence_the_votes_of_absence() {
     assert_eq!(replica.read(7, b"b"), ReadReply::Partial(put(1, "v")));
     let unrepaired = StoreDefinition { anti_entropy: AntiEntropy::Off, ..StoreDefinition::default() };
     let clock = Arc::new(SystemClock::new());
-    let unrepaired = Replica::new(Arc::clone(replica.engine()), clock, &unrepaired, false).unwrap();
-    assert_eq!(unrepaired.read(7, b"b"), ReadReply::Found(put(1, "v")), "it would never vote again");
+    let doubtful = Arc::new(Holdings::in_memory(unrepaired.partitions, false));
+    let engine = Arc::clone(replica.engine());
+    let unrepaired = Replica::new(engine, clock, &unrepaired, doubtful, stamps()).unwrap();
+    assert_eq!(unrepaired.read(7, b"b"), ReadReply::Partial(put(1, "v")), "it is refilled without comparing");
+    assert!(replica.holdings().is_whole(8), "another partition has nothing to do with it");
     replica.engine().apply(vec![Write::Delete { key: keys::data(7, b"b") }], Promise::Memory).await.unwrap();
     assert!(replica.walk_partition(7, 0, &mut throttle()).await.unwrap().mismatch);
-    replica.set_complete(&lacking);
-    assert!(!replica.is_complete());
-    replica.set_complete(&replica.lacking());
+    replica.repaired(&lacking, |_| true).await;
+    assert!(!replica.holdings().is_whole(7));
+    replica.repaired(&replica.lacking(), |partition| partition != 7).await;
+    assert!(!replica.holdings().is_whole(7));
+    replica.repaired(&replica.lacking(), |_| true).await;
     assert_eq!(replica.read(7, b"a"), ReadReply::NotFound { complete: true });
 }
 
@@ -137,12 +149,12 @@ async fn a_walk_finds_rot_and_a_repaired_record_is_whole_again() {
     assert_eq!((replica.damage_found(), replica.root(7).unwrap().keys), (1, 1));
     assert_eq!(replica.read(7, b"b"), ReadReply::Damaged);
     assert_eq!(replica.summary(7, b"b"), None);
-    assert!(replica.is_complete(), "the damage is known by key");
+    assert!(replica.holdings().is_whole(7), "the damage is known by key");
     replica.store(7, b"b", &put(1, "pears!"), Promise::Synced).await.unwrap();
     assert!(replica.root(7).unwrap().is_same(&whole));
     assert_eq!(replica.read(7, b"b"), ReadReply::Partial(put(1, "pears!")), "it may have held more");
     assert_eq!((replica.quarantined(), replica.engine().stats().damaged_records), (1, 0));
-    replica.set_complete(&replica.lacking());
+    replica.repaired(&replica.lacking(), |_| true).await;
     assert_eq!(replica.quarantined(), 0);
     assert_eq!(replica.read(7, b"b"), ReadReply::Found(put(1, "pears!")));
 }

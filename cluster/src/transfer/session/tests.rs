@@ -86,15 +86,16 @@ impl Pair {
         let background = Arc::new(Background::new(Arc::new(SystemClock::new())));
         let node = |name: &str| {
             let engine = Arc::new(MemoryEngine::new());
-            let replica = Replica::new(engine, Arc::new(SystemClock::new()), &store, true).unwrap();
+            let clock = Arc::new(SystemClock::new());
             let views = Arc::new(Views::unchanging(id(name), (*view).clone()));
             let stamps = SharedClock::new(HybridClock::new(1, 0));
+            let holdings = Arc::clone(views.holdings());
+            let replica = Replica::new(engine, clock, &store, holdings, stamps).unwrap();
             Arc::new(ReplicaService {
                 me: id(name),
                 views,
                 replica: Arc::new(replica),
                 background: Arc::clone(&background),
-                stamps,
             })
         };
         Self { nodes: [node("n1"), node("n2")], view, metrics: Metrics::default(), salt: 0, exact: false }

@@ -1,0 +1,298 @@
+//! Which partitions this node holds whole, and why not the others.
+//!
+//! A node that lacks part of a partition takes writes for it and answers with what it has, but
+//! its answers are no votes: an absent record there does not mean that none was acknowledged.
+//! `transfer::refill` closes the gaps. They are on disk before anything depends on them, so that
+//! neither a restart nor a clean stop makes a half-filled node whole.
+//!
+//! # New store or lost disk
+//!
+//! A node that starts on an empty directory although it is a member cannot know from itself
+//! whether the whole store is new or its own disk was lost. It assumes the worse: it votes only
+//! after merging N-W+1 other owners, whose copies of a new store are empty, so that takes a few
+//! messages. Every write that was ever acknowledged, by this node too, is on one of those owners,
+//! unless a second disk was lost before the first was refilled.
+//!
+//! Two things are only needed after a loss, and the others' answers tell:
+//!
+//! - A write that the lost disk stored may be stored by its second holder, and acknowledged, after
+//!   this node has asked there. Its coordinator acknowledges nothing after a request's deadline,
+//!   so a node that lost its disk waits that long after its start before it begins to merge.
+//! - An owner that is itself not whole must not be counted among the N-W+1. In a new store nobody
+//!   is whole at first; there, owners on their first disk have all that they were ever given.
+//!
+//! The store counts as new while nobody who answers has held its disk for more than
+//! [`SAME_BIRTH`] longer than this node has its own. A disk that was lost earlier than that after
+//! the birth of the store would be taken for a new one; that late starters of a new store are taken
+//! for nodes that lost their disks costs them a few seconds.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quorate_env::Disk;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::file;
+
+const GAPS_FILE: &str = "gaps.bin";
+
+/// How far apart nodes of a new store may start and count as started together.
+pub const SAME_BIRTH: Duration = Duration::from_secs(1);
+
+/// Why a node does not hold a partition whole. A worse reason replaces a lesser one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Gap {
+    /// Something may be missing here or there.
+    Doubt,
+    /// The disk is empty, and nobody has said yet that the whole store is.
+    New,
+    /// It was gained with a change of the members.
+    Gained,
+    /// The disk was lost.
+    LostDisk,
+}
+
+/// A gap, told from later ones in the same partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Why.
+    pub why: Gap,
+    number: u64,
+}
+
+/// How a start found the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Empty, in a node that was given the first members of the store.
+    Empty,
+    /// Empty, in a node that learned from others who the members are.
+    EmptyAmongOthers,
+    /// As it was left, but the last writes may be missing.
+    Doubtful,
+    /// As it was left.
+    AsLeft,
+}
+
+/// One node's gaps.
+pub struct Holdings {
+    /// None where nothing is kept.
+    disk: Option<Arc<dyn Disk>>,
+    partitions: u32,
+    /// When the disk was first used, if that was in this run and with the first members.
+    born: Option<Instant>,
+    state: Mutex<State>,
+    /// How many gaps there are: reads look here first.
+    count: AtomicUsize,
+    /// Held while the file is written, so that an older state never replaces a newer one.
+    writing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    gaps: BTreeMap<u32, Mark>,
+    marks: u64,
+}
+
+impl State {
+    fn mark(&mut self, partition: u32, why: Gap) {
+        self.marks += 1;
+        let why = self.gaps.get(&partition).map_or(why, |before| before.why.max(why));
+        self.gaps.insert(partition, Mark { why, number: self.marks });
+    }
+}
+
+impl Holdings {
+    /// What the disk says, of a store with `partitions` partitions in which this node is a member
+    /// or not.
+    ///
+    /// # Errors
+    /// When the disk cannot be read or written.
+    pub async fn open(
+        disk: Arc<dyn Disk>,
+        partitions: u32,
+        found: Found,
+        is_member: bool,
+    ) -> io::Result<Self> {
+        let mut state = State::default();
+        match (file::read::<Vec<(u32, Gap)>>(&*disk, GAPS_FILE)?, found) {
+            (Some(left), _) => {
+                for (partition, why) in left {
+                    // Who was told nothing before it stopped may have been away for long.
+                    state.mark(partition, if why == Gap::New { Gap::LostDisk } else { why });
+                }
+            }
+            (None, Found::Empty) if is_member => (0..partitions).for_each(|p| state.mark(p, Gap::New)),
+            (None, Found::Empty | Found::EmptyAmongOthers) if !is_member => {}
+            (None, _) => (0..partitions).for_each(|p| state.mark(p, Gap::LostDisk)),
+        }
+        if found == Found::Doubtful {
+            (0..partitions).for_each(|p| state.mark(p, Gap::Doubt));
+        }
+        let holdings = Self {
+            disk: Some(disk),
+            partitions,
+            born: (found == Found::Empty).then(Instant::now),
+            count: AtomicUsize::new(state.gaps.len()),
+            state: Mutex::new(state),
+            writing: tokio::sync::Mutex::default(),
+        };
+        holdings.save().await?;
+        Ok(holdings)
+    }
+
+    /// Kept nowhere; whole, or doubtful everywhere. For a replica without a node around it, as tests
+    /// and benches have.
+    #[must_use]
+    pub fn in_memory(partitions: u32, is_whole: bool) -> Self {
+        let mut state = State::default();
+        if !is_whole {
+            (0..partitions).for_each(|p| state.mark(p, Gap::Doubt));
+        }
+        Self {
+            disk: None,
+            partitions,
+            born: None,
+            count: AtomicUsize::new(state.gaps.len()),
+            state: Mutex::new(state),
+            writing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Whether an absent record of the partition means that none was ever acknowledged here.
+    #[must_use]
+    pub fn is_whole(&self, partition: u32) -> bool {
+        self.count.load(Ordering::Acquire) == 0 || !self.lock().gaps.contains_key(&partition)
+    }
+
+    /// Why the partition is not whole.
+    #[must_use]
+    pub fn gap(&self, partition: u32) -> Option<Gap> {
+        self.lock().gaps.get(&partition).map(|mark| mark.why)
+    }
+
+    /// All gaps, owned or not.
+    #[must_use]
+    pub fn gaps(&self) -> BTreeMap<u32, Mark> {
+        self.lock().gaps.clone()
+    }
+
+    /// How long this node has held its disk; for ever if it is older than this run.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.born.map_or(Duration::MAX, |born| born.elapsed())
+    }
+
+    /// Notes that some partitions are not whole. From this moment they cast no votes, whatever
+    /// becomes of the disk.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub async fn mark(&self, partitions: impl IntoIterator<Item = u32>, why: Gap) -> io::Result<()> {
+        let changed = {
+            let mut state = self.lock();
+            let before = state.marks;
+            partitions.into_iter().filter(|p| *p < self.partitions).for_each(|p| state.mark(p, why));
+            self.count.store(state.gaps.len(), Ordering::Release);
+            state.marks != before
+        };
+        if changed { self.save().await } else { Ok(()) }
+    }
+
+    /// The store is older than this disk: what was taken for new is lost.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub async fn disk_was_lost(&self) -> io::Result<()> {
+        let new: Vec<u32> =
+            self.gaps().into_iter().filter(|(_, mark)| mark.why == Gap::New).map(|(p, _)| p).collect();
+        self.mark(new, Gap::LostDisk).await
+    }
+
+    /// Nothing is missing any more since `mark` was seen, unless more went missing meanwhile. Lasts
+    /// once it is [saved](Self::save); until then a restart fills the gap again.
+    pub fn close(&self, partition: u32, mark: Mark) {
+        let mut state = self.lock();
+        if state.gaps.get(&partition) == Some(&mark) {
+            state.gaps.remove(&partition);
+        }
+        self.count.store(state.gaps.len(), Ordering::Release);
+    }
+
+    /// Makes the gaps durable as they are.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub async fn save(&self) -> io::Result<()> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        let _writing = self.writing.lock().await;
+        let gaps: Vec<(u32, Gap)> = self.gaps().into_iter().map(|(p, mark)| (p, mark.why)).collect();
+        file::save(&**disk, GAPS_FILE, &gaps).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use quorate_env::disk::SimulatedDisk;
+
+    use super::*;
+
+    async fn open(disk: &SimulatedDisk, found: Found, is_member: bool) -> Holdings {
+        Holdings::open(disk.mount(), 3, found, is_member).await.unwrap()
+    }
+
+    fn reasons(holdings: &Holdings) -> Vec<(u32, Gap)> {
+        holdings.gaps().into_iter().map(|(p, mark)| (p, mark.why)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_disk_is_new_or_lost_and_no_restart_makes_it_whole() {
+        let disk = SimulatedDisk::new();
+        let first = open(&disk, Found::Empty, true).await;
+        assert_eq!(reasons(&first), [(0, Gap::New), (1, Gap::New), (2, Gap::New)]);
+        first.close(0, first.gaps()[&0]);
+        assert!(first.is_whole(0) && !first.is_whole(1));
+        first.save().await.unwrap();
+        disk.power_cut(&mut quorate_env::Random::from_seed(1).stream("cut"));
+        let second = open(&disk, Found::AsLeft, true).await;
+        assert_eq!(reasons(&second), [(1, Gap::LostDisk), (2, Gap::LostDisk)]);
+        let joining = |is_member| async move {
+            reasons(&open(&SimulatedDisk::new(), Found::EmptyAmongOthers, is_member).await).len()
+        };
+        assert_eq!((joining(true).await, joining(false).await), (3, 0), "who was a member has lost its disk");
+        let without_file = open(&SimulatedDisk::new(), Found::AsLeft, true).await;
+        assert_eq!(reasons(&without_file).len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_went_missing_meanwhile_is_not_closed_with_what_was_found() {
+        let holdings = open(&SimulatedDisk::new(), Found::EmptyAmongOthers, false).await;
+        holdings.mark([1], Gap::Gained).await.unwrap();
+        let seen = holdings.gaps()[&1];
+        holdings.mark([1, 9], Gap::Doubt).await.unwrap();
+        assert_eq!(reasons(&holdings), [(1, Gap::Gained)], "the worse reason stays; there is no partition 9");
+        holdings.close(1, seen);
+        assert!(!holdings.is_whole(1));
+        holdings.close(1, holdings.gaps()[&1]);
+        assert!(holdings.is_whole(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn doubt_concerns_every_partition_and_one_that_is_found_later_only_its_own() {
+        let disk = SimulatedDisk::new();
+        open(&disk, Found::EmptyAmongOthers, false).await;
+        assert_eq!(reasons(&open(&disk, Found::Doubtful, true).await).len(), 3);
+        let new = open(&SimulatedDisk::new(), Found::Empty, true).await;
+        new.close(2, new.gaps()[&2]);
+        new.disk_was_lost().await.unwrap();
+        assert_eq!(reasons(&new), [(0, Gap::LostDisk), (1, Gap::LostDisk)]);
+    }
+}

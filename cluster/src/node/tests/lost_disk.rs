@@ -1,0 +1,72 @@
+//! Members that come back with an empty disk.
+
+use super::members::{expect_all, join, keys, put_all, quiet, settled};
+use super::*;
+
+async fn stop(node: Running) -> SimulatedDisk {
+    node.handle.shut_down();
+    node.task.await.unwrap().unwrap();
+    node.disk
+}
+
+/// Asks until the node is not ready for a reason that contains `why`.
+async fn unready(api: &str, why: &str) {
+    let asking = async {
+        loop {
+            let reply = ask(api, "GET", "/readyz", &[], b"").await;
+            if reply.status == 503 && reply.json()["message"].as_str().unwrap().contains(why) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect(why);
+}
+
+#[tokio::test]
+async fn a_member_whose_disk_was_lost_is_refilled_before_it_votes_on_anything() {
+    let store = quiet("quorum");
+    let (nodes, members) = cluster(3, &store).await;
+    put_all(&nodes[0], &keys(0..40)).await;
+    let mut disks = Vec::new();
+    for node in nodes {
+        disks.push(stop(node).await);
+    }
+    // Started again, the others are known to be older than an empty disk.
+    let second = start(config(&members[1], &members, &store), disks[1].clone()).await.unwrap();
+    let wiped = start(config(&members[0], &members, &store), SimulatedDisk::default()).await.unwrap();
+    unready(&wiped.api, "its disk was lost").await;
+    for key in keys(0..40) {
+        let reply = get(&wiped.api, &key).await;
+        assert_eq!(reply.status, 503, "one vote is missing, whatever the other has: {key}");
+    }
+    assert_eq!(put(&wiped.api, "new", None, "new").await.status, 204, "it takes writes all the same");
+    // Nothing is known of the third owner, who may have what the second missed.
+    assert_eq!(ask(&wiped.api, "GET", "/readyz", &[], b"").await.status, 503);
+    let third = start(config(&members[2], &members, &store), disks[2].clone()).await.unwrap();
+    ready(&wiped.api).await;
+    for key in keys(0..40).iter().map(String::as_str).chain(["new"]) {
+        let own = ask(&wiped.api, "GET", &format!("/kv/{key}?local=1"), &[], b"").await;
+        assert_eq!(own.status, 200, "{key}");
+    }
+    // Two of three must vote for a change of the members, and one is gone.
+    stop(third).await;
+    let fourth = join(&members[1], &second, &store, "n4").await;
+    settled(&[&wiped, &second, &fourth], 2).await;
+    expect_all(&wiped, &keys(0..40)).await;
+}
+
+#[tokio::test]
+async fn a_half_refilled_member_does_not_vote_after_a_restart_either() {
+    let store = quiet("quorum");
+    let (nodes, members) = cluster(3, &store).await;
+    put_all(&nodes[0], &keys(0..10)).await;
+    for node in nodes {
+        stop(node).await;
+    }
+    let lost = SimulatedDisk::default();
+    for _ in 0..2 {
+        let alone = start(config(&members[0], &members, &store), lost.clone()).await.unwrap();
+        unready(&alone.api, "to be refilled").await;
+        assert_eq!(stop(alone).await.mount().list().unwrap(), lost.mount().list().unwrap());
+    }
+}

@@ -1,0 +1,221 @@
+//! Fills the partitions that this node should hold and does not hold whole: those that it gains by
+//! a change of the members, and all of them after its disk was lost.
+//!
+//! It merges the whole partition of N-W+1 other owners that are whole themselves: one of them is
+//! in every quorum that ever acknowledged a write there. Where that cannot be had, because another
+//! owner has gaps too, it merges all of them: then nothing more can be found anywhere.
+//!
+//! New owners ask old ones under the new view, after which those acknowledge nothing under the
+//! old one, so nothing can slip in behind. Writes that come meanwhile reach this node by
+//! themselves. Why a node that lost its disk waits first: see `membership::Holdings`.
+//!
+//! Doubts about single records are left to anti-entropy where there is one, which moves only what
+//! differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep};
+
+use super::pull::{Progress, Pull};
+use super::session::AskPeers;
+use crate::admission::Background;
+use crate::config::{NodeId, Timing};
+use crate::membership::{Administrator, Gap, Mark, SAME_BIRTH, View, Views};
+use crate::metrics::Metrics;
+use crate::replica::Replica;
+use crate::rpc::{Peers, Standing};
+
+/// Partitions that are filled at the same time.
+const PARTITIONS_AT_ONCE: usize = 8;
+/// Before the others are asked again whether the store is new: they start about now.
+const NEW_RETRY: Duration = Duration::from_millis(50);
+
+/// Fills gaps.
+pub struct Refill {
+    /// This node.
+    pub me: NodeId,
+    /// Who owns what, and what is not whole.
+    pub views: Arc<Views>,
+    /// Where it goes.
+    pub replica: Arc<Replica>,
+    /// Where it comes from.
+    pub peers: Arc<Peers>,
+    /// Makes up for votes that went with the disk.
+    pub administrator: Arc<Administrator>,
+    /// W.
+    pub write_quorum: usize,
+    /// Whether anti-entropy deals with doubts.
+    pub compares: bool,
+    /// How long to wait.
+    pub timing: Timing,
+    /// Lets the work go on.
+    pub background: Arc<Background>,
+    /// Counts keys.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What was merged for one gap so far.
+struct Filling {
+    partition: u32,
+    mark: Mark,
+    from: BTreeMap<NodeId, Progress>,
+}
+
+/// How a gap stands after a pass.
+enum Filled {
+    Whole,
+    NotYet,
+    /// What was taken for a new store is older than this node's disk.
+    DiskWasLost,
+}
+
+impl Refill {
+    /// Fills gaps for ever.
+    pub async fn run(self) {
+        let ripe = Instant::now() + self.timing.request;
+        let mut watch = self.views.watch();
+        let mut fillings: BTreeMap<u32, Filling> = BTreeMap::new();
+        let mut was_lost = false;
+        loop {
+            let is_new = self.views.holdings().gaps().values().any(|mark| mark.why == Gap::New);
+            let left = self.pass(&mut fillings, &mut was_lost, ripe).await;
+            if !left && self.views.abstains().await {
+                self.vote_again(is_new && !was_lost).await;
+            }
+            let pause = if left && is_new { NEW_RETRY } else { self.timing.probe };
+            tokio::select! {
+                biased;
+                () = watch.changed() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Goes once over all gaps. Whether some are left that this is to fill.
+    async fn pass(&self, fillings: &mut BTreeMap<u32, Filling>, was_lost: &mut bool, ripe: Instant) -> bool {
+        let holdings = self.views.holdings();
+        let gaps = holdings.gaps();
+        // What was merged before more went missing does not count.
+        fillings.retain(|partition, filling| gaps.get(partition) == Some(&filling.mark));
+        if gaps.is_empty() {
+            return false;
+        }
+        let (view, lost) = (self.views.current(), self.views.lost());
+        let mut jobs = Vec::new();
+        let mut gaps_to_fill = 0;
+        for (partition, mark) in gaps {
+            let Some((sources, needed)) = view.sources(self.me, partition, self.write_quorum, &lost) else {
+                continue;
+            };
+            if mark.why == Gap::Doubt && self.compares {
+                continue;
+            }
+            gaps_to_fill += 1;
+            if mark.why != Gap::LostDisk || Instant::now() >= ripe {
+                let filling = fillings.remove(&partition);
+                let from = filling.map(|filling| filling.from).unwrap_or_default();
+                jobs.push((Filling { partition, mark, from }, sources, needed));
+            }
+        }
+        if jobs.is_empty() {
+            return gaps_to_fill > 0;
+        }
+        let mut closed = 0;
+        let mut jobs = jobs.into_iter();
+        let mut running: FuturesUnordered<_> =
+            jobs.by_ref().take(PARTITIONS_AT_ONCE).map(|job| self.fill(&view, job)).collect();
+        while let Some((filling, filled)) = running.next().await {
+            match filled {
+                Filled::Whole => {
+                    holdings.close(filling.partition, filling.mark);
+                    closed += 1;
+                }
+                Filled::NotYet => {
+                    fillings.insert(filling.partition, filling);
+                }
+                Filled::DiskWasLost => *was_lost = true,
+            }
+            if !*was_lost && let Some(job) = jobs.next() {
+                running.push(self.fill(&view, job));
+            }
+        }
+        drop(running);
+        let noted = if *was_lost { holdings.disk_was_lost().await } else { holdings.save().await };
+        if let Err(error) = noted {
+            tracing::warn!(%error, "what is whole cannot be noted");
+        }
+        if closed > 0 {
+            tracing::info!(node = %self.me, closed, of = gaps_to_fill, "partitions are whole");
+        }
+        closed < gaps_to_fill
+    }
+
+    /// Merges one partition of as many owners as it takes, as far as they answer.
+    async fn fill(&self, view: &View, job: (Filling, Vec<NodeId>, usize)) -> (Filling, Filled) {
+        let (mut filling, mut sources, needed) = job;
+        sources.sort_by_key(|source| self.peers.is_suspected(*source));
+        let ask = AskPeers { peers: &self.peers, view: view.version(), wait: self.timing.request };
+        let (partition, why) = (filling.partition, filling.mark.why);
+        let age = self.views.holdings().age();
+        let is_older = |progress: &Progress| progress.age > age.saturating_add(SAME_BIRTH);
+        for source in &sources {
+            if is_enough(&filling, needed) || self.views.current().version() != view.version() {
+                break;
+            }
+            let progress = filling.from.entry(*source).or_default();
+            let pull = Pull {
+                ask: &ask,
+                source: *source,
+                partition,
+                replica: &self.replica,
+                background: &self.background,
+                metrics: &self.metrics,
+            };
+            pull.run(progress).await;
+            if why == Gap::New && is_older(progress) {
+                return (filling, Filled::DiskWasLost);
+            }
+        }
+        let all: BTreeSet<&NodeId> = sources.iter().collect();
+        let has_all = all.iter().all(|source| filling.from.get(source).is_some_and(|p| p.merged().is_some()));
+        let filled = if is_enough(&filling, needed) || has_all { Filled::Whole } else { Filled::NotYet };
+        (filling, filled)
+    }
+
+    /// Lets this node vote on views again. That the store is new is known from the other owners of
+    /// what this node owns.
+    async fn vote_again(&self, is_new: bool) {
+        let view = self.views.current();
+        if !is_new || view.partitions_written_to(self.me).is_empty() {
+            self.administrator.recover().await;
+            return;
+        }
+        // In a new store nothing is missing in what others own either.
+        for (partition, mark) in self.views.holdings().gaps() {
+            if mark.why == Gap::New {
+                self.views.holdings().close(partition, mark);
+            }
+        }
+        let noted = match self.views.holdings().save().await {
+            Ok(()) => self.views.forgot_nothing().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%error, "it cannot be noted that the store is new");
+        }
+    }
+}
+
+/// Whether enough owners were merged that count.
+fn is_enough(filling: &Filling, needed: usize) -> bool {
+    let counts = |progress: &&Progress| match progress.merged() {
+        Some(Standing::Whole) => true,
+        Some(Standing::New) => filling.mark.why == Gap::New,
+        Some(Standing::Lacking) | None => false,
+    };
+    filling.from.values().filter(counts).count() >= needed
+}
