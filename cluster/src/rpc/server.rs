@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use quorate_env::{BoxFuture, BoxStream, Env, Listener};
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::frame::{FrameReader, encode};
@@ -80,9 +81,11 @@ impl Rooms {
 }
 
 impl<S: Service> PeerServer<S> {
-    /// Accepts for ever.
+    /// Accepts for ever. Once this is dropped peers are heard no more: a node that stops must not
+    /// acknowledge anything behind its last flush.
     pub async fn run(self: Arc<Self>, mut listener: Box<dyn Listener>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut conversations = JoinSet::new();
         let all = Arc::new(Semaphore::new(self.limits.peer_requests_max.min(Semaphore::MAX_PERMITS)));
         loop {
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
@@ -90,7 +93,8 @@ impl<S: Service> PeerServer<S> {
                 Ok((stream, from)) => {
                     let server = Arc::clone(&self);
                     let rooms = Rooms::new(&all, &self.limits);
-                    tokio::spawn(async move {
+                    while conversations.try_join_next().is_some() {}
+                    conversations.spawn(async move {
                         if let Err(error) = Arc::clone(&server).converse(stream, rooms).await
                             && !matches!(error, FrameError::Io(_))
                         {
