@@ -86,10 +86,7 @@ impl NodeProcess {
     /// # Errors
     /// If it ends first or takes too long; with the end of its log.
     pub async fn wait_until_healthy(&mut self, ca_file: &Path) -> Result<(), ProcessError> {
-        let probe = HealthProbe::new(&self.url, ca_file).map_err(|e| ProcessError::Certificate {
-            what: ca_file.display().to_string(),
-            why: e.to_string(),
-        })?;
+        let probe = self.probe(ca_file)?;
         let deadline = Instant::now() + START_MAX;
         loop {
             if let Some(status) = self.ended() {
@@ -102,6 +99,28 @@ impl NodeProcess {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Waits until it votes and meets its quorums: in a new store until its nodes have found each
+    /// other. Not for ever: a node whose disk was lost may be refilled for long, and serves meanwhile
+    /// what it can.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub async fn wait_until_ready(&mut self, ca_file: &Path) -> Result<(), ProcessError> {
+        let probe = self.probe(ca_file)?;
+        let deadline = Instant::now() + START_MAX;
+        while probe.ask_ready().await.is_err() && self.ended().is_none() && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn probe(&self, ca_file: &Path) -> Result<HealthProbe, ProcessError> {
+        HealthProbe::new(&self.url, ca_file).map_err(|e| ProcessError::Certificate {
+            what: ca_file.display().to_string(),
+            why: e.to_string(),
+        })
     }
 
     fn log_now(&self) -> Box<NodeLog> {

@@ -146,6 +146,9 @@ impl LocalCluster {
             for node in &mut nodes {
                 node.wait_until_healthy(&state.ca).await?;
             }
+            for node in &mut nodes {
+                node.wait_until_ready(&state.ca).await?;
+            }
             Ok(())
         };
         match started.await {

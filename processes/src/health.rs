@@ -37,7 +37,19 @@ impl HealthProbe {
     /// # Errors
     /// With what it met instead.
     pub async fn ask(&self) -> Result<(), String> {
-        let request = Request { method: Method::Get, target: "/healthz", headers: &[], body: b"" };
+        self.get("/healthz").await
+    }
+
+    /// Whether it answers `GET /readyz` with 200: it votes, and can meet its quorums.
+    ///
+    /// # Errors
+    /// With what it met instead.
+    pub async fn ask_ready(&self) -> Result<(), String> {
+        self.get("/readyz").await
+    }
+
+    async fn get(&self, target: &str) -> Result<(), String> {
+        let request = Request { method: Method::Get, target, headers: &[], body: b"" };
         match self.client.request_any(&request, None).await {
             Ok((_, response)) if response.status == 200 => Ok(()),
             Ok((_, response)) => Err(format!("it answered {}", response.status)),
