@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::admission::Background;
+use crate::membership::gossip::{Board, Liveness};
 use crate::replica::Replica;
 use crate::rpc::Peers;
 
@@ -15,6 +16,11 @@ impl Counter {
     /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes over a count that somebody else keeps.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
     }
 
     /// The count.
@@ -83,6 +89,14 @@ pub struct Metrics {
     pub tree_mismatches: Counter,
     /// Peer connections that were refused or broken off for what they sent.
     pub peers_refused: AtomicU64,
+    /// Messages of gossip given to a link.
+    pub gossip_sent: Counter,
+    /// Messages of gossip that came.
+    pub gossip_received: Counter,
+    /// Messages of gossip that were lost because a link was down or busy, or this node was.
+    pub gossip_dropped: Counter,
+    /// Messages of gossip that made no sense, or came from somebody who is no member.
+    pub gossip_ignored: Counter,
     /// When the last round began that compared everything with every other owner and found no
     /// difference, by this node's monotonic clock; 0 before the first.
     pub anti_entropy_clean_ns: AtomicU64,
@@ -188,6 +202,14 @@ impl Metrics {
                 "Bytes that background tasks of other nodes brought.",
                 background.bytes_for_peers(),
             ),
+            ("gossip_sent_total", "Messages of gossip given to a link.", self.gossip_sent.get()),
+            ("gossip_received_total", "Messages of gossip that came.", self.gossip_received.get()),
+            ("gossip_dropped_total", "Messages of gossip lost on this node.", self.gossip_dropped.get()),
+            (
+                "gossip_ignored_total",
+                "Messages of gossip without sense or from no member.",
+                self.gossip_ignored.get(),
+            ),
             ("store_appends_total", "Batches appended by the engine.", stats.appends),
             ("store_busy_total", "Writes refused because too many waited for the disk.", stats.busy),
             ("store_syncs_total", "Times the disk was synced.", stats.syncs),
@@ -237,6 +259,17 @@ impl Metrics {
         }
         text
     }
+}
+
+/// How many members gossip takes to be alive, suspect and down, as Prometheus reads it.
+#[must_use]
+pub fn render_members(board: &Board) -> String {
+    let mut text = String::new();
+    family(&mut text, "gossip_members", "Members, this node included, as gossip sees them.", "gauge");
+    for state in Liveness::ALL {
+        sample(&mut text, "gossip_members", &format!("{{state=\"{state}\"}}"), board.count(state) as u64);
+    }
+    text
 }
 
 fn family(text: &mut String, name: &str, help: &str, kind: &str) {

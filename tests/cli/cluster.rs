@@ -9,6 +9,7 @@ fn values_go_in_come_out_and_go_away() {
     let cluster = Cluster::up("profile = \"dynamo\"\n", "3");
     let status = cluster.client(&["cluster", "status", "--json"]).with(0).json();
     assert_eq!(status["nodes"].as_array().unwrap().len(), 3);
+    assert_eq!(status["nodes"][0]["liveness"], "alive", "{status}");
 
     cluster.client(&["get", "k"]).with(1);
     let first = cluster.client(&["put", "k", "v1"]).with(0).stdout;

@@ -1,4 +1,4 @@
-//! Placement on paper: what `ring plan` and `ring simulate` print, and what they refuse.
+//! Placement and gossip on paper: what `ring plan` and `ring simulate` print, and what they refuse.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -74,6 +74,23 @@ fn ten_thousand_servers_are_placed() {
 }
 
 #[test]
+fn gossip_is_simulated_the_same_from_the_same_seed() {
+    let words = ["ring", "simulate", "--gossip", "40", "--seed", "1"];
+    let simulation = quorate(&[&words[..], &["--json"]].concat()).with(0).json();
+    let gossip = &simulation["gossip"];
+    for stage in ["all_know_all_s", "crash_known_all_s", "restart_known_all_s", "healed_known_all_s"] {
+        assert!(gossip[stage].as_f64().unwrap() < 12.0, "{stage}: {gossip}");
+    }
+    assert_eq!((&gossip["nodes"], &gossip["false_downs"]), (&40.into(), &0.into()));
+    assert!(gossip["calm"]["messages_per_s"].as_f64().unwrap() > 1.0);
+    let again = quorate(&[&words[..], &["--json"]].concat()).with(0).json();
+    assert_eq!(again["gossip"], *gossip);
+    let table = quorate(&words).with(0).stdout;
+    assert!(table.contains("40 nodes") && table.contains("crash is known to all"), "{table}");
+    assert!(table.contains("a probe every 750ms"), "the parameters are stated: {table}");
+}
+
+#[test]
 fn servers_that_cannot_be_placed_are_refused_by_reason() {
     let plan = |words: &[&str]| quorate(&[&["ring", "plan"], words].concat());
     plan(&[]).refused(&["--capacities"]);
@@ -99,5 +116,8 @@ fn servers_that_cannot_be_placed_are_refused_by_reason() {
     simulate(&["--servers", "5", "--events", "explode"]).refused(&["explode", "join:CAPACITY"]);
     simulate(&["--servers", "5", "--events", "leave:0"]).refused(&["count from 1"]);
     simulate(&["--servers", "9000000"]).refused(&["at most 1000000"]);
+    simulate(&["--gossip", "1"]).refused(&["--gossip"]);
+    simulate(&["--gossip", "10", "--servers", "5"]).refused(&["--gossip", "--servers"]);
+    simulate(&["--gossip", "10", "--loss", "2"]).refused(&["--loss", "0 to 0.9"]);
     simulate(&["--capacities", "1,1,1", "--zones", "a,b"]).refused(&["2 zones for 3 capacities"]);
 }

@@ -26,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::coordinator::{Coordinator, Tokens};
 use crate::membership::Administrator;
+use crate::membership::gossip::Board;
 use stream::HyperStream;
 use timer::TokioTimer;
 
@@ -51,6 +52,8 @@ pub struct Api {
     pub coordinator: Arc<Coordinator>,
     /// Changes the members.
     pub administrator: Arc<Administrator>,
+    /// Who is alive, by gossip.
+    pub board: Arc<Board>,
     /// Seals and opens context tokens.
     pub tokens: Tokens,
 }

@@ -87,7 +87,7 @@ impl Api {
         let in_hand = coordinator.admission.requests();
         let local = &coordinator.local;
         let is_short = coordinator.views.current().placement().zone_shortfall().is_some();
-        let text = coordinator.metrics.render(
+        let mut text = coordinator.metrics.render(
             &local.replica,
             &coordinator.peers,
             &local.background,
@@ -95,6 +95,7 @@ impl Api {
             is_short,
             coordinator.views.voteless().len(),
         );
+        text.push_str(&crate::metrics::render_members(&self.board));
         body(StatusCode::OK, "text/plain; version=0.0.4", text)
     }
 
@@ -113,6 +114,7 @@ impl Api {
             .iter()
             .map(|member| {
                 let partitions = owned.get(&member.id).copied().unwrap_or(0);
+                let seen = self.board.seen(member.id);
                 json!({
                     "id": member.id,
                     "api": member.api,
@@ -122,6 +124,8 @@ impl Api {
                     "partitions": partitions,
                     "ownership_percent": (f64::from(partitions) / copies * 1e4).round() / 1e2,
                     "suspected": coordinator.peers.is_suspected(member.id),
+                    "liveness": seen.map(|s| s.liveness),
+                    "incarnation": seen.and_then(|s| s.incarnation).map(|i| i.to_string()),
                 })
             })
             .collect();

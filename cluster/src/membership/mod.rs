@@ -4,11 +4,13 @@
 //! holds the whole view. Unlike there, a change is chosen by the members of the view before it,
 //! so that two administrators cannot fork the ring.
 //!
-//! Not here: who is alive, which only requests find out (`rpc::peers` keeps what they found).
+//! Who is alive is another question, and its answers are only hints: [`gossip`] finds them, as does
+//! whoever sends a request (`rpc::peers`). Nobody becomes or ceases to be a member by them.
 
 mod administrator;
 mod decree;
 mod file;
+pub mod gossip;
 mod holdings;
 mod newest;
 mod steward;

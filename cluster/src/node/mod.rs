@@ -11,14 +11,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quorate_env::{Env, Listener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::admission::{Admission, Background};
 use crate::api::Api;
-use crate::config::{AntiEntropy as Period, Config, Durability};
+use crate::config::{AntiEntropy as Period, Config, Durability, NodeId};
 use crate::coordinator::{Coordinator, Mint, StampSource, Tokens};
+use crate::membership::gossip::{
+    Board, Datagram, GossipId, Gossiper, HEARD_MAX, Incarnation, pull_newer_views,
+};
 use crate::membership::{Administrator, Found, Steward, View, Views};
 use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaService};
@@ -93,6 +96,7 @@ pub struct Node {
     api_listener: Box<dyn Listener>,
     peer_listener: Box<dyn Listener>,
     peer_server: Arc<PeerServer<ReplicaService>>,
+    gossip: (GossipId, mpsc::Receiver<(NodeId, Datagram)>),
     tls: Option<Arc<rustls::ServerConfig>>,
     api_address: String,
     peer_address: String,
@@ -121,6 +125,7 @@ impl Node {
         let NodeParts { config, env, engine, tls } = parts;
         let me = config.node.id;
         let start = Identity::begin(&*env.disk, me, &config.store, env.random).await?;
+        let life = GossipId { node: me, incarnation: Incarnation::of_start(start.identity.start_number) };
         let engine = match engine {
             Some(engine) => engine,
             None => {
@@ -175,6 +180,7 @@ impl Node {
             replica: Arc::clone(&replica),
             background: Arc::new(Background::new(Arc::clone(&env.clock))),
         });
+        let (heard, hearing) = mpsc::channel(HEARD_MAX);
         let peer_server = Arc::new(PeerServer {
             service: Arc::clone(&local),
             env: env.clone(),
@@ -185,6 +191,7 @@ impl Node {
             timing: config.timing,
             limits: config.limits,
             metrics: Arc::clone(&metrics),
+            gossip: heard,
         });
         let coordinator = Arc::new(Coordinator {
             me,
@@ -199,8 +206,9 @@ impl Node {
             metrics,
             admission: Arc::new(Admission::new(config.limits)),
         });
-        let api =
-            Arc::new(Api { coordinator, administrator, tokens: Tokens::new(&secret, config.store.digest()) });
+        let board = Arc::<Board>::default();
+        let tokens = Tokens::new(&secret, config.store.digest());
+        let api = Arc::new(Api { coordinator, administrator, board, tokens });
         let handle = NodeHandle { stop: Arc::new(watch::channel(false).0) };
         Ok(Self {
             env,
@@ -209,6 +217,7 @@ impl Node {
             api_listener,
             peer_listener,
             peer_server,
+            gossip: (life, hearing),
             tls,
             api_address,
             peer_address,
@@ -226,6 +235,12 @@ impl Node {
     #[must_use]
     pub fn peer_address(&self) -> &str {
         &self.peer_address
+    }
+
+    /// What this node thinks of the other members, kept up while it runs.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.api.board)
     }
 
     /// Stops the node from outside.
@@ -246,6 +261,21 @@ impl Node {
         let background = Arc::clone(&coordinator.local.background);
         let mut tasks = JoinSet::new();
         tasks.spawn(self.peer_server.run(self.peer_listener));
+        let (life, heard) = self.gossip;
+        let (newer_views, holders) = mpsc::channel(1);
+        let gossiper = Gossiper {
+            me: life,
+            views: Arc::clone(&coordinator.views),
+            peers: Arc::clone(&coordinator.peers),
+            heard,
+            board: Arc::clone(&self.api.board),
+            newer_views,
+            random: self.env.random.child("gossip"),
+            metrics: Arc::clone(&coordinator.metrics),
+        };
+        tasks.spawn(gossiper.run());
+        let (views, peers) = (Arc::clone(&coordinator.views), Arc::clone(&coordinator.peers));
+        tasks.spawn(pull_newer_views(views, peers, holders, timing.stall()));
         if store.hinted_handoff {
             let delivery = HintDelivery {
                 replica: Arc::clone(&replica),

@@ -1,6 +1,7 @@
 //! Whole nodes over loopback sockets, asked in plain HTTP.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod gossip;
 mod lost_disk;
 mod members;
 mod overload;
@@ -66,6 +67,17 @@ fn config(member: &Member, members: &[Member], store: &StoreDefinition) -> Confi
     Config::new(node, None, store.clone(), members.to_vec()).unwrap()
 }
 
+fn parts(
+    config: Config,
+    disk: &SimulatedDisk,
+    clock: Arc<dyn Clock>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> NodeParts {
+    let random = Random::from_seed(7).child(config.node.id.as_str());
+    let env = Env { net: Arc::new(TokioNetwork), clock, random, disk: disk.mount() };
+    NodeParts { config, env, engine: None, tls }
+}
+
 async fn start(config: Config, disk: SimulatedDisk) -> Result<Running, StartError> {
     start_with(config, disk, Arc::new(SystemClock::new()), None).await
 }
@@ -76,9 +88,7 @@ async fn start_with(
     clock: Arc<dyn Clock>,
     tls: Option<Arc<rustls::ServerConfig>>,
 ) -> Result<Running, StartError> {
-    let random = Random::from_seed(7).child(config.node.id.as_str());
-    let env = Env { net: Arc::new(TokioNetwork), clock, random, disk: disk.mount() };
-    let node = Node::start(NodeParts { config, env, engine: None, tls }).await?;
+    let node = Node::start(parts(config, &disk, clock, tls)).await?;
     let (handle, api) = (node.handle(), node.api_address().to_owned());
     Ok(Running { handle, api, task: tokio::spawn(node.run()), disk })
 }

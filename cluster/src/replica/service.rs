@@ -97,6 +97,7 @@ impl ReplicaService {
                 self.views.heard(from, report);
                 Response::Report(self.views.own_report())
             }
+            Request::Gossip(_) => refuse("nothing answers gossip", false),
             Request::Keys { partition, after, limit } => {
                 match self.replica.keys(partition, after.as_deref(), limit.min(KEYS_MAX) as usize) {
                     Ok(keys) => {

@@ -5,6 +5,7 @@ use quorate_env::Leg;
 use serde::{Deserialize, Serialize};
 
 use crate::config::NodeId;
+use crate::membership::gossip::Datagram;
 use crate::membership::{Ballot, Report, View, ViewVersion, Vote};
 use crate::merkle::{Node, Root, Salt};
 use crate::replica::{Keyed, LeafAnswer, LeafAsk, Wanted};
@@ -102,6 +103,8 @@ pub enum Request {
     },
     /// What the sender says of itself; the receiver answers in kind.
     Report(Report),
+    /// A message of gossip. It is the only request that is never answered.
+    Gossip(Datagram),
     /// The keys of one partition, in order.
     Keys {
         /// Which.
@@ -154,9 +157,8 @@ impl Request {
     #[must_use]
     pub fn is_about_views(&self) -> bool {
         match self {
-            Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } | Self::Report(_) => {
-                true
-            }
+            Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } => true,
+            Self::Report(_) | Self::Gossip(_) => true,
             Self::Read { .. } | Self::Store { .. } | Self::Keys { .. } | Self::Roots { .. } => false,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => false,
         }

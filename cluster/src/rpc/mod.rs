@@ -6,6 +6,9 @@
 //! are due is closed: a half-open one looks just like a slow one, and waiting for ever is worse.
 //! Whatever was pending on a closed connection has an unknown outcome.
 //!
+//! Gossip travels on the same connections, one way and ahead of everything that waits: a message
+//! that cannot be written soon is lost, like a datagram, and nothing is ever answered to it.
+//!
 //! Not here: what a request means (`node` routes it), who should be asked (`coordinator`).
 
 mod frame;
@@ -17,6 +20,7 @@ mod tests;
 
 pub use frame::FrameError;
 pub use message::{Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame, Standing};
+pub(crate) use peers::gossip_frame_bytes;
 pub use peers::{CallError, Peers};
 pub use server::{PeerServer, Service};
 

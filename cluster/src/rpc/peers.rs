@@ -2,8 +2,9 @@
 //! out about who answers (Dynamo, section 4.8.3: failure detection is local and driven by
 //! requests).
 //!
-//! Failure detectors lie. A suspicion only changes who is asked first; it never decides that
-//! something did or did not happen.
+//! What gossip declares down is added to that, so that a node need not find out by waiting. Failure
+//! detectors lie: whoever answers anything at all is there, whoever said otherwise, and being
+//! suspected only changes who is asked first; it never decides that something did or did not happen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,17 +16,22 @@ use quorate_env::{BoxStream, Env, RandomStream};
 use rand::RngExt;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::frame::{FrameReader, encode};
 use super::{FrameError, Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame};
 use crate::config::{NodeId, Timing};
+use crate::membership::gossip::Datagram;
 use crate::membership::{Phase, View, ViewVersion, Views};
 
 /// Calls to one peer that may wait for their turn to be written.
 const QUEUE_MAX: usize = 4096;
 /// Calls to one peer that may wait for their answers.
 const PENDING_MAX: usize = 8192;
+/// Messages of gossip to one peer that may wait to be written; more are lost.
+const DATAGRAMS_MAX: usize = 16;
+/// Gossip that could not be written for so long is lost: its sender has drawn its conclusions.
+const DATAGRAM_AGE_MAX: Duration = Duration::from_millis(500);
 /// A batch of frames is written once it is this long.
 const BATCH_BYTES: usize = 256 << 10;
 /// The shortest pause before connecting again.
@@ -55,9 +61,34 @@ struct Call {
     reply: oneshot::Sender<Result<Response, CallError>>,
 }
 
+/// A message of gossip, and when it was given to be sent.
+type Cast = (Instant, Datagram);
+
+/// Why a peer is thought not to answer, if it is.
+#[derive(Default)]
+struct Suspicion {
+    /// It did not answer this node when it should have.
+    silent: AtomicBool,
+    /// Gossip says so, and this node has heard nothing from it since.
+    declared_down: AtomicBool,
+}
+
+impl Suspicion {
+    fn is_there(&self) -> bool {
+        self.silent.load(Ordering::Acquire) || self.declared_down.load(Ordering::Acquire)
+    }
+
+    /// The peer has answered something.
+    fn clear(&self) {
+        self.silent.store(false, Ordering::Release);
+        self.declared_down.store(false, Ordering::Release);
+    }
+}
+
 struct Peer {
     calls: mpsc::Sender<Call>,
-    suspected: Arc<AtomicBool>,
+    datagrams: mpsc::Sender<Cast>,
+    suspicion: Arc<Suspicion>,
 }
 
 /// All peers of a node.
@@ -127,6 +158,12 @@ impl Peers {
         }
     }
 
+    /// Sends a message of gossip ahead of all that waits, if that can be done soon; opens the
+    /// connection if there is none. False if it is certainly lost.
+    pub fn cast(&self, to: NodeId, datagram: Datagram) -> bool {
+        self.peer(to).is_some_and(|peer| peer.datagrams.try_send((Instant::now(), datagram)).is_ok())
+    }
+
     /// Asks whoever listens at `address` for its view: all that a node knows of its seeds.
     ///
     /// # Errors
@@ -163,19 +200,20 @@ impl Peers {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let peer = peers.entry(to).or_insert_with(|| {
             let (calls, queue) = mpsc::channel(QUEUE_MAX);
-            let suspected = Arc::new(AtomicBool::new(false));
+            let (datagrams, casts) = mpsc::channel(DATAGRAMS_MAX);
+            let suspicion = Arc::new(Suspicion::default());
             let link = Link {
                 env: self.env.clone(),
                 address: member.peer.clone(),
                 hello: Hello { to: Some(to), lineage: Some(view.lineage()), ..self.hello.clone() },
                 timing: self.timing,
                 frame_bytes_max: self.frame_bytes_max,
-                suspected: Arc::clone(&suspected),
+                suspicion: Arc::clone(&suspicion),
                 unsent: Arc::clone(&self.unsent),
                 random: self.env.random.stream(&format!("peer-{to}")),
             };
-            tokio::spawn(link.run(queue));
-            Arc::new(Peer { calls, suspected })
+            tokio::spawn(link.run(Queues { calls: queue, casts }));
+            Arc::new(Peer { calls, datagrams, suspicion })
         });
         Some(Arc::clone(peer))
     }
@@ -207,20 +245,28 @@ impl Peers {
     /// period until something is heard from it.
     pub fn suspect(&self, node: NodeId) {
         if let Some(peer) = self.read().get(&node) {
-            peer.suspected.store(true, Ordering::Release);
+            peer.suspicion.silent.store(true, Ordering::Release);
+        }
+    }
+
+    /// Notes what gossip says of `node`: that it is down, or that it no longer is. A node that was
+    /// declared down is suspected until it answers something or gossip takes it back.
+    pub fn declare(&self, node: NodeId, is_down: bool) {
+        if let Some(peer) = self.peer(node) {
+            peer.suspicion.declared_down.store(is_down, Ordering::Release);
         }
     }
 
     /// Whether `node` is thought not to answer.
     #[must_use]
     pub fn is_suspected(&self, node: NodeId) -> bool {
-        self.read().get(&node).is_some_and(|p| p.suspected.load(Ordering::Acquire))
+        self.read().get(&node).is_some_and(|p| p.suspicion.is_there())
     }
 
     /// All that are thought not to answer.
     #[must_use]
     pub fn suspected(&self) -> BTreeSet<NodeId> {
-        self.read().iter().filter(|(_, p)| p.suspected.load(Ordering::Acquire)).map(|(id, _)| *id).collect()
+        self.read().iter().filter(|(_, p)| p.suspicion.is_there()).map(|(id, _)| *id).collect()
     }
 
     /// Everybody else, members and those that are leaving.
@@ -270,43 +316,59 @@ struct Link {
     hello: Hello,
     timing: Timing,
     frame_bytes_max: usize,
-    suspected: Arc<AtomicBool>,
+    suspicion: Arc<Suspicion>,
     unsent: Arc<Unsent>,
     random: RandomStream,
 }
 
+/// What waits to be written to one peer.
+struct Queues {
+    calls: mpsc::Receiver<Call>,
+    casts: mpsc::Receiver<Cast>,
+}
+
 impl Link {
-    async fn run(mut self, mut queue: mpsc::Receiver<Call>) {
+    async fn run(mut self, mut queues: Queues) {
         let mut backoff = BACKOFF_MIN;
         loop {
-            let first = tokio::select! {
+            let mut first = None;
+            let mut cast = None;
+            tokio::select! {
                 biased;
-                call = queue.recv() => match call {
-                    Some(call) => Some(call),
+                next = queues.casts.recv() => match next {
+                    Some(next) => cast = Some(next),
                     None => return,
                 },
-                () = sleep(self.timing.probe), if self.suspected.load(Ordering::Acquire) => None,
-            };
+                call = queues.calls.recv() => match call {
+                    Some(call) => first = Some(call),
+                    None => return,
+                },
+                () = sleep(self.timing.probe), if self.suspicion.is_there() => {}
+            }
             let connected =
                 connect(&self.env, &self.address, &self.hello, self.timing, self.frame_bytes_max).await;
             match connected {
                 Ok((reader, writer)) => {
-                    self.suspected.store(false, Ordering::Release);
+                    self.suspicion.clear();
                     backoff = BACKOFF_MIN;
-                    if !self.converse(first, &mut queue, reader, writer).await {
+                    if !self.converse((first, cast), &mut queues, reader, writer).await {
                         return;
                     }
-                    self.suspected.store(true, Ordering::Release);
+                    self.suspicion.silent.store(true, Ordering::Release);
                 }
                 Err(why) => {
                     tracing::debug!(peer = self.address, %why, "cannot connect");
-                    self.suspected.store(true, Ordering::Release);
+                    // Gossip may come too early for a node that is still starting: that alone is no
+                    // reason to pass it over.
+                    if first.is_some() || !queues.calls.is_empty() {
+                        self.suspicion.silent.store(true, Ordering::Release);
+                    }
                     if let Some(call) = first {
                         let _ = call.reply.send(Err(CallError::NotSent));
                     }
                     let pause = backoff.mul_f64(self.random.random_range(0.5..1.5));
                     backoff = (backoff * 2).min(self.timing.probe);
-                    if !refuse_for(pause, &mut queue).await {
+                    if !refuse_for(pause, &mut queues).await {
                         return;
                     }
                 }
@@ -317,8 +379,8 @@ impl Link {
     /// Writes calls and pings until the connection fails. False when nobody can call any more.
     async fn converse(
         &mut self,
-        first: Option<Call>,
-        queue: &mut mpsc::Receiver<Call>,
+        first: (Option<Call>, Option<Cast>),
+        queues: &mut Queues,
         reader: FrameReader<ReadHalf<BoxStream>>,
         mut writer: WriteHalf<BoxStream>,
     ) -> bool {
@@ -326,27 +388,39 @@ impl Link {
         let heard = Arc::new(AtomicU64::new(0));
         let (closed, mut is_closed) = watch::channel(false);
         let listener =
-            listen(reader, Arc::clone(&pending), Arc::clone(&heard), Arc::clone(&self.suspected), closed);
+            listen(reader, Arc::clone(&pending), Arc::clone(&heard), Arc::clone(&self.suspicion), closed);
         let listener = tokio::spawn(listener);
         let mut stall = Stall::new(self.timing.stall(), Instant::now());
         let mut buffer = BytesMut::new();
         let mut next_id = 0_u64;
-        let mut waiting = first;
+        let (mut waiting, mut cast) = first;
+        let mut asked_at = Instant::now();
         let mut alive = true;
         loop {
             let mut ping = false;
-            if waiting.is_none() {
+            if waiting.is_none() && cast.is_none() {
                 tokio::select! {
                     biased;
                     _ = is_closed.changed() => break,
-                    call = queue.recv() => match call {
+                    next = queues.casts.recv() => match next {
+                        Some(next) => cast = Some(next),
+                        None => { alive = false; break }
+                    },
+                    call = queues.calls.recv() => match call {
                         Some(call) => waiting = Some(call),
                         None => { alive = false; break }
                     },
-                    () = sleep(self.timing.probe) => ping = true,
+                    () = sleep_until(asked_at + self.timing.probe) => ping = true,
                 }
             }
             let now = Instant::now();
+            while let Some(next) = cast.take() {
+                encode_cast(next, now, &mut buffer);
+                cast = queues.casts.try_recv().ok();
+            }
+            if waiting.is_some() || ping {
+                asked_at = now;
+            }
             if ping {
                 let (reply, _) = oneshot::channel();
                 let deadline = now + self.timing.request;
@@ -358,7 +432,7 @@ impl Link {
                 if buffer.len() >= BATCH_BYTES {
                     break;
                 }
-                waiting = queue.try_recv().ok();
+                waiting = queues.calls.try_recv().ok();
             }
             if !buffer.is_empty() {
                 let written = timeout(self.timing.request, writer.write_all(&buffer)).await;
@@ -402,13 +476,34 @@ impl Link {
     }
 }
 
-/// Refuses calls for a while. False when nobody can call any more.
-async fn refuse_for(pause: Duration, queue: &mut mpsc::Receiver<Call>) -> bool {
+/// Appends a message of gossip, unless it is too old to be of use. Nobody waits for an answer to
+/// it, so that it needs no id.
+fn encode_cast((given_at, datagram): Cast, now: Instant, buffer: &mut BytesMut) {
+    if now.saturating_duration_since(given_at) <= DATAGRAM_AGE_MAX {
+        encode_datagram(datagram, buffer);
+    }
+}
+
+fn encode_datagram(datagram: Datagram, buffer: &mut BytesMut) {
+    let view = datagram.view;
+    encode(&RequestFrame { id: 0, view, remaining_ms: 0, request: Request::Gossip(datagram) }, buffer);
+}
+
+/// What a message of gossip takes on a connection.
+pub(crate) fn gossip_frame_bytes(datagram: &Datagram) -> usize {
+    let mut buffer = BytesMut::new();
+    encode_datagram(datagram.clone(), &mut buffer);
+    buffer.len()
+}
+
+/// Refuses calls and loses gossip for a while. False when nobody can call any more.
+async fn refuse_for(pause: Duration, queues: &mut Queues) -> bool {
     let until = Instant::now() + pause;
     loop {
         tokio::select! {
             biased;
-            call = queue.recv() => match call {
+            cast = queues.casts.recv() => if cast.is_none() { return false },
+            call = queues.calls.recv() => match call {
                 Some(call) => { let _ = call.reply.send(Err(CallError::NotSent)); }
                 None => return false,
             },
@@ -422,14 +517,14 @@ async fn listen(
     mut reader: FrameReader<ReadHalf<BoxStream>>,
     pending: Pending,
     heard: Arc<AtomicU64>,
-    suspected: Arc<AtomicBool>,
+    suspicion: Arc<Suspicion>,
     closed: watch::Sender<bool>,
 ) {
     loop {
         match reader.next::<ResponseFrame>().await {
             Ok(Some(frame)) => {
                 heard.fetch_add(1, Ordering::AcqRel);
-                suspected.store(false, Ordering::Release);
+                suspicion.clear();
                 let waiter = lock(&pending).remove(&frame.id);
                 if let Some((_, reply)) = waiter {
                     let _ = reply.send(Ok(frame.response));

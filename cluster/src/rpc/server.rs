@@ -17,6 +17,7 @@ use super::{
 };
 use crate::config::{Limits, NodeId, StoreDefinition, Timing};
 use crate::membership::Views;
+use crate::membership::gossip::Datagram;
 use crate::metrics::Metrics;
 
 /// Requests about views of one connection that may run at once; more wait unread. They come first
@@ -55,6 +56,8 @@ pub struct PeerServer<S> {
     pub limits: Limits,
     /// Counts what was refused or dropped, and why.
     pub metrics: Arc<Metrics>,
+    /// Takes gossip.
+    pub gossip: mpsc::Sender<(NodeId, Datagram)>,
 }
 
 /// Room for requests, over all connections and on one.
@@ -143,6 +146,10 @@ impl<S: Service> PeerServer<S> {
         tokio::spawn(write_responses(writer, queue, patience));
         while let Ok(next) = timeout(patience, reader.next::<RequestFrame>()).await {
             let Some(frame) = next? else { return Ok(()) };
+            if let Request::Gossip(datagram) = frame.request {
+                self.hear(hello.from, datagram);
+                continue;
+            }
             let deadline = Instant::now() + Duration::from_millis(u64::from(frame.remaining_ms));
             let Some(room) = rooms.take(&frame.request).await else {
                 self.metrics.peer_requests_overloaded.add(1);
@@ -159,6 +166,15 @@ impl<S: Service> PeerServer<S> {
         }
         self.metrics.peers_timed_out.add(1);
         Ok(())
+    }
+
+    /// Passes gossip on, or loses it: it must never wait for requests, nor they for it.
+    fn hear(&self, from: NodeId, datagram: Datagram) {
+        let counter = match self.gossip.try_send((from, datagram)) {
+            Ok(()) => &self.metrics.gossip_received,
+            Err(_) => &self.metrics.gossip_dropped,
+        };
+        counter.add(1);
     }
 
     fn objection(&self, hello: &Hello) -> Option<String> {

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::frame::{FrameReader, encode};
 use super::*;
 use crate::config::{Limits, Member, NodeId, StoreDefinition, Timing};
+use crate::membership::gossip::Datagram;
 use crate::membership::{Phase, View, ViewVersion, Views};
 use crate::metrics::Metrics;
 
@@ -45,6 +46,7 @@ struct Served {
     service: Arc<Gated>,
     metrics: Arc<Metrics>,
     view: View,
+    heard: tokio::sync::mpsc::Receiver<(NodeId, Datagram)>,
 }
 
 fn id(name: &str) -> NodeId {
@@ -69,6 +71,7 @@ async fn serve(limits: Limits) -> Served {
 async fn serve_with(limits: Limits, timing: Timing) -> Served {
     let service = Arc::new(Gated { gate: Semaphore::new(0), entered: AtomicUsize::new(0) });
     let metrics = Arc::new(Metrics::default());
+    let (gossip, heard) = tokio::sync::mpsc::channel(8);
     let view = view("");
     let server = PeerServer {
         service: Arc::clone(&service),
@@ -85,11 +88,12 @@ async fn serve_with(limits: Limits, timing: Timing) -> Served {
         timing,
         limits,
         metrics: Arc::clone(&metrics),
+        gossip,
     };
     let listener = TokioNetwork.bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_address().unwrap();
     tokio::spawn(Arc::new(server).run(listener));
-    Served { address, service, metrics, view }
+    Served { address, service, metrics, view, heard }
 }
 
 impl Served {
@@ -187,6 +191,25 @@ async fn a_busy_server_refuses_more_at_once_but_still_says_that_it_is_alive() {
         };
         tokio::time::timeout(PATIENCE, again).await.expect("there is room again");
     }
+}
+
+#[tokio::test]
+async fn gossip_is_heard_at_once_by_a_busy_server_under_any_view_and_never_answered() {
+    let mut served = serve(Limits { link_requests_max: 1, ..Limits::default() }).await;
+    let (_, mut peer) = served.greet(&served.hello()).await;
+    peer.ask(1, 60_000, read()).await;
+    let view = ViewVersion { epoch: 7, phase: Phase::Copying };
+    for n in 0..20_u8 {
+        let packet = Bytes::copy_from_slice(&[n]);
+        let datagram = Datagram { view, spoken_to: None, suspected: None, packet };
+        peer.send(&RequestFrame { id: 0, view, remaining_ms: 0, request: Request::Gossip(datagram) }).await;
+    }
+    peer.ask(2, 60_000, Request::Ping).await;
+    assert_eq!(peer.answer().await.id, 2, "nothing was answered before");
+    assert_eq!(served.metrics.gossip_received.get(), 8);
+    assert_eq!(served.metrics.gossip_dropped.get(), 12, "there is room for eight, and nothing waits");
+    let (from, first) = served.heard.recv().await.unwrap();
+    assert_eq!((from, first.packet.as_ref()), (id("n2"), &[0][..]));
 }
 
 #[tokio::test]
