@@ -32,6 +32,17 @@ impl HealthProbe {
         Ok(Self { client: Client::new(Arc::new(TokioNetwork), vec![url], Some(trust), options)? })
     }
 
+    /// Every member as the node sees it by gossip: name, liveness and incarnation. Nothing if it does
+    /// not say.
+    pub async fn members(&self) -> Option<Vec<(String, String, String)>> {
+        let request = Request { method: Method::Get, target: "/cluster", headers: &[], body: b"" };
+        let (_, response) = self.client.request_any(&request, None).await.ok()?;
+        let view: serde_json::Value = serde_json::from_slice(&response.body).ok()?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+        let member = |m: &serde_json::Value| (text(&m["id"]), text(&m["liveness"]), text(&m["incarnation"]));
+        Some(view["members"].as_array()?.iter().map(member).collect())
+    }
+
     /// Whether it answers `GET /healthz` with 200.
     ///
     /// # Errors

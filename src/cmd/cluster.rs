@@ -46,7 +46,8 @@ Examples:
   quorate cluster remove n2 --dir /tmp/q
   quorate cluster remove n3 --dead --dir /tmp/q")]
     Remove(members::RemoveArgs),
-    /// Which nodes run and answer. Exit code 1 if one does not.
+    /// Which nodes run and answer, and what the first that does thinks of the others. Exit code 1 if
+    /// one does not answer.
     #[command(after_help = "Example:\n  quorate cluster status --dir /tmp/q --json")]
     Status(DirArgs),
 }
@@ -168,25 +169,43 @@ async fn down(dir: &Path, json: bool) -> Result<Exit, Failure> {
 async fn status(dir: &Path, json: bool) -> Result<Exit, Failure> {
     let state = ClusterState::read(dir)?;
     let mut nodes = Vec::with_capacity(state.nodes.len());
+    // As the first node that answers sees them.
+    let mut members = None;
     for node in &state.nodes {
         let says = if node.is_running() {
             let probe = HealthProbe::new(&node.url, &state.ca).map_err(Failure::setup)?;
-            probe.ask().await.map_or_else(|why| format!("not answering: {why}"), |()| "up".into())
+            let says = probe.ask().await;
+            if says.is_ok() && members.is_none() {
+                members = probe.members().await;
+            }
+            says.map_or_else(|why| format!("not answering: {why}"), |()| "up".into())
         } else {
             "not running".to_owned()
         };
         nodes.push((node, says));
     }
+    let members = members.unwrap_or_default();
+    let seen = |id: &str| members.iter().find(|(name, ..)| name == id);
     let all_up = nodes.iter().all(|(_, says)| says == "up");
     if json {
         let nodes: Vec<_> = nodes
             .iter()
-            .map(|(n, says)| json!({ "id": n.id, "url": n.url, "pid": n.pid, "status": says }))
+            .map(|(n, says)| {
+                let seen = seen(&n.id);
+                json!({
+                    "id": n.id, "url": n.url, "pid": n.pid, "status": says,
+                    "liveness": seen.map(|s| &s.1), "incarnation": seen.map(|s| &s.2),
+                })
+            })
             .collect();
         stdout::line(json!({ "dir": dir, "store": state.store, "ca": state.ca, "nodes": nodes }))?;
     } else {
         for (node, says) in nodes {
-            stdout::line(format_args!("{}  {}  {says}", node.id, node.url))?;
+            let (liveness, incarnation) = seen(&node.id).map_or(("-", "-"), |s| (&s.1, &s.2));
+            stdout::line(format_args!(
+                "{}  {}  {says}  gossip: {liveness}, incarnation {incarnation}",
+                node.id, node.url
+            ))?;
         }
     }
     Ok(if all_up { Exit::Held } else { Exit::Violated })

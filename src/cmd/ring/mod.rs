@@ -1,6 +1,7 @@
-//! `quorate ring`: placement on paper, without a cluster. Not here: how placement works
-//! (`quorate_cluster::ring`), and how fast news of members spreads.
+//! `quorate ring`: placement and gossip on paper, without a cluster. Not here: how they work
+//! (`quorate_cluster::ring`, `quorate_cluster::membership::gossip`).
 
+mod gossip;
 mod plan;
 mod servers;
 mod simulate;
@@ -20,7 +21,8 @@ pub struct RingArgs {
 enum RingCommand {
     /// Place partitions on servers of these capacities, and say what a join would move.
     Plan(plan::PlanArgs),
-    /// Servers come, go and grow: balance, movement, time, memory and view size step by step.
+    /// Servers come, go and grow: balance, movement, time, memory and view size step by step. Or, with
+    /// --gossip, how fast news of members spreads and what that costs.
     Simulate(simulate::SimulateArgs),
 }
 

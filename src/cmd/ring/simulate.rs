@@ -30,6 +30,7 @@ Examples:
   quorate ring simulate --capacities 1,1,2,2,4 --events join:2,leave:1,resize:2:4
   quorate ring simulate --servers 10000 --capacities 1,2,4 --zones a,b,c,d,e
   quorate ring simulate --servers 50000 --strategy quota --json
+  quorate ring simulate --gossip 1000 --seed 1
 
 Efficiency is the paper's load-balancing efficiency (Dynamo, section 6.2): the average load over the
 highest, each relative to the server's fair share, with every key asked for alike. To compare
@@ -59,9 +60,20 @@ pub struct SimulateArgs {
     /// Only these strategies. All three when left out.
     #[arg(long = "strategy", value_enum, value_name = "STRATEGY")]
     strategies: Vec<Strategy>,
-    /// Other names for the servers, and so other tokens.
+    /// Other names for the servers, and so other tokens; with --gossip, other chance.
     #[arg(long, default_value_t = 0)]
     seed: u32,
+    /// Instead: so many nodes gossip, in simulated time over links with latency and loss. They
+    /// start, one crashes and restarts, they are split and healed, one learns a new view.
+    #[arg(long, value_name = "NODES", value_parser = clap::value_parser!(u32).range(2..=10_000),
+          conflicts_with_all = ["servers", "zones", "partitions", "strategies"])]
+    gossip: Option<u32>,
+    /// With --gossip: nodes that every other speaks to first.
+    #[arg(long, value_name = "NODES", default_value_t = 3, requires = "gossip")]
+    seeds: usize,
+    /// With --gossip: how many messages are lost, of one.
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.01, requires = "gossip", value_parser = fraction)]
+    loss: f64,
 }
 
 /// A change of the members.
@@ -102,6 +114,12 @@ impl fmt::Display for Event {
     }
 }
 
+/// Reads a part of one.
+fn fraction(text: &str) -> Result<f64, String> {
+    let parsed = text.parse::<f64>().ok().filter(|f| (0.0..=0.9).contains(f));
+    parsed.ok_or_else(|| "a fraction is a number from 0 to 0.9".into())
+}
+
 /// What one step of one strategy came to.
 #[derive(Debug, Serialize)]
 struct Step {
@@ -128,6 +146,9 @@ struct Step {
 /// # Errors
 /// If the servers cannot be placed as asked, or an event names a server that is not there.
 pub fn run(args: SimulateArgs, json: bool) -> Result<Exit, Failure> {
+    if let Some(nodes) = args.gossip {
+        return super::gossip::run(nodes, args.seeds, args.loss, args.seed, json);
+    }
     let count = args.servers.unwrap_or(args.capacities.len());
     if count > SERVERS_MAX {
         return Err(Failure::setup(format_args!("--servers {count}: at most {SERVERS_MAX}")));

@@ -14,6 +14,9 @@ use serde::Serialize;
 
 use world::World;
 
+/// How long a cluster that has found itself is left alone before it is called calm.
+const REST: Duration = Duration::from_secs(10);
+
 /// How long the halves are cut from each other.
 const SPLIT_FOR: Duration = Duration::from_secs(30);
 
@@ -99,8 +102,10 @@ pub struct Outcome {
     pub crash_known_first_s: Option<f64>,
     /// From a crash until all other nodes knew of it.
     pub crash_known_all_s: Option<f64>,
-    /// From its restart until all knew all again.
+    /// From its restart until nobody took it to be down any more.
     pub restart_known_all_s: Option<f64>,
+    /// From its restart until it knew all others again.
+    pub restart_knows_all_s: Option<f64>,
     /// From the end of half a minute in which one half did not reach the other until all knew all.
     pub healed_known_all_s: Option<f64>,
     /// From a new view at one node until every node had heard of it and pulled it.
@@ -128,6 +133,9 @@ pub fn simulate(settings: &Settings) -> Outcome {
     let mut world = World::new(settings);
     let all_know_all = world.run_until(patience, World::all_know_all);
     let joining = world.traffic();
+    // The last news is still being repeated.
+    world.run_until(REST, |_| false);
+    world.traffic();
     world.run_until(settings.calm, |_| false);
     let calm = world.traffic();
     let false_downs = world.declared_down();
@@ -141,7 +149,10 @@ pub fn simulate(settings: &Settings) -> Outcome {
     let all = world.run_until(patience, |world| world.believed_down_by(victim) == settings.nodes - 1);
     let crash_known_all_s = all.map(|_| since_crash(&world));
     world.start(victim);
-    let restart = world.run_until(patience, World::all_know_all);
+    let restart = world.run_until(patience, |world| world.believed_down_by(victim) == 0);
+    let restarted_at = world.now();
+    let found = world.run_until(patience, World::all_know_all);
+    let found = found.and(restart).map(|_| world.now() - restarted_at + restart.unwrap_or_default());
     world.cut_off(0..settings.nodes / 2);
     world.run_until(SPLIT_FOR, |_| false);
     world.cut_off([]);
@@ -161,6 +172,7 @@ pub fn simulate(settings: &Settings) -> Outcome {
         crash_known_first_s,
         crash_known_all_s,
         restart_known_all_s: seconds(restart),
+        restart_knows_all_s: seconds(found),
         healed_known_all_s: seconds(healed),
         view_known_all_s: seconds(view),
     }
