@@ -5,6 +5,7 @@ mod broken;
 mod campaign;
 mod determinism;
 mod failures;
+mod gossip;
 mod planted;
 mod siblings;
 
