@@ -289,6 +289,9 @@ mod tests {
         assert_eq!(put.stored(node(5)), [Acknowledge]);
         let (_, effects) = start(1, true, 5, &[1, 2, 3, 4]);
         assert_eq!(effects, [hint(5, 1), hint(4, 2)]);
+        // Not only because the other fallback is under suspicion.
+        let (_, effects) = start(1, true, 5, &[1, 2, 3]);
+        assert_eq!(effects[..2], [hint(5, 1), hint(4, 2)]);
     }
 
     #[test]
