@@ -67,8 +67,13 @@ impl Pull<'_> {
             let standing = progress.standing.map_or(standing, |before| before.min(standing));
             (progress.standing, progress.age) = (Some(standing), age);
             for some in keys.chunks(AT_ONCE) {
-                let merges = some.iter().map(|key| self.merge(key, standing));
-                if !join_all(merges).await.into_iter().all(|merged| merged) {
+                let fetched = join_all(some.iter().map(|key| self.fetch(key, standing))).await;
+                let Some(fetched) = fetched.into_iter().collect::<Option<Vec<_>>>() else { return };
+                // One slot for all of them: let through one by one, each would have the disk sync for
+                // itself, and it is these syncs that requests feel.
+                self.background.slot(fetched.iter().map(|(_, bytes)| bytes).sum()).await;
+                let stores = some.iter().zip(&fetched).map(|(key, (record, _))| self.keep(key, record));
+                if !join_all(stores).await.into_iter().all(|kept| kept) {
                     return;
                 }
                 progress.after = some.last().cloned();
@@ -90,19 +95,22 @@ impl Pull<'_> {
         }
     }
 
-    async fn merge(&self, key: &Bytes, standing: Standing) -> bool {
+    /// The record of a key, and its size in bytes.
+    async fn fetch(&self, key: &Bytes, standing: Standing) -> Option<(Record, u64)> {
         let read = Request::Read { partition: self.partition, key: key.clone() };
         let bytes = match self.ask.ask(self.source, read).await {
             Ok(Response::Found(bytes)) => bytes,
             // It says of itself that it may lack something, and is counted so.
             Ok(Response::Partial(bytes)) if standing != Standing::Whole => bytes,
             // Rotten or in doubt there: another owner has to do, or this one once it is repaired.
-            _ => return false,
+            _ => return None,
         };
-        let Ok(record) = Record::decode(&bytes) else { return false };
-        self.background.slot(bytes.len() as u64).await;
+        Some((Record::decode(&bytes).ok()?, bytes.len() as u64))
+    }
+
+    async fn keep(&self, key: &Bytes, record: &Record) -> bool {
         self.metrics.keys_taken_over.add(1);
-        self.replica.store(self.partition, key, &record, Promise::Synced).await.is_ok()
+        self.replica.store(self.partition, key, record, Promise::Synced).await.is_ok()
     }
 }
 
