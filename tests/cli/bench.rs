@@ -70,6 +70,27 @@ fn a_bench_may_send_every_operation_to_an_owner() {
 }
 
 #[test]
+fn what_is_done_to_a_node_is_told_apart_and_costs_the_others_no_operation() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("run");
+    let words = ["bench", "--duration", "6s", "--warmup", "0s", "--keys", "100", "--rate", "100"];
+    let fault = ["--fault", "kill:n3@2s+1s", "--out", dir.to_str().unwrap()];
+    let ended = quorate(&[&words[..], &fault].concat()).with(0);
+    for part in ["calm", "kill n3", "n3 is back", "p99 ratio"] {
+        assert!(ended.stdout.contains(part), "`{part}` is not in {ended:#?}");
+    }
+    let record = run_json(&dir);
+    let schema: Value = serde_json::from_str(quorate_loadgen::rundir::RUN_SCHEMA).unwrap();
+    assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&record), "{record}");
+    let windows = record["windows"].as_array().unwrap();
+    assert!(windows.len() >= 3 && windows.iter().all(|w| w["not_ok"] == 0), "{windows:?}");
+    let faults = std::fs::read_to_string(dir.join("faults.jsonl")).unwrap();
+    assert_eq!(faults.lines().count(), 2, "{faults}");
+    let log = std::fs::read_to_string(dir.join("nodes/n3.log")).unwrap();
+    assert_eq!(log.matches("peers at").count(), 2, "n3 was started twice: {log}");
+}
+
+#[test]
 fn json_is_the_run_record_and_a_closed_loop_is_one() {
     let parent = TempDir::new().unwrap();
     let out = parent.path().join("run").display().to_string();
