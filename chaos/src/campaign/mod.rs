@@ -288,4 +288,4 @@ pub fn quick_seeds(scenario: &Scenario) -> RangeInclusive<u64> {
 }
 
 /// Seeds of the quick suite for a scenario that must show nothing.
-const QUICK_SEEDS: u64 = 10;
+const QUICK_SEEDS: u64 = 5;
