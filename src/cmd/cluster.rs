@@ -29,26 +29,26 @@ pub struct ClusterArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Start one, or start the one that is there again.
-    #[command(after_help = "Example:\n  quorate cluster up --profile quorum --nodes 5 --dir /tmp/q")]
+    #[command(after_help = "Example:\n  quorate cluster up --profile quorum --nodes 5 --dir my-cluster")]
     Up(UpArgs),
     /// Stop it. Its data stays.
-    #[command(after_help = "Example:\n  quorate cluster down --dir /tmp/q")]
+    #[command(after_help = "Example:\n  quorate cluster down --dir my-cluster")]
     Down(DirArgs),
     /// Start one more node, and wait until it has its share of the data.
     #[command(after_help = "\
 Examples:
-  quorate cluster add --dir /tmp/q
-  quorate cluster add --capacity 4 --zone rack2 --dir /tmp/q")]
+  quorate cluster add --dir my-cluster
+  quorate cluster add --capacity 4 --zone rack2 --dir my-cluster")]
     Add(members::AddArgs),
     /// Take a node out: it hands over what it holds and is stopped.
     #[command(after_help = "\
 Examples:
-  quorate cluster remove n2 --dir /tmp/q
-  quorate cluster remove n3 --dead --dir /tmp/q")]
+  quorate cluster remove n2 --dir my-cluster
+  quorate cluster remove n3 --dead --dir my-cluster")]
     Remove(members::RemoveArgs),
     /// Which nodes run and answer, and what the first that does thinks of the others. Exit code 1 if
     /// one does not answer.
-    #[command(after_help = "Example:\n  quorate cluster status --dir /tmp/q --json")]
+    #[command(after_help = "Example:\n  quorate cluster status --dir my-cluster --json")]
     Status(DirArgs),
 }
 

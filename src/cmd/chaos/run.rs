@@ -39,7 +39,7 @@ const FAILURES_SHOWN: usize = 10;
 Examples:
   quorate chaos run
   quorate chaos run minority-partition power-cut --profile dynamo --seeds 1..100
-  quorate chaos run my-scenario.toml --seed 7 --out /tmp/run
+  quorate chaos run my-scenario.toml --seed 7 --out my-run
   quorate chaos run join leave replace --world process --profile quorum --seed 1")]
 pub struct RunArgs {
     /// Names from the catalogue, or files.
