@@ -22,3 +22,6 @@ pub mod transfer; // brings copies to where they belong
 pub mod metrics; // what a node counts
 pub mod api; // HTTPS for clients
 pub mod node; // wires it all; starts and stops
+
+#[cfg(test)]
+mod testing;

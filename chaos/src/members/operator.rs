@@ -85,7 +85,7 @@ impl Operator {
     async fn report_the_dead(&self, through: usize) {
         for wish in self.desk.wishes() {
             if matches!(wish, Wish::Remove(_)) && wish.node() != self.nodes[through] {
-                // Refused in any case, for now.
+                // Refused while a change is under way; that the node is lost is noted all the same.
                 let _ = self.ask(&wish, through).await;
             }
         }

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::admission::{Admission, Ticket};
 use crate::config::{NodeId, StoreDefinition, Timing};
-use crate::membership::{View, Views, bring_up, catch_up};
+use crate::membership::{View, Views, call_under};
 use crate::metrics::Metrics;
 use crate::replica::ReplicaService;
 use crate::ring::PreferenceList;
@@ -156,9 +156,8 @@ impl Coordinator {
         answers.push(Box::pin(async move { Answer::Final(from, asking.await) }));
     }
 
-    /// Has `to` do something that was planned under `view`. Should it be in another, the one of
-    /// the two that is behind catches up: `to`, and it is asked again, or this node, and whoever
-    /// planned must plan again ([`CallError::OtherView`]).
+    /// Has `to`, which may be this node, do something that was planned under `view`; see
+    /// [`call_under`].
     async fn perform(
         self: Arc<Self>,
         view: Arc<View>,
@@ -167,24 +166,11 @@ impl Coordinator {
         wait: Duration,
     ) -> Result<Response, CallError> {
         self.metrics.peer_requests.add(1);
-        let deadline = Instant::now() + wait;
         if to == self.me {
-            return self.perform_here(&view, request, deadline).await;
+            return self.perform_here(&view, request, Instant::now() + wait).await;
         }
-        let answer = self.peers.call(to, view.version(), request.clone(), wait).await;
-        let Ok(Response::OtherView(theirs)) = answer else { return answer };
-        if theirs > view.version() {
-            catch_up(&self.views, &self.peers, to, self.timing.stall()).await;
-            return Err(CallError::OtherView);
-        }
-        if !bring_up(&self.views, &self.peers, to, self.timing.stall()).await {
-            return Err(CallError::OtherView);
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.peers.call(to, view.version(), request, left).await {
-            Ok(Response::OtherView(_)) => Err(CallError::OtherView),
-            answer => answer,
-        }
+        let waits = (wait, self.timing.stall());
+        call_under(&self.views, &self.peers, view.version(), (to, request), waits).await
     }
 
     async fn perform_here(

@@ -168,10 +168,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn node(n: usize) -> NodeId {
-        format!("n{n}").parse().unwrap()
-    }
+    use crate::testing::node;
 
     /// A message between a proposer's attempt and an acceptor, in either direction.
     #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@
 //! whoever sends a request (`rpc::peers`). Nobody becomes or ceases to be a member by them.
 
 mod administrator;
+mod agreement;
 mod decree;
 mod file;
 pub mod gossip;
@@ -18,9 +19,10 @@ mod view;
 mod views;
 
 pub use administrator::{AdministrationError, Administrator};
+pub use agreement::{bring_up, call_under, catch_up};
 pub use decree::{Accepted, Acceptor, Ballot, Proposer, Step, Vote};
 pub use holdings::{Found, Gap, Holdings, Mark, SAME_BIRTH};
 pub use newest::Watch;
-pub use steward::{Steward, bring_up, catch_up};
+pub use steward::Steward;
 pub use view::{Change, ChangeError, Phase, View, ViewVersion};
 pub use views::{Report, Views};

@@ -71,18 +71,8 @@ impl Watch {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
-    use crate::config::Member;
     use crate::membership::Change;
-
-    fn member(n: usize) -> Member {
-        Member {
-            id: format!("n{n}").parse().unwrap(),
-            peer: String::new(),
-            api: String::new(),
-            capacity: 1,
-            zone: String::new(),
-        }
-    }
+    use crate::testing::member;
 
     #[tokio::test]
     async fn whoever_began_to_wait_first_hears_of_a_new_view_first() {

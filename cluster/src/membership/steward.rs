@@ -13,7 +13,7 @@ use quorate_env::RandomStream;
 use rand::RngExt;
 use tokio::time::sleep;
 
-use super::{Phase, ViewVersion, Views};
+use super::{Phase, Views, bring_up, catch_up};
 use crate::config::{NodeId, Timing};
 use crate::rpc::{Peers, Request, Response};
 
@@ -82,26 +82,4 @@ impl Steward {
             bring_up(&self.views, &self.peers, other, self.timing.stall()).await;
         }
     }
-}
-
-/// Takes the view of `from`, which has a newer one. Says whether this node has it now.
-pub async fn catch_up(views: &Views, peers: &Peers, from: NodeId, wait: Duration) -> bool {
-    let before: ViewVersion = views.current().version();
-    match peers.call(from, before, Request::FetchView, wait).await {
-        Ok(Response::View(view)) => match views.learn(*view).await {
-            Ok(_) => views.current().version() > before,
-            Err(error) => {
-                tracing::warn!(%error, "a newer view cannot be written");
-                false
-            }
-        },
-        _ => false,
-    }
-}
-
-/// Gives `to`, which has an older view, this node's. Says whether it took it.
-pub async fn bring_up(views: &Views, peers: &Peers, to: NodeId, wait: Duration) -> bool {
-    let view = views.current();
-    let learn = Request::LearnView { view: Box::new((*view).clone()) };
-    matches!(peers.call(to, view.version(), learn, wait).await, Ok(Response::Learned))
 }

@@ -407,16 +407,7 @@ fn same_nodes(a: &[NodeId], b: &[NodeId]) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
-
-    fn member(n: usize) -> Member {
-        Member {
-            id: format!("n{n}").parse().unwrap(),
-            peer: String::new(),
-            api: String::new(),
-            capacity: 1,
-            zone: String::new(),
-        }
-    }
+    use crate::testing::member;
 
     fn view(nodes: usize) -> View {
         View::new((1..=nodes).map(member).collect(), 16, 3)

@@ -339,16 +339,7 @@ mod tests {
     use super::*;
     use crate::config::Member;
     use crate::membership::Change;
-
-    fn member(n: usize) -> Member {
-        Member {
-            id: format!("n{n}").parse().unwrap(),
-            peer: String::new(),
-            api: String::new(),
-            capacity: 1,
-            zone: String::new(),
-        }
-    }
+    use crate::testing::member;
 
     fn first() -> View {
         View::new((1..=4).map(member).collect(), 8, 3)

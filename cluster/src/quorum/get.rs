@@ -233,11 +233,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::GetEffect::{Answer, Done, Fail};
     use super::*;
+    use crate::testing::node;
     use crate::version::{Payload, Stamp, Stamped};
-
-    fn node(n: usize) -> NodeId {
-        format!("n{n}").parse().unwrap()
-    }
 
     fn start(needed: usize, sloppy: bool, suspected: &[usize]) -> (GetQuorum, Vec<GetEffect>) {
         let list =

@@ -216,10 +216,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::PutEffect::{Acknowledge, Done, Fail};
     use super::*;
-
-    fn node(n: usize) -> NodeId {
-        format!("n{n}").parse().unwrap()
-    }
+    use crate::testing::node;
 
     fn list() -> PreferenceList {
         PreferenceList { primaries: vec![node(1), node(2), node(3)], fallbacks: vec![node(4), node(5)] }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quorate_env::{BoxFuture, Env, Network as _, Random, SystemClock, TokioNetwork, disk::SimulatedDisk};
+use quorate_env::{BoxFuture, Network as _, TokioNetwork};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,10 +14,11 @@ use tokio::sync::Semaphore;
 
 use super::frame::{FrameReader, encode};
 use super::*;
-use crate::config::{Limits, Member, NodeId, StoreDefinition, Timing};
+use crate::config::{Limits, NodeId, StoreDefinition, Timing};
 use crate::membership::gossip::Datagram;
 use crate::membership::{Phase, View, ViewVersion, Views};
 use crate::metrics::Metrics;
+use crate::testing::{self, member, node};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -49,19 +50,8 @@ struct Served {
     heard: tokio::sync::mpsc::Receiver<(NodeId, Datagram)>,
 }
 
-fn id(name: &str) -> NodeId {
-    name.parse().unwrap()
-}
-
-fn view(zone: &str) -> View {
-    let member = |name: &str| Member {
-        id: id(name),
-        peer: String::new(),
-        api: String::new(),
-        capacity: 1,
-        zone: zone.to_owned(),
-    };
-    View::new(vec![member("n1"), member("n2"), member("n3")], 8, 3)
+fn view() -> View {
+    View::new(vec![member(1), member(2), member(3)], 8, 3)
 }
 
 async fn serve(limits: Limits) -> Served {
@@ -72,18 +62,13 @@ async fn serve_with(limits: Limits, timing: Timing) -> Served {
     let service = Arc::new(Gated { gate: Semaphore::new(0), entered: AtomicUsize::new(0) });
     let metrics = Arc::new(Metrics::default());
     let (gossip, heard) = tokio::sync::mpsc::channel(8);
-    let view = view("");
+    let view = view();
     let server = PeerServer {
         service: Arc::clone(&service),
-        env: Env {
-            net: Arc::new(TokioNetwork),
-            clock: Arc::new(SystemClock::new()),
-            random: Random::from_seed(1),
-            disk: SimulatedDisk::default().mount(),
-        },
-        me: id("n1"),
+        env: testing::env(),
+        me: node(1),
         store: StoreDefinition::default(),
-        views: Arc::new(Views::unchanging(id("n1"), view.clone())),
+        views: Arc::new(Views::unchanging(node(1), view.clone())),
         frame_bytes_max: FRAME_BYTES_MAX,
         timing,
         limits,
@@ -101,8 +86,8 @@ impl Served {
         Hello {
             magic: *crate::node::MAGIC,
             version: PROTOCOL_VERSION,
-            from: id("n2"),
-            to: Some(id("n1")),
+            from: node(2),
+            to: Some(node(1)),
             lineage: Some(self.view.lineage()),
             store: serde_json::to_string(&StoreDefinition::default()).unwrap(),
         }
@@ -209,7 +194,7 @@ async fn gossip_is_heard_at_once_by_a_busy_server_under_any_view_and_never_answe
     assert_eq!(served.metrics.gossip_received.get(), 8);
     assert_eq!(served.metrics.gossip_dropped.get(), 12, "there is room for eight, and nothing waits");
     let (from, first) = served.heard.recv().await.unwrap();
-    assert_eq!((from, first.packet.as_ref()), (id("n2"), &[0][..]));
+    assert_eq!((from, first.packet.as_ref()), (node(2), &[0][..]));
 }
 
 #[tokio::test]
@@ -233,8 +218,8 @@ async fn peers_of_another_protocol_store_or_lineage_are_refused_by_name() {
         (Hello { magic: *b"GET / HT", ..good.clone() }, "speak its protocol"),
         (Hello { store: serde_json::to_string(&other).unwrap(), ..good.clone() }, "write_quorum differ"),
         (Hello { store: "{".into(), ..good.clone() }, "cannot be read"),
-        (Hello { lineage: Some(view("elsewhere").lineage() ^ 1), ..good.clone() }, "other first members"),
-        (Hello { to: Some(id("n3")), ..good.clone() }, "this is node n1, not n3"),
+        (Hello { lineage: Some(view().lineage() ^ 1), ..good.clone() }, "other first members"),
+        (Hello { to: Some(node(3)), ..good.clone() }, "this is node n1, not n3"),
     ];
     for (count, (hello, says)) in (1..).zip(cases) {
         let (reply, mut peer) = served.greet(&hello).await;

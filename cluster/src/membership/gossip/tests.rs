@@ -9,12 +9,9 @@ use quorate_env::Random;
 use super::*;
 use crate::config::NodeId;
 use crate::membership::{Phase, ViewVersion};
+use crate::testing::node;
 
 const NOW: Duration = Duration::from_secs(100);
-
-fn node(n: u32) -> NodeId {
-    format!("n{n}").parse().unwrap()
-}
 
 fn version(epoch: u64) -> ViewVersion {
     ViewVersion { epoch, phase: Phase::Stable }

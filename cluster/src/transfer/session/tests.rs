@@ -10,11 +10,12 @@ use quorate_env::SystemClock;
 
 use super::*;
 use crate::admission::Background;
-use crate::config::{Durability, Member, StoreDefinition};
+use crate::config::{Durability, StoreDefinition};
 use crate::membership::{Phase, View, ViewVersion, Views};
 use crate::replica::ReplicaService;
 use crate::rpc::{RequestFrame, ResponseFrame, Service};
 use crate::store::MemoryEngine;
+use crate::testing::{member, node};
 use crate::version::{Actor, Context, Dot, HybridClock, Payload, SharedClock, SiblingSet};
 
 /// Length and checksum of a frame.
@@ -48,17 +49,13 @@ impl Ask for AskWire<'_> {
                 request,
             };
             let asked = postcard::to_stdvec(&frame).unwrap().len() as u64;
-            let response = Arc::clone(self.service).handle(id("n1"), frame.request).await;
+            let response = Arc::clone(self.service).handle(node(1), frame.request).await;
             let frame = ResponseFrame { id: messages, response };
             let answered = postcard::to_stdvec(&frame).unwrap().len() as u64;
             self.wire.bytes.fetch_add(asked + answered + 2 * FRAME_HEAD_BYTES, Ordering::Relaxed);
             Ok(frame.response)
         })
     }
-}
-
-fn id(name: &str) -> NodeId {
-    name.parse().unwrap()
 }
 
 /// Two nodes that both own everything.
@@ -72,33 +69,32 @@ struct Pair {
 
 impl Pair {
     fn new(partitions: u32) -> Self {
-        let member = |name: &str| Member {
-            id: id(name),
-            peer: String::new(),
-            api: String::new(),
-            capacity: 1,
-            zone: String::new(),
-        };
-        let members = vec![member("n1"), member("n2")];
+        let members = vec![member(1), member(2)];
         let view = Arc::new(View::new(members, partitions, 2));
         let store =
             StoreDefinition { durability: Durability::Memory, partitions, ..StoreDefinition::default() };
         let background = Arc::new(Background::new(Arc::new(SystemClock::new())));
-        let node = |name: &str| {
+        let owner = |me: NodeId| {
             let engine = Arc::new(MemoryEngine::new());
             let clock = Arc::new(SystemClock::new());
-            let views = Arc::new(Views::unchanging(id(name), (*view).clone()));
+            let views = Arc::new(Views::unchanging(me, (*view).clone()));
             let stamps = SharedClock::new(HybridClock::new(1, 0));
             let holdings = Arc::clone(views.holdings());
             let replica = Replica::new(engine, clock, &store, holdings, stamps).unwrap();
             Arc::new(ReplicaService {
-                me: id(name),
+                me,
                 views,
                 replica: Arc::new(replica),
                 background: Arc::clone(&background),
             })
         };
-        Self { nodes: [node("n1"), node("n2")], view, metrics: Metrics::default(), salt: 0, exact: false }
+        Self {
+            nodes: [owner(node(1)), owner(node(2))],
+            view,
+            metrics: Metrics::default(),
+            salt: 0,
+            exact: false,
+        }
     }
 
     async fn put(&self, node: usize, key: &[u8], record: &Record) {
@@ -125,7 +121,7 @@ impl Pair {
     async fn compare(&mut self, wire: &Wire) -> Outcome {
         self.salt += 1;
         let session = Session {
-            peer: id("n2"),
+            peer: node(2),
             replica: &self.nodes[0].replica,
             ask: AskWire { wire, service: &self.nodes[1] },
             salt: Salt { salt: self.salt, exact: self.exact },
@@ -145,7 +141,7 @@ impl Pair {
 }
 
 fn put(actor: u64, counter: u64, seen: &Context, value: &[u8]) -> Record {
-    let actor = Actor { node: id("n1"), incarnation: u64::MAX - actor, epoch: 0 };
+    let actor = Actor { node: node(1), incarnation: u64::MAX - actor, epoch: 0 };
     let payload = Payload::bytes(value.to_vec());
     Record::Siblings(SiblingSet::put(seen.clone(), Dot { actor, counter }, payload))
 }
@@ -259,7 +255,7 @@ async fn a_peer_without_a_tree_is_asked_again_later() {
     pair.ready().await;
     pair.nodes[1].replica.retain_trees(&BTreeSet::new());
     let session = Session {
-        peer: id("n2"),
+        peer: node(2),
         replica: &pair.nodes[0].replica,
         ask: AskWire { wire: &Wire::default(), service: &pair.nodes[1] },
         salt: Salt { salt: 1, exact: true },
