@@ -62,7 +62,9 @@ impl Background {
 
     /// As [`Background::slot`] for work that a peer waits for: not for long.
     pub async fn slot_for_peer(&self, bytes: u64) {
-        let _ = tokio::time::timeout_at(Instant::now() + HELD_UP_MAX, self.wait(bytes)).await;
+        if tokio::time::timeout_at(Instant::now() + HELD_UP_MAX, self.wait(bytes)).await.is_err() {
+            self.controller().forced(self.clock.monotonic_ns(), bytes);
+        }
         self.bytes_for_peers.add(bytes);
     }
 

@@ -27,6 +27,9 @@ const SAMPLES_MIN: u32 = 64;
 const SAMPLES_NOBODY: u32 = 8;
 /// Windows with background work in a row before some without.
 const BUSY_MAX: u32 = 50;
+/// Windows in a row in which work holds still. Work that peers wait for cannot be held up for long:
+/// if it is what goes on, there is no calm to be seen.
+const STILL_MAX: u32 = 4;
 /// How far above calm the percentile may be,
 const TOLERANCE: f64 = 1.5;
 /// unless the difference is too small to matter to anybody.
@@ -57,6 +60,7 @@ pub(super) struct Controller {
     holding_still: bool,
     busy_windows: u32,
     quiet_windows: u32,
+    still_windows: u32,
     /// The 99th percentile of calm windows, once there was one.
     calm_ns: Option<f64>,
     /// In bytes a second.
@@ -76,6 +80,7 @@ impl Controller {
             holding_still: false,
             busy_windows: 0,
             quiet_windows: 0,
+            still_windows: 0,
             calm_ns: None,
             rate: RATE_START,
             debt: 0.0,
@@ -111,6 +116,13 @@ impl Controller {
         Ok(())
     }
 
+    /// `bytes` of background work went on although they were not let through. They use up nothing:
+    /// peers who bring more than the rate allows would keep this node's own work from going on.
+    pub(super) fn forced(&mut self, now_ns: u64, bytes: u64) {
+        self.end_window_if_due(now_ns);
+        self.worked += bytes;
+    }
+
     /// Bytes a second.
     pub(super) fn rate(&self) -> f64 {
         self.rate
@@ -130,9 +142,13 @@ impl Controller {
     fn end_window(&mut self) {
         let p99 = self.window.p99_ns().filter(|_| self.window.total() >= SAMPLES_NOBODY);
         let worked = self.worked > 0;
+        self.still_windows = if self.holding_still { self.still_windows + 1 } else { 0 };
+        let in_vain = self.still_windows >= STILL_MAX;
         match p99 {
             None if worked => self.rate = (self.rate * 2.0).min(RATE_MAX),
             None => {}
+            // Nothing better is to be had.
+            Some(p99) if in_vain && self.calm_ns.is_none() => self.learn(p99 as f64),
             Some(p99) if !worked && self.quiet_windows > 0 => self.learn(p99 as f64),
             Some(_) if !worked => {}
             Some(p99) if self.disturbs(p99 as f64) => self.rate = (self.rate / 2.0).max(RATE_MIN),
@@ -142,7 +158,7 @@ impl Controller {
         }
         (self.busy_windows, self.quiet_windows) =
             if worked { (self.busy_windows + 1, 0) } else { (self.busy_windows, self.quiet_windows + 1) };
-        if self.quiet_windows >= 2 {
+        if self.quiet_windows >= 2 || in_vain {
             self.busy_windows = 0;
         }
         let unsure = self.calm_ns.is_none() && self.busy_windows > 0;
@@ -267,6 +283,33 @@ mod tests {
         world.run(3_000, true, |_| Some(5 * MS));
         assert!((world.controller.rate() - RATE_MIN).abs() < 1.0, "it cannot know that it is innocent");
         world.run(60_000, true, |_| Some(5 * MS));
+        assert!(world.controller.rate() > RATE_START, "{}", world.controller.rate());
+    }
+
+    #[test]
+    fn work_that_could_not_wait_is_not_taken_for_calm_and_does_not_stop_the_rest() {
+        let mut world = World::new();
+        world.run(2_000, false, |_| Some(MS));
+        let before = world.done;
+        // Peers bring something all the time, whatever is let through, and are felt.
+        for _ in 0..20_000 {
+            world.controller.forced(world.now_ns, 4 << 10);
+            world.run(1, true, |_| Some(3 * MS));
+        }
+        let calm_ns = world.controller.calm_ns;
+        assert!(calm_ns.is_some_and(|calm| calm < 1.1 * MS as f64), "{calm_ns:?}");
+        let rate = (world.done - before) as f64 / 20.0;
+        assert!((RATE_MIN * 0.8..RATE_MIN * 2.0).contains(&rate), "{rate} bytes a second");
+    }
+
+    #[test]
+    fn with_nothing_but_work_that_could_not_wait_it_learns_what_it_can() {
+        let mut world = World::new();
+        for _ in 0..5_000 {
+            world.controller.forced(world.now_ns, 4 << 10);
+            world.run(1, true, |_| Some(3 * MS));
+        }
+        assert!(world.controller.calm_ns.is_some());
         assert!(world.controller.rate() > RATE_START, "{}", world.controller.rate());
     }
 
