@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file;
 use super::newest::{Newest, Watch};
-use super::{Accepted, Acceptor, Ballot, Found, Gap, Holdings, Phase, View, ViewVersion, Vote};
+use super::{Accepted, Acceptor, Ballot, Found, Gap, Holdings, Mark, Phase, View, ViewVersion, Vote};
 use crate::config::NodeId;
 
 const VIEW_FILE: &str = "view.bin";
@@ -179,6 +179,13 @@ impl Views {
             self.holdings.mark(has, Gap::Doubt).await?;
         }
         Ok(())
+    }
+
+    /// The newest view, and what is not whole here under it. What is gained by a view is marked
+    /// before the view is used: seen in between, it would be looked for at the old view's owners.
+    pub async fn gaps(&self) -> (Arc<View>, BTreeMap<u32, Mark>) {
+        let _no_view_is_learned = self.decree.lock().await;
+        (self.current(), self.holdings.gaps())
     }
 
     /// Votes on the view of `epoch`; nothing if this node is not deciding on that one.

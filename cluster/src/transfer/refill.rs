@@ -98,13 +98,13 @@ impl Refill {
     /// Goes once over all gaps. Whether some are left that this is to fill.
     async fn pass(&self, fillings: &mut BTreeMap<u32, Filling>, was_lost: &mut bool, ripe: Instant) -> bool {
         let holdings = self.views.holdings();
-        let gaps = holdings.gaps();
+        let (view, gaps) = self.views.gaps().await;
         // What was merged before more went missing does not count.
         fillings.retain(|partition, filling| gaps.get(partition) == Some(&filling.mark));
         if gaps.is_empty() {
             return false;
         }
-        let (view, lost) = (self.views.current(), self.views.lost());
+        let lost = self.views.lost();
         let mut jobs = Vec::new();
         let mut gaps_to_fill = 0;
         for (partition, mark) in gaps {
