@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::trees::{Page, Replaced};
+use super::trees::{DigestPage, Replaced};
 use super::{Replica, ReplicaError, Throttle, keys, lock};
 use crate::membership::Gap;
 use crate::merkle::{FANOUT, Node, Root, Tree, key_hash, record_digest};
@@ -192,7 +192,7 @@ impl Replica {
                 Err(_) => {}
             }
         }
-        Ok(ReadPage { page: Page { digests, last, is_last }, records, damaged, bytes })
+        Ok(ReadPage { page: DigestPage { digests, last, is_last }, records, damaged, bytes })
     }
 
     /// The bytes of a record that can be read as one.
@@ -332,7 +332,7 @@ pub(super) fn is_damage(error: &ReplicaError) -> bool {
 }
 
 struct ReadPage {
-    page: Page,
+    page: DigestPage,
     records: u64,
     damaged: Vec<Vec<u8>>,
     bytes: u64,

@@ -9,6 +9,7 @@
 mod digest;
 mod hints;
 mod keys;
+mod pages;
 mod repair;
 mod service;
 mod summary;
@@ -33,6 +34,7 @@ use crate::version::{HybridClock, KindMismatch, Record, SharedClock, SkewError, 
 
 pub use digest::{Listed, Walked};
 pub use hints::Hint;
+pub use pages::{Page, PageEnd, Paged};
 pub(crate) use repair::by_print;
 pub use repair::{Keyed, LeafAnswer, LeafAsk, Wanted};
 pub use service::ReplicaService;
@@ -213,14 +215,20 @@ impl Replica {
     ///
     /// # Errors
     /// When the engine cannot be read.
-    pub fn keys(&self, partition: u32, after: Option<&[u8]>, limit: usize) -> Result<Vec<Bytes>, StoreError> {
+    pub(crate) fn keys(
+        &self,
+        partition: u32,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
         let after = after.map(|key| keys::data(partition, key));
         let page = self.engine.keys(&keys::partition_prefix(partition), after.as_deref(), limit)?;
         Ok(page.iter().map(|stored| Bytes::copy_from_slice(keys::key_of_data(stored))).collect())
     }
 
-    /// Forgets a copy that every owner has acknowledged, unless it has grown since; says whether
-    /// it did. Only for partitions that this node does not own.
+    /// Forgets a copy that every owner has acknowledged, unless it has grown since or this node
+    /// has come to own it (`is_foreign`, asked while nobody can write the key); says whether it
+    /// did.
     ///
     /// # Errors
     /// When the engine fails; the copy is then handed over again, which harms nothing.
@@ -229,10 +237,11 @@ impl Replica {
         partition: u32,
         key: &[u8],
         handed_over: &Record,
+        is_foreign: impl FnOnce() -> bool,
     ) -> Result<bool, ReplicaError> {
         let mut dropped = false;
         self.write_locked(&keys::data(partition, key), Promise::Memory, |before| {
-            dropped = before.as_ref() == Some(handed_over);
+            dropped = before.as_ref() == Some(handed_over) && is_foreign();
             Ok(dropped.then_some(Decision::Delete))
         })
         .await?;
@@ -481,6 +490,20 @@ mod tests {
             ReadReply::Found(record) | ReadReply::Partial(record) => record.payloads().len(),
             ReadReply::NotFound { .. } | ReadReply::Damaged => 0,
         }
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_dropped_only_if_it_is_what_was_handed_over_and_still_foreign() {
+        let replica = replica();
+        for counter in [1, 2] {
+            replica.store(0, b"k", &put(counter), Promise::Memory).await.unwrap();
+        }
+        let ReadReply::Found(record) = replica.read(0, b"k") else { panic!("it is there") };
+        assert!(!replica.drop_copy(0, b"k", &put(1), || true).await.unwrap(), "it has grown");
+        assert!(!replica.drop_copy(0, b"k", &record, || false).await.unwrap(), "it is owned again");
+        assert_eq!(values(replica.read(0, b"k")), 2);
+        assert!(replica.drop_copy(0, b"k", &record, || true).await.unwrap());
+        assert_eq!(values(replica.read(0, b"k")), 0);
     }
 
     #[tokio::test]

@@ -10,12 +10,9 @@ use crate::admission::Background;
 use crate::config::NodeId;
 use crate::membership::{Gap, Views};
 use crate::quorum::ReadReply;
-use crate::rpc::{Request, Response, Service, Standing};
+use crate::rpc::{Holding, Request, Response, Service, Standing};
 use crate::store::{Promise, StoreError};
 use crate::version::Record;
-
-/// Most keys in one answer.
-const KEYS_MAX: u32 = 4096;
 
 /// One node's copies as its peers see them.
 pub struct ReplicaService {
@@ -40,6 +37,10 @@ impl Service for ReplicaService {
             let response = self.answer(from, request).await;
             if served == Served::Foreground {
                 self.background.served_since(began_ns);
+            }
+            // How much it is turns out only now; whoever asked goes on when it has the answer.
+            if let Response::Page(page, _) = &response {
+                self.background.slot_for_peer(page.bytes()).await;
             }
             response
         })
@@ -71,6 +72,16 @@ impl Served {
 }
 
 impl ReplicaService {
+    fn holding(&self, partition: u32) -> Holding {
+        let holdings = self.replica.holdings();
+        let standing = match holdings.gap(partition) {
+            None => Standing::Whole,
+            Some(Gap::New) => Standing::New,
+            Some(_) => Standing::Lacking,
+        };
+        Holding { standing, age_ms: u64::try_from(holdings.age().as_millis()).unwrap_or(u64::MAX) }
+    }
+
     async fn answer(&self, from: NodeId, request: Request) -> Response {
         match request {
             Request::Ping => Response::Pong,
@@ -98,21 +109,11 @@ impl ReplicaService {
                 Response::Report(self.views.own_report())
             }
             Request::Gossip(_) => refuse("nothing answers gossip", false),
-            Request::Keys { partition, after, limit } => {
-                match self.replica.keys(partition, after.as_deref(), limit.min(KEYS_MAX) as usize) {
-                    Ok(keys) => {
-                        let holdings = self.replica.holdings();
-                        let standing = match holdings.gap(partition) {
-                            None => Standing::Whole,
-                            Some(Gap::New) => Standing::New,
-                            Some(_) => Standing::Lacking,
-                        };
-                        let age_ms = u64::try_from(holdings.age().as_millis()).unwrap_or(u64::MAX);
-                        Response::Keys { keys, standing, age_ms }
-                    }
-                    Err(error) => refuse(&format!("{from} asked for keys: {error}"), false),
-                }
-            }
+            Request::Page { partition, after } => match self.replica.page(partition, after.as_deref()) {
+                Ok(page) => Response::Page(page, self.holding(partition)),
+                Err(error) => refuse(&format!("{from} asked for a page: {error}"), false),
+            },
+            Request::Standing { partition } => Response::Standing(self.holding(partition)),
             Request::Roots { partitions } => {
                 Response::Roots(partitions.into_iter().map(|p| self.replica.root(p)).collect())
             }

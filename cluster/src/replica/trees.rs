@@ -50,7 +50,7 @@ pub(super) struct Change {
 
 /// Stored keys of one partition behind each other, with the hashes of keys and the digests of
 /// records.
-pub(super) struct Page {
+pub(super) struct DigestPage {
     pub(super) digests: Vec<(u64, u64)>,
     /// The last key looked at; none when there was none.
     pub(super) last: Option<Vec<u8>>,
@@ -141,7 +141,7 @@ impl Slot {
 
     /// Adds a page that nothing was written to since it was read. With the last one the new tree
     /// replaces the old.
-    pub(super) fn add(&mut self, page: Page) -> Option<Replaced> {
+    pub(super) fn add(&mut self, page: DigestPage) -> Option<Replaced> {
         let mut build = self.build.take()?;
         for (key_hash, digest) in page.digests {
             build.tree.update(key_hash, None, Some(digest));
@@ -176,14 +176,14 @@ mod tests {
     use crate::merkle::key_hash;
     use proptest::prelude::*;
 
-    fn page(records: &BTreeMap<Vec<u8>, Bytes>, after: &[u8], limit: usize) -> Page {
+    fn page(records: &BTreeMap<Vec<u8>, Bytes>, after: &[u8], limit: usize) -> DigestPage {
         let read: Vec<(&Vec<u8>, &Bytes)> =
             records.iter().filter(|(key, _)| key.as_slice() > after).take(limit).collect();
         let digest = |(key, bytes): &(&Vec<u8>, &Bytes)| {
             let hash = key_hash(key);
             (hash, record_digest(hash, bytes))
         };
-        Page {
+        DigestPage {
             digests: read.iter().map(digest).collect(),
             last: read.last().map(|(key, _)| (*key).clone()),
             is_last: read.len() < limit,

@@ -8,7 +8,7 @@ use crate::config::NodeId;
 use crate::membership::gossip::Datagram;
 use crate::membership::{Ballot, Report, View, ViewVersion, Vote};
 use crate::merkle::{Node, Root, Salt};
-use crate::replica::{Keyed, LeafAnswer, LeafAsk, Wanted};
+use crate::replica::{Keyed, LeafAnswer, LeafAsk, Page, Wanted};
 
 /// The first frame of whoever connects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,14 +105,17 @@ pub enum Request {
     Report(Report),
     /// A message of gossip. It is the only request that is never answered.
     Gossip(Datagram),
-    /// The keys of one partition, in order.
-    Keys {
+    /// Some records of one partition, in the order of their keys.
+    Page {
         /// Which.
         partition: u32,
         /// From behind this key.
         after: Option<Bytes>,
-        /// At most so many.
-        limit: u32,
+    },
+    /// How far the receiver holds a partition.
+    Standing {
+        /// Which.
+        partition: u32,
     },
     /// The roots of the trees of whole partitions.
     Roots {
@@ -159,7 +162,8 @@ impl Request {
         match self {
             Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } => true,
             Self::Report(_) | Self::Gossip(_) => true,
-            Self::Read { .. } | Self::Store { .. } | Self::Keys { .. } | Self::Roots { .. } => false,
+            Self::Read { .. } | Self::Store { .. } | Self::Page { .. } | Self::Standing { .. } => false,
+            Self::Roots { .. } => false,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => false,
         }
     }
@@ -174,6 +178,15 @@ pub enum Standing {
     New,
     /// All that was acknowledged there, or was merged with the other owners since.
     Whole,
+}
+
+/// What a node says of one of its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// How far it holds it.
+    pub standing: Standing,
+    /// How long it has held its disk, in milliseconds.
+    pub age_ms: u64,
 }
 
 /// What a peer may answer.
@@ -204,15 +217,10 @@ pub enum Response {
     Vote(Option<Box<Vote<View>>>),
     /// To a report.
     Report(Report),
-    /// To keys.
-    Keys {
-        /// Fewer than asked for means that there are no more.
-        keys: Vec<Bytes>,
-        /// How far the sender holds the partition.
-        standing: Standing,
-        /// How long the sender has held its disk, in milliseconds.
-        age_ms: u64,
-    },
+    /// To a page, and how far the sender holds the partition.
+    Page(Page, Holding),
+    /// To standing.
+    Standing(Holding),
     /// To roots, in the order asked; nothing for a partition whose tree is not there yet.
     Roots(Vec<Option<Root>>),
     /// To tree nodes, in the order asked: sixteen sums as [`Salt::pack`] packs them, or nothing

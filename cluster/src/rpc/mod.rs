@@ -19,10 +19,10 @@ mod server;
 mod tests;
 
 pub use frame::FrameError;
-pub use message::{Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame, Standing};
+pub use message::{Hello, HelloReply, Holding, Request, RequestFrame, Response, ResponseFrame, Standing};
 pub(crate) use peers::gossip_frame_bytes;
 pub use peers::{CallError, Peers};
 pub use server::{PeerServer, Service};
 
 /// Raised whenever the messages change; peers that speak another version refuse each other.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;

@@ -10,18 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use crate::admission::Background;
 use crate::config::{NodeId, Timing};
 use crate::membership::{Phase, View, Views};
 use crate::metrics::Metrics;
-use crate::quorum::ReadReply;
-use crate::replica::Replica;
+use crate::replica::{Keyed, Page, PageEnd, Paged, Replica};
 use crate::rpc::{Peers, Request, Response};
+use crate::version::Record;
 
-/// Keys handed over between two pauses.
-const PAGE: usize = 64;
 /// How often to look for what no longer belongs here.
 const PERIOD: Duration = Duration::from_secs(2);
 
@@ -69,48 +68,43 @@ impl Evacuation {
         all
     }
 
+    /// Whether nothing is left of a partition that can be handed over.
     async fn hand_over(&self, view: &View, partition: u32) -> bool {
         let owners = view.write_owners(partition);
         let mut after: Option<Bytes> = None;
         loop {
-            let Ok(page) = self.replica.keys(partition, after.as_deref(), PAGE) else { return false };
-            let full = page.len() == PAGE;
-            after = page.last().cloned();
-            for key in page {
-                if self.views.current().version() != view.version() {
-                    return false;
-                }
-                if !self.hand_over_key(view, &owners, partition, &key).await {
-                    return false;
-                }
+            let Ok(page) = self.replica.page(partition, after.as_deref()) else { return false };
+            if !page.records.is_empty() && !self.hand_over_page(view, &owners, partition, &page).await {
+                return false;
             }
-            if !full {
-                return true;
+            match page.end {
+                // What cannot be read stays, and the others are not kept waiting for it.
+                PageEnd::Full(upto) | PageEnd::Damaged(upto) => after = Some(upto),
+                PageEnd::Last => return true,
             }
         }
     }
 
-    async fn hand_over_key(&self, view: &View, owners: &[NodeId], partition: u32, key: &[u8]) -> bool {
-        let (ReadReply::Found(record) | ReadReply::Partial(record)) = self.replica.read(partition, key)
-        else {
+    async fn hand_over_page(&self, view: &View, owners: &[NodeId], partition: u32, page: &Page) -> bool {
+        self.background.slot(page.bytes() * owners.len() as u64).await;
+        let keyed = |paged: &Paged| Keyed { partition, key: paged.key.clone(), record: paged.record.clone() };
+        let records: Vec<Keyed> = page.records.iter().map(keyed).collect();
+        let taken = join_all(owners.iter().map(|owner| {
+            let exchange = Request::Exchange { records: records.clone(), wanted: Vec::new() };
+            self.peers.call(*owner, view.version(), exchange, self.timing.request)
+        }));
+        if !taken.await.iter().all(|answer| matches!(answer, Ok(Response::Exchanged(_)))) {
             return false;
-        };
-        let bytes = Bytes::from(record.encode());
-        self.background.slot((bytes.len() * owners.len()) as u64).await;
-        for owner in owners {
-            let store = Request::Store {
-                partition,
-                key: Bytes::copy_from_slice(key),
-                record: bytes.clone(),
-                hint_for: None,
-                synced: true,
-            };
-            let answer = self.peers.call(*owner, view.version(), store, self.timing.request).await;
-            if !matches!(answer, Ok(Response::Stored)) {
-                return false;
-            }
         }
-        self.metrics.keys_handed_over.add(1);
-        matches!(self.replica.drop_copy(partition, key, &record).await, Ok(true))
+        self.metrics.keys_handed_over.add(page.records.len() as u64);
+        let dropped = join_all(page.records.iter().map(|paged| self.drop_copy(view, partition, paged)));
+        dropped.await.into_iter().all(|dropped| dropped)
+    }
+
+    async fn drop_copy(&self, view: &View, partition: u32, paged: &Paged) -> bool {
+        let Ok(record) = Record::decode(&paged.record) else { return false };
+        // Under a later view this node may own it again, and may have been given the same record.
+        let is_foreign = || self.views.current().version() == view.version();
+        matches!(self.replica.drop_copy(partition, &paged.key, &record, is_foreign).await, Ok(true))
     }
 }

@@ -8,6 +8,7 @@ use quorate_env::{SimulatedDisk, SystemClock};
 use super::*;
 use crate::config::{AntiEntropy, NodeId, StoreDefinition};
 use crate::membership::Holdings;
+use crate::replica::{Page, PageEnd};
 use crate::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise, Write};
 use crate::version::{Actor, Context, Dot, HybridClock, Payload, SharedClock, SiblingSet};
 
@@ -236,4 +237,47 @@ async fn a_walk_ends_although_its_partition_is_written_to_all_the_time() {
     replica.retain_trees(&BTreeSet::new());
     replica.ready_tree(7, 0, &mut Throttle::new(u64::MAX)).await.unwrap();
     assert!(built.is_same(&replica.root(7).unwrap()));
+}
+
+#[tokio::test]
+async fn a_page_ends_at_rot_and_the_next_one_goes_on_behind_it() {
+    let disk = SimulatedDisk::default();
+    let replica = on_disk(&disk).await;
+    for (key, value) in [(b"a", "apples"), (b"b", "pears!"), (b"c", "plums!")] {
+        replica.store(7, key, &put(1, value), Promise::Synced).await.unwrap();
+    }
+    rot(&disk, "pears!");
+    let keys = |page: &Page| page.records.iter().map(|paged| paged.key.clone()).collect::<Vec<_>>();
+    let page = replica.page(7, None).unwrap();
+    assert_eq!((keys(&page), page.end), (vec!["a".into()], PageEnd::Damaged("b".into())));
+    let page = replica.page(7, Some(b"b")).unwrap();
+    assert_eq!((keys(&page), page.end), (vec!["c".into()], PageEnd::Last));
+}
+
+#[tokio::test]
+async fn pages_are_bounded_and_cover_everything_once() {
+    let replica = replica(Arc::new(MemoryEngine::new()));
+    let mut stored = Vec::new();
+    for i in 0..300_u64 {
+        let key = Bytes::from(format!("k{i:03}"));
+        // From next to nothing to more than a page.
+        let value = "v".repeat(if i % 50 == 7 { 100_000 } else { i as usize * 20 });
+        replica.store(7, &key, &put(i, &value), Promise::Memory).await.unwrap();
+        stored.push(key);
+    }
+    let (mut after, mut seen) = (None::<Bytes>, Vec::new());
+    loop {
+        let page = replica.page(7, after.as_deref()).unwrap();
+        let is_bounded = page.bytes() <= 64 << 10 && page.records.len() <= 64;
+        assert!(is_bounded || page.records.len() == 1, "{} records", page.records.len());
+        seen.extend(page.records.iter().map(|paged| paged.key.clone()));
+        match page.end {
+            PageEnd::Full(upto) => after = Some(upto),
+            end => {
+                assert_eq!(end, PageEnd::Last);
+                break;
+            }
+        }
+    }
+    assert_eq!(seen, stored);
 }
