@@ -188,6 +188,10 @@ impl Object {
                 }
             }
             Model::MultiRegister => history.steps_of(number).iter().all(|step| {
+                // What an open transaction would have read nobody was told.
+                if step.f == Function::Get && entry.outcome != Outcome::Ok {
+                    return true;
+                }
                 let register = self.registers.entry(step.key).or_insert(initial);
                 if step.f == Function::Put {
                     *register = Some(step.value);
