@@ -2,8 +2,8 @@
 //!
 //! A set is a prefix of every chain of writes (see [`super::causality`]): chain by chain, how far it
 //! reaches. Chains lie in blocks of eight, so that adding one set to another is a few wide instructions a
-//! block. What nearly every set of a long history holds is not listed but named by an epoch: the set
-//! holds all writes that had entered the common past by then.
+//! block. What nearly every set of a long history holds is not listed but named by its epochs: the set
+//! holds all writes that had entered the common past by then (see [`super::epochs`]).
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -36,18 +36,46 @@ impl Block {
     }
 }
 
+/// The epochs whose writes are all in a set: those of one family, up to one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Common {
+    /// The first epoch of the family, from 1; it names the family.
+    pub(crate) first: u32,
+    pub(crate) last: u32,
+}
+
+impl Common {
+    /// No epoch at all.
+    pub(crate) const NOTHING: Common = Common { first: 1, last: 0 };
+
+    #[inline]
+    pub(crate) fn holds(self, epoch: u32) -> bool {
+        self.first <= epoch && epoch <= self.last
+    }
+
+    pub(crate) fn is_nothing(self) -> bool {
+        self.last == 0
+    }
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Common::NOTHING
+    }
+}
+
 /// A set that is stored elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'c> {
-    /// All writes that entered the common past up to this epoch are in the set; 0 is none.
-    pub(crate) epoch: u32,
+    /// All writes that entered the common past in these epochs are in the set.
+    pub(crate) common: Common,
     /// By id.
     pub(crate) blocks: &'c [Block],
 }
 
 impl<'c> View<'c> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.epoch == 0 && self.blocks.is_empty()
+        self.common.is_nothing() && self.blocks.is_empty()
     }
 
     /// How far it reaches into a chain, the common past left out.
@@ -74,17 +102,17 @@ impl<'c> View<'c> {
 /// A set of writes of its own.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cover {
-    pub(crate) epoch: u32,
+    pub(crate) common: Common,
     pub(crate) blocks: Vec<Block>,
 }
 
 impl Cover {
     pub(crate) fn view(&self) -> View<'_> {
-        View { epoch: self.epoch, blocks: &self.blocks }
+        View { common: self.common, blocks: &self.blocks }
     }
 
     pub(crate) fn copy_from(&mut self, view: View<'_>) {
-        self.epoch = view.epoch;
+        self.common = view.common;
         self.blocks.clear();
         self.blocks.extend_from_slice(view.blocks);
     }
@@ -104,7 +132,7 @@ impl Cover {
         *reach = (*reach).max(position);
     }
 
-    /// Adds the blocks of another set; epochs are the caller's concern.
+    /// Adds the blocks of another set; its epochs are the caller's concern.
     pub(crate) fn join_blocks(&mut self, other: &[Block]) {
         if self.blocks.is_empty() {
             self.blocks.extend_from_slice(other);
@@ -133,18 +161,24 @@ impl Cover {
 /// A set that only grows and reaches into any number of chains: adding to it costs what is added.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Grown {
-    epoch: u32,
+    /// One for each family.
+    commons: Vec<Common>,
     /// Only asked, never walked. By chain.
     reach: HashMap<u32, u32, BuildHasherDefault<Folded>>,
 }
 
 impl Grown {
     pub(crate) fn is_empty(&self) -> bool {
-        self.epoch == 0 && self.reach.is_empty()
+        self.commons.is_empty() && self.reach.is_empty()
     }
 
     pub(crate) fn add(&mut self, other: View<'_>) {
-        self.epoch = self.epoch.max(other.epoch);
+        if !other.common.is_nothing() {
+            match self.commons.iter_mut().find(|known| known.first == other.common.first) {
+                Some(known) => known.last = known.last.max(other.common.last),
+                None => self.commons.push(other.common),
+            }
+        }
         for (chain, position) in other.entries() {
             let reach = self.reach.entry(chain).or_default();
             *reach = (*reach).max(position);
@@ -152,7 +186,7 @@ impl Grown {
     }
 
     pub(crate) fn covers(&self, write: &Write) -> bool {
-        write.epoch <= self.epoch
+        self.commons.iter().any(|common| common.holds(write.epoch))
             || !self.reach.is_empty()
                 && self.reach.get(&write.chain).is_some_and(|&reach| reach >= write.position)
     }

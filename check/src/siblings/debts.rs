@@ -10,15 +10,14 @@
 use std::collections::BTreeSet;
 
 use super::KeyHistory;
-use super::session::{Owed, Sessions, gets_covered, missed_put, missed_read, puts_covered};
+use super::frontier::Deletes;
+use super::remembered::{Known, missed_put, missed_read};
+use super::session::{Owed, Sessions};
 use super::tables::Marks;
 use super::walk::{Event, Scene, Ties, each_event};
 use crate::history::NONE;
 use crate::report::{Findings, Guarantee, Kind};
 use crate::say;
-
-/// Pairs that are remembered for a write.
-const DEBTS_MAX: usize = 6;
 
 /// What a write and those that it had read owe: pairs of a write and an operation that came before it in
 /// its session, of which the write with all that it had read shows nothing.
@@ -56,14 +55,20 @@ impl Debts {
         let owing = || Owing { pairs: vec![Vec::new(); count], more: vec![false; count] };
         let mut debts = Debts { written: owing(), read: owing() };
         let mut parents = Vec::new();
+        let mut deletes = Deletes::new(history, causality);
+        let most = causality.limits.debts;
         for &index in &causality.order {
             causality.parents(history, index, &mut parents);
-            let past = causality.past(index);
+            // Whoever is shown a write returns after its call: what deletes called by then may have removed
+            // is not owed.
+            let call = history.entry(causality.writes[index as usize].op).invoke;
+            while deletes.bury_next(causality, call).is_some() {}
+            let known = Known { history, causality, past: causality.past(index), buried: &deletes.buried };
             let owed = &sessions.owed[index as usize];
             for written in [true, false] {
                 let is_covered = |op: u32| match written {
-                    true => puts_covered(causality, past, op),
-                    false => gets_covered(history, causality, past, op),
+                    true => known.put(op),
+                    false => known.shown_by(op),
                 };
                 let (owing, head) = match written {
                     true => (&mut debts.written, owed.written),
@@ -71,9 +76,9 @@ impl Debts {
                 };
                 let (mut pairs, mut more) = (Vec::new(), false);
                 let (mut at, mut looks) = (head, 0);
-                while let Some(node) = sessions.nodes.get(at as usize) {
+                while let Some(node) = sessions.lists.node(at) {
                     looks += 1;
-                    if pairs.len() == DEBTS_MAX || looks > 4 * DEBTS_MAX {
+                    if pairs.len() == most || looks > 4 * most {
                         more = true;
                         break;
                     }
@@ -88,7 +93,7 @@ impl Debts {
                         if is_covered(pair.1) || pairs.contains(&pair) {
                             continue;
                         }
-                        if pairs.len() == DEBTS_MAX {
+                        if pairs.len() == most {
                             more = true;
                             break;
                         }
@@ -117,13 +122,13 @@ impl Sessions {
             let debts = Debts::of(key, &self);
             each_event(key, ties, marks, |event| {
                 if let Event::Read(scene) = event
-                    && self.looks_left > 0
+                    && !self.lists.exhausted()
                 {
                     self.judge_writes(key, scene, &debts, &risky, findings);
                 }
             });
         }
-        self.looks_left > 0
+        !self.lists.exhausted()
     }
 
     fn judge_writes(
@@ -148,19 +153,22 @@ impl Sessions {
             let likely: BTreeSet<u32> = shown().map(|index| self.owed[index as usize].session).collect();
             for &session in likely.iter().chain(risky) {
                 let done = (unread.is_some() || !look_for_read) && (unwritten.is_some() || !look_for_put);
-                if done || self.looks_left == 0 {
+                if done || self.lists.exhausted() {
                     break;
                 }
                 for write in self.last_shown(key, scene, session as usize) {
                     let Owed { written, read, puts, .. } = self.owed[write as usize];
-                    let left = self.without(read, |get| !is_forgotten(get));
-                    let forgotten = self.nodes.get(left as usize).map(|node| (write, node.op));
+                    let left = self.lists.without(read, |get| !is_forgotten(get));
+                    let forgotten = self.lists.node(left).map(|node| (write, node.op));
                     unread = unread.or(forgotten.filter(|_| look_for_read));
                     let puts = if left == NONE { 0 } else { puts as usize };
                     let missed = self.missed(written, session as usize, puts, is_missed);
                     unwritten = unwritten.or(missed.map(|put| (write, put)).filter(|_| look_for_put));
                 }
             }
+        }
+        if self.lists.exhausted() {
+            return;
         }
         if let Some((write, put)) = unwritten {
             let write = causality.writes[write as usize].op;
@@ -202,7 +210,7 @@ impl Sessions {
             if found.first().is_some_and(|&last| call(last) > call(write)) {
                 break;
             }
-            self.looks_left = self.looks_left.saturating_sub(1);
+            self.lists.look(1);
             if causality.covers(scene.shown, write) {
                 found.push(write);
             }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::causality::Causality;
-use super::cover::{Grown, LANES, View};
+use super::cover::{Common, Grown, LANES, View};
 use crate::history::{History, NONE, Outcome};
 
 /// A write that gets must cover, and the operation that demands it.
@@ -60,7 +60,10 @@ impl Frontier {
 
     /// From now on nothing in this set is demanded.
     pub(crate) fn settle(&mut self, causality: &Causality, settled: View<'_>) {
-        while let Some(&(epoch, chain)) = self.open.first().filter(|(epoch, _)| *epoch <= settled.epoch) {
+        let Common { first, last } = settled.common;
+        while let Some(&(epoch, chain)) =
+            self.open.range((first, 0)..).next().filter(|(epoch, _)| *epoch <= last)
+        {
             self.open.remove(&(epoch, chain));
             self.open_at[chain as usize] = 0;
         }
@@ -83,8 +86,9 @@ impl Frontier {
 
     /// A demand that the set does not cover.
     pub(crate) fn gap(&self, shown: View<'_>) -> Option<Demand> {
-        let by_epoch = || self.open.range(..=(shown.epoch, NONE)).count();
-        let mut met = if shown.epoch == 0 { 0 } else { by_epoch() };
+        let Common { first, last } = shown.common;
+        let by_epoch = || self.open.range((first, 0)..=(last, NONE)).count();
+        let mut met = if shown.common.is_nothing() { 0 } else { by_epoch() };
         let in_epoch = met > 0;
         for block in shown.blocks.iter().filter(|_| !in_epoch) {
             let first = block.id as usize * LANES;
@@ -96,7 +100,7 @@ impl Frontier {
         if !in_epoch && met == self.open.len() {
             return None;
         }
-        let rest = self.open.range((shown.epoch + 1, 0)..);
+        let rest = self.open.range(..(first, 0)).chain(self.open.range((last.max(first - 1) + 1, 0)..));
         rest.map(|&(_, chain)| chain)
             .find(|&chain| self.open_at[chain as usize] > shown.reach(chain))
             .map(|chain| self.furthest[chain as usize])

@@ -19,13 +19,17 @@
 pub(crate) mod causality;
 pub(crate) mod cover;
 pub(crate) mod debts;
+pub(crate) mod epochs;
 pub(crate) mod false_sibling;
 pub(crate) mod finals;
 pub(crate) mod frontier;
+pub(crate) mod limits;
+pub(crate) mod lineage;
 pub(crate) mod lost;
 pub(crate) mod lost_update;
 pub(crate) mod not_converged;
 pub(crate) mod reads_go_back;
+pub(crate) mod remembered;
 pub(crate) mod resurrected;
 pub(crate) mod session;
 pub(crate) mod stale;
@@ -34,6 +38,8 @@ pub(crate) mod walk;
 
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod scale_tests;
 #[cfg(test)]
 mod tests;
 

@@ -16,23 +16,13 @@
 //! remembered before. The last two are judged in [`super::debts`].
 
 use super::KeyHistory;
-use super::causality::Causality;
-use super::cover::{Grown, View};
-use super::frontier::by_return;
+use super::cover::Grown;
+use super::frontier::{Deletes, by_return};
+use super::remembered::{Known, Lists, is_delete, missed_put, missed_read};
 use super::walk::Scene;
-use crate::history::{Function, History, NONE, Outcome};
+use crate::history::{Function, NONE, Outcome};
 use crate::report::{Findings, Guarantee, Kind};
 use crate::say;
-
-/// Looks into the past that a key may cost, for each of its operations.
-const LOOKS_PER_OPERATION: u64 = 400;
-
-/// An operation that later ones must respect, and those before it that it does not cover.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Node {
-    pub(super) op: u32,
-    pub(super) before: u32,
-}
 
 /// What a get of the session found, until it returns.
 #[derive(Debug, Clone, Copy)]
@@ -90,10 +80,10 @@ pub(crate) struct Sessions {
     returns: Vec<(i64, u32)>,
     next: usize,
     pub(super) list: Vec<Session>,
-    pub(super) nodes: Vec<Node>,
+    pub(super) lists: Lists,
     /// By write.
     pub(super) owed: Vec<Owed>,
-    pub(super) looks_left: u64,
+    deletes: Deletes,
 }
 
 impl Sessions {
@@ -105,9 +95,9 @@ impl Sessions {
             returns: by_return(history, key.key, counts),
             next: 0,
             list: (0..sessions).map(|_| Session::new()).collect(),
-            nodes: Vec::new(),
+            lists: Lists::new(history.of_key(key.key).len()),
             owed: vec![nothing; causality.writes.len()],
-            looks_left: LOOKS_PER_OPERATION * (history.of_key(key.key).len() as u64 + 10_000),
+            deletes: Deletes::new(history, causality),
         }
     }
 
@@ -121,25 +111,9 @@ impl Sessions {
         tied.iter().copied().filter(acknowledged).filter(|&op| Self::session_of(key, op) == session).collect()
     }
 
-    fn push(&mut self, op: u32, before: u32) -> u32 {
-        self.nodes.push(Node { op, before });
-        u32::try_from(self.nodes.len() - 1).unwrap_or(NONE)
-    }
-
-    /// The list from `head` on without its first nodes that `covered` says are covered.
-    pub(super) fn without(&mut self, mut head: u32, covered: impl Fn(u32) -> bool) -> u32 {
-        while let Some(node) = self.nodes.get(head as usize) {
-            self.looks_left = self.looks_left.saturating_sub(1);
-            if !covered(node.op) {
-                break;
-            }
-            head = node.before;
-        }
-        head
-    }
-
     /// Takes in everything that returned before `call`.
     fn advance(&mut self, key: &KeyHistory<'_>, call: i64) {
+        while self.deletes.bury_next(&key.causality, call).is_some() {}
         while let Some(&(_, op)) = self.returns.get(self.next).filter(|(ret, _)| *ret < call) {
             self.next += 1;
             let session = Self::session_of(key, op);
@@ -159,9 +133,9 @@ impl Sessions {
             session.removed.add(past);
             return;
         }
-        let head = self.list[session].written;
-        let before = self.without(head, |put| puts_covered(causality, past, put));
-        self.list[session].written = self.push(op, before);
+        let known = Known { history: key.history, causality, past, buried: &self.deletes.buried };
+        let before = self.lists.without(self.list[session].written, |put| known.put(put));
+        self.list[session].written = self.lists.push(op, before);
         self.list[session].puts.push(op);
     }
 
@@ -174,11 +148,12 @@ impl Sessions {
             // Another process of the session was faster: look again.
             None => {
                 let cover = causality.cover(history.values_of(get));
-                self.without(read, |earlier| gets_covered(history, causality, cover.view(), earlier))
+                let known = Known { history, causality, past: cover.view(), buried: &self.deletes.buried };
+                self.lists.without(read, |earlier| known.shown_by(earlier))
             }
         };
         let nothing_read = history.values_of(get).is_empty();
-        self.list[session].read = if nothing_read { before } else { self.push(get, before) };
+        self.list[session].read = if nothing_read { before } else { self.lists.push(get, before) };
         if checked.is_some_and(|checked| checked.written == written && checked.shows_all_written) {
             self.list[session].written = NONE;
         }
@@ -194,13 +169,14 @@ impl Sessions {
         let (mut written, mut read) = (self.list[session].written, self.list[session].read);
         for op in Self::tied(key, session, tied) {
             if history.is_read(op) {
-                read = self.push(op, read);
+                read = self.lists.push(op, read);
             } else if causality.write_of_op(op).is_some() && history.entry(op).f != Function::Delete {
-                written = self.push(op, written);
+                written = self.lists.push(op, written);
             }
         }
-        let written = self.without(written, |put| puts_covered(causality, past, put));
-        let read = self.without(read, |get| gets_covered(history, causality, past, get));
+        let known = Known { history, causality, past, buried: &self.deletes.buried };
+        let written = self.lists.without(written, |put| known.put(put));
+        let read = self.lists.without(read, |get| known.shown_by(get));
         let puts = u32::try_from(self.list[session].puts.len()).unwrap_or(NONE);
         self.owed[write as usize] =
             Owed { session: u32::try_from(session).unwrap_or(NONE), written, read, puts };
@@ -218,8 +194,8 @@ impl Sessions {
         let missed_by = |get: u32| missed_read(history, causality, scene, get);
 
         let Session { read, written, .. } = self.list[session];
-        let read_left = self.without(read, |earlier| missed_by(earlier).is_none());
-        let forgotten = self.nodes.get(read_left as usize).map(|node| node.op);
+        let read_left = self.lists.without(read, |earlier| missed_by(earlier).is_none());
+        let forgotten = self.lists.node(read_left).map(|node| node.op);
         let forgotten = forgotten
             .or_else(|| tied().filter(|&op| history.is_read(op)).find(|&op| missed_by(op).is_some()));
         if let Some(earlier) = forgotten {
@@ -290,42 +266,13 @@ impl Sessions {
         puts: usize,
         is_missed: impl Fn(u32) -> bool,
     ) -> Option<u32> {
-        let left = self.without(head, |put| !is_missed(put));
-        if let Some(node) = self.nodes.get(left as usize) {
+        let left = self.lists.without(head, |put| !is_missed(put));
+        if let Some(node) = self.lists.node(left) {
             return Some(node.op);
         }
         let before = &self.list[session].puts[..puts];
-        let place = before.iter().rev().position(|&put| is_missed(put));
-        self.looks_left = self.looks_left.saturating_sub(place.unwrap_or(puts) as u64);
+        let place = before.iter().rev().take(self.lists.looks_left()).position(|&put| is_missed(put));
+        self.lists.look(place.unwrap_or(puts));
         place.map(|place| before[puts - 1 - place])
     }
-}
-
-pub(super) fn is_delete(history: &History, op: u32) -> bool {
-    history.entry(op).f == Function::Delete
-}
-
-pub(super) fn puts_covered(causality: &Causality, view: View<'_>, put: u32) -> bool {
-    causality.write_of_op(put).is_none_or(|index| causality.covers(view, index))
-}
-
-pub(super) fn gets_covered(history: &History, causality: &Causality, view: View<'_>, get: u32) -> bool {
-    let mut writes = history.values_of(get).iter().filter_map(|&value| causality.write_of(value));
-    writes.all(|index| causality.covers(view, index))
-}
-
-pub(super) fn missed_put(causality: &Causality, scene: &Scene<'_>, put: u32) -> bool {
-    causality.write_of_op(put).is_some_and(|index| !scene.settles(causality, index))
-}
-
-/// The put of a value that an earlier get showed and this one misses.
-pub(super) fn missed_read(
-    history: &History,
-    causality: &Causality,
-    scene: &Scene<'_>,
-    earlier: u32,
-) -> Option<u32> {
-    let mut writes = history.values_of(earlier).iter().filter_map(|&value| causality.write_of(value));
-    let index = writes.find(|&index| !scene.settles(causality, index))?;
-    Some(causality.writes[index as usize].op)
 }
