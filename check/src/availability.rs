@@ -1,5 +1,5 @@
-//! Availability: how many operations succeeded while a fault was on, how long nothing did, and which
-//! operations were owed an answer and got none.
+//! Availability: how many operations succeeded while a fault was on, how long nothing did, how soon after
+//! it something did again, and which operations were owed an answer and got none.
 //!
 //! What a store owes is not the history's to know: it depends on the promise, on which node was asked
 //! and on what that node could reach. [`unavailable`] is told by its caller.
@@ -46,6 +46,10 @@ pub struct WindowReport {
     pub window: Window,
     /// Only kinds that were called in the window.
     pub operations: BTreeMap<Function, Tally>,
+    /// Time to recover: how long after the end of the window the first operation of each kind succeeded
+    /// that was called only then, in nanoseconds. A kind that did not succeed any more is missing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recovered_after_ns: BTreeMap<Function, u64>,
 }
 
 /// Tallies every window. Reads of single copies and final reads are no client's work and do not count.
@@ -53,12 +57,14 @@ pub struct WindowReport {
 pub fn by_window(history: &History, windows: &[Window]) -> Vec<WindowReport> {
     let entries = history.entries();
     let counts = |number: &usize| !entries[*number].is_final() && history.node(*number).is_none();
-    let mut successes: BTreeMap<Function, Vec<u64>> = BTreeMap::new();
     let all = (0..entries.len()).filter(counts).map(|number| &entries[number]);
+    let mut successes: BTreeMap<Function, Successes> = BTreeMap::new();
     for entry in all.filter(|entry| entry.outcome == Outcome::Ok) {
-        successes.entry(entry.f).or_default().extend(entry.return_ns());
+        if let Some(ret) = entry.return_ns() {
+            successes.entry(entry.f).or_default().push(entry.invoke_ns(), ret);
+        }
     }
-    successes.values_mut().for_each(|returns| returns.sort_unstable());
+    successes.values_mut().for_each(Successes::finish);
     windows
         .iter()
         .map(|window| {
@@ -75,32 +81,48 @@ pub fn by_window(history: &History, windows: &[Window]) -> Vec<WindowReport> {
             }
             for (f, tally) in &mut operations {
                 tally.success_ratio = tally.ok as f64 / (tally.ok + tally.fail + tally.info) as f64;
-                tally.longest_gap_ns = longest_gap(successes.get(f).map_or(&[], Vec::as_slice), window);
+                let returns = successes.get(f).map_or(&[][..], |successes| &successes.returns);
+                tally.longest_gap_ns = longest_gap(returns, window);
             }
-            WindowReport { window: window.clone(), operations }
+            let recovered = |(&f, successes): (&Function, &Successes)| {
+                Some((f, successes.first_called_from(window.end_ns)?.saturating_sub(window.end_ns)))
+            };
+            let recovered_after_ns = successes.iter().filter_map(recovered).collect();
+            WindowReport { window: window.clone(), operations, recovered_after_ns }
         })
         .collect()
 }
 
-/// How long after the end of each window the first operation of each kind succeeded that was called only
-/// then, in nanoseconds. A kind that did not succeed any more, or was not called, is missing. Reads of
-/// single copies and final reads do not count.
-#[must_use]
-pub fn recovery(history: &History, windows: &[Window]) -> Vec<BTreeMap<Function, u64>> {
-    let entries = history.entries();
-    let first_after = |window: &Window| {
-        let start = entries.partition_point(|entry| entry.invoke_ns() < window.end_ns);
-        let mut first: BTreeMap<Function, u64> = BTreeMap::new();
-        for (number, entry) in entries.iter().enumerate().skip(start) {
-            let counts = entry.outcome == Outcome::Ok && !entry.is_final() && history.node(number).is_none();
-            if let Some(at) = entry.return_ns().filter(|_| counts) {
-                let after = at.saturating_sub(window.end_ns);
-                first.entry(entry.f).and_modify(|first| *first = after.min(*first)).or_insert(after);
-            }
+/// The operations of one kind that succeeded.
+#[derive(Default)]
+struct Successes {
+    /// In order of calls: the call, and the first return among those called from it on.
+    by_call: Vec<(u64, u64)>,
+    /// In order.
+    returns: Vec<u64>,
+}
+
+impl Successes {
+    /// Takes one in; in order of calls.
+    fn push(&mut self, call: u64, ret: u64) {
+        self.by_call.push((call, ret));
+        self.returns.push(ret);
+    }
+
+    fn finish(&mut self) {
+        self.returns.sort_unstable();
+        let mut first = u64::MAX;
+        for (_, ret) in self.by_call.iter_mut().rev() {
+            first = first.min(*ret);
+            *ret = first;
         }
-        first
-    };
-    windows.iter().map(first_after).collect()
+    }
+
+    /// When the first success came back that was called no earlier than that.
+    fn first_called_from(&self, at: u64) -> Option<u64> {
+        let start = self.by_call.partition_point(|&(call, _)| call < at);
+        self.by_call.get(start).map(|&(_, ret)| ret)
+    }
 }
 
 fn longest_gap(returns: &[u64], window: &Window) -> u64 {
@@ -144,7 +166,7 @@ pub fn unavailable(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-    use super::{Window, by_window, recovery, unavailable};
+    use super::{Window, by_window, unavailable};
     use crate::history::Function;
     use crate::report::{Kind, Report, Verdict};
     use crate::testing::history;
@@ -192,9 +214,12 @@ mod tests {
              5 get d 160-400
              9 get d 101-102 node=n1",
         );
-        let found = recovery(&history, &[window("cut", 50, 100), window("late", 155, 158)]);
-        assert_eq!(found[0], [(Function::Put, 70), (Function::Get, 300)].into(), "called after the end");
-        assert_eq!(found[1], [(Function::Get, 242)].into());
+        let found = by_window(&history, &[window("cut", 50, 100), window("late", 155, 158)]);
+        let after = |at: usize| found[at].recovered_after_ns.clone();
+        assert_eq!(after(0), [(Function::Put, 70), (Function::Get, 300)].into(), "called after the end");
+        assert_eq!(after(1), [(Function::Get, 242)].into());
+        let text = serde_json::to_string(&found[0]).unwrap();
+        assert!(text.ends_with(r#""recovered_after_ns":{"get":300,"put":70}}"#), "{text}");
     }
 
     #[test]
