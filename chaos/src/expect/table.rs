@@ -200,6 +200,15 @@ pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClas
         // What a fallback took it keeps to itself, and no get asks it once the owners are back.
         return Promise::May;
     }
+    if store.actor_limit > 0 && store.conflict == Conflict::Siblings {
+        // A context that forgets no longer knows what it superseded.
+        match property {
+            Property::NoFalseSibling => return Promise::Shows,
+            // What was deleted comes back, too.
+            Property::NoLostWrite | Property::NoStaleRead => return Promise::May,
+            _ => {}
+        }
+    }
     let column = Column::of(store);
     if column == Column::LastWriteWins
         && property == Property::NoStaleRead
@@ -288,6 +297,18 @@ mod tests {
 
     fn cell(profile: &str, property: Property, classes: &[FaultClass]) -> Promise {
         promise(&StoreDefinition::profile(profile).unwrap(), property, classes)
+    }
+
+    #[test]
+    fn a_store_whose_contexts_forget_promises_less() {
+        let of = |actor_limit, property| {
+            let store = StoreDefinition { actor_limit, ..StoreDefinition::profile("quorum").unwrap() };
+            promise(&store, property, &[FaultClass::Calm])
+        };
+        assert_eq!(of(0, Property::NoFalseSibling), Promise::Holds);
+        assert_eq!(of(3, Property::NoFalseSibling), Promise::Shows);
+        assert_eq!(of(3, Property::NoLostWrite), Promise::May);
+        assert_eq!(of(3, Property::Converged), Promise::Holds);
     }
 
     #[test]

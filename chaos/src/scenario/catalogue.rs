@@ -55,6 +55,7 @@ built_in!(
     "held-writes",
     "no-repair",
     "memory-power-cut",
+    "forgetful",
 );
 
 /// The directed scenarios, which together are run in a few minutes: all but `mixed`.
@@ -82,6 +83,7 @@ pub const QUICK_SUITE: &[&str] = &[
     "held-writes",
     "no-repair",
     "memory-power-cut",
+    "forgetful",
 ];
 
 /// All built-in scenarios.

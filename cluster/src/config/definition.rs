@@ -140,8 +140,8 @@ pub struct StoreDefinition {
     pub anti_entropy: AntiEntropy,
     /// Siblings of one key from which a blind put is refused with 409. Default 64.
     pub sibling_limit: u32,
-    /// Actors kept in one key's context; 0 keeps all, the only setting that never makes a
-    /// false sibling. Default 0.
+    /// Actors kept in one key's context, beside those of its siblings; 0 keeps all, the only
+    /// setting that never makes a false sibling or brings back what was deleted. Default 0.
     pub actor_limit: u32,
     /// Longest key in bytes. Default 1024.
     pub key_bytes_max: u64,
@@ -341,8 +341,12 @@ impl StoreDefinition {
         if self.sibling_limit == 0 {
             return bad("sibling_limit", &self.sibling_limit, "a key must be able to hold one value");
         }
-        if self.actor_limit != 0 {
-            return bad("actor_limit", &self.actor_limit, "this version keeps every actor; leave it at 0");
+        if self.actor_limit != 0 && self.conflict != Conflict::Siblings {
+            return clash(
+                format!("actor_limit = {}", self.actor_limit),
+                format!("conflict = \"{:?}\"", self.conflict).to_lowercase(),
+                "only siblings have contexts to shorten; leave actor_limit at 0",
+            );
         }
         if self.key_bytes_max == 0 || self.key_bytes_max > 8192 {
             return bad(

@@ -68,6 +68,8 @@ pub struct Replica {
     clock: Arc<dyn Clock>,
     conflict: Conflict,
     promise: Promise,
+    /// Actors that a context keeps.
+    actors_max: usize,
     /// Whether anti-entropy will make a record whole again that replaced one that rotted. Where
     /// nothing does, it votes all the same: else it never would again.
     is_repaired: bool,
@@ -104,6 +106,7 @@ impl Replica {
         let damaged: BTreeSet<Vec<u8>> = engine.damaged().into_iter().collect();
         let replica = Self {
             promise: store.durability.into(),
+            actors_max: if store.actor_limit == 0 { usize::MAX } else { store.actor_limit as usize },
             is_repaired: store.anti_entropy != AntiEntropy::Off,
             conflict: store.conflict,
             engine,
@@ -283,7 +286,8 @@ impl Replica {
             let merged = match &before {
                 Some(before) => before.clone().merge(record.clone())?,
                 None => record.clone(),
-            };
+            }
+            .with_actors_at_most(self.actors_max);
             // Already there: nothing to write, but the acknowledgement promises what is there.
             if before.as_ref() == Some(&merged) { Ok(None) } else { Ok(Some(Decision::Put(merged))) }
         })

@@ -1,5 +1,6 @@
 //! A causal history: exactly the set of writes (dots) that somebody has seen of one key.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,11 @@ impl Seen {
         self.beyond.sort_unstable();
         self.beyond.dedup();
         self.absorb();
+    }
+
+    /// The highest counter.
+    fn last(&self) -> u64 {
+        self.beyond.last().copied().unwrap_or(self.prefix)
     }
 
     /// Moves the prefix over the dots that touch it.
@@ -150,6 +156,25 @@ impl Context {
             .all(|(actor, seen)| self.find(actor).is_ok_and(|at| self.actors[at].1.covers(seen)))
     }
 
+    /// Forgets actors other than those of `needed` until at most `actors_max` are left, or none
+    /// that may go: first those with the fewest writes. What was seen of them counts as unseen from
+    /// then on. Equal contexts forget the same.
+    pub fn forget_beyond(&mut self, actors_max: usize, needed: &BTreeSet<Actor>) {
+        let surplus = self.actors.len().saturating_sub(actors_max);
+        if surplus == 0 {
+            return;
+        }
+        let mut may_go: Vec<(u64, Actor)> = self
+            .actors
+            .iter()
+            .filter(|(actor, _)| !needed.contains(actor))
+            .map(|(actor, seen)| (seen.last(), *actor))
+            .collect();
+        may_go.sort_unstable();
+        let gone: BTreeSet<Actor> = may_go.into_iter().take(surplus).map(|(_, actor)| actor).collect();
+        self.actors.retain(|(actor, _)| !gone.contains(actor));
+    }
+
     fn find(&self, actor: &Actor) -> Result<usize, usize> {
         self.actors.binary_search_by(|(a, _)| a.cmp(actor))
     }
@@ -168,8 +193,6 @@ impl FromIterator<Dot> for Context {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-    use std::collections::BTreeSet;
-
     use super::*;
     use proptest::prelude::*;
 

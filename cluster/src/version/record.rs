@@ -44,6 +44,15 @@ impl Record {
         }
     }
 
+    /// Keeps at most so many actors in the context; see [`SiblingSet::with_actors_at_most`].
+    #[must_use]
+    pub fn with_actors_at_most(self, actors_max: usize) -> Self {
+        match self {
+            Self::Siblings(set) => Self::Siblings(set.with_actors_at_most(actors_max)),
+            Self::Latest(_) => self,
+        }
+    }
+
     /// The values a get returns; none for a deleted key.
     #[must_use]
     pub fn payloads(&self) -> Vec<&Payload> {

@@ -69,6 +69,16 @@ impl SiblingSet {
         context.union(&other.context);
         Self { context, siblings }
     }
+
+    /// Keeps at most `actors_max` actors in the context, or as many as the siblings have. Lossy: a
+    /// write of a forgotten actor that was superseded, or deleted, is a sibling again if some copy
+    /// still holds it. Riak calls it vector clock pruning.
+    #[must_use]
+    pub fn with_actors_at_most(mut self, actors_max: usize) -> Self {
+        let needed = self.siblings.iter().map(|sibling| sibling.dot.actor).collect();
+        self.context.forget_beyond(actors_max, &needed);
+        self
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +164,42 @@ mod tests {
             prop_assert_eq!(a.clone().merge(b.clone()).merge(c.clone()), a.clone().merge(b.merge(c)));
             prop_assert_eq!(a.clone().merge(a.clone()), a);
         }
+    }
+
+    proptest! {
+        /// Copies that forget converge as others do: whatever order they meet in, both ends of a
+        /// meeting are equal, and meeting again changes nothing.
+        #[test]
+        fn a_set_that_forgets_keeps_its_values_and_settles(
+            writes in prop::collection::vec((0_u8..6, any::<bool>()), 1..12),
+            actors_max in 1_usize..4,
+        ) {
+            let limit = |set: SiblingSet| set.with_actors_at_most(actors_max);
+            let mut copies = [SiblingSet::default(), SiblingSet::default()];
+            for (counter, (node, first)) in (1..).zip(writes) {
+                let copy = &mut copies[usize::from(first)];
+                let put = SiblingSet::put(copy.context().clone(), dot(node, counter), Payload::bytes("v"));
+                *copy = limit(copy.clone().merge(put));
+                prop_assert_eq!(values(copy), [dot(node, counter)], "what the writer had read is gone");
+                prop_assert!(copy.context().actors() <= actors_max);
+            }
+            let [a, b] = copies.map(|copy| copy);
+            let (ab, ba) = (limit(a.clone().merge(b.clone())), limit(b.clone().merge(a.clone())));
+            prop_assert_eq!(&ab, &ba);
+            prop_assert_eq!(&limit(ab.clone().merge(ab.clone())), &ab);
+            for dot in values(&ab) {
+                prop_assert!(ab.context().contains(&dot), "{} is in the context", dot);
+            }
+        }
+    }
+
+    #[test]
+    fn whose_past_was_forgotten_comes_back_beside_what_superseded_it() {
+        let old = SiblingSet::put(Context::new(), dot(1, 1), Payload::bytes("old"));
+        let new = SiblingSet::put(old.context().clone(), dot(2, 1), Payload::bytes("new"));
+        assert_eq!(values(&old.clone().merge(new.clone())), [dot(2, 1)]);
+        let forgetful = old.clone().merge(new).with_actors_at_most(1);
+        assert_eq!(values(&old.merge(forgetful)), [dot(1, 1), dot(2, 1)]);
     }
 
     #[test]
