@@ -36,6 +36,7 @@
 pub mod availability;
 pub mod certificate;
 mod check;
+mod deadline;
 mod explain;
 pub mod history;
 mod linearizable;

@@ -4,6 +4,7 @@
 //! before the get returned, or be the initial one. Torn and damaged values and values of other keys
 //! show up here too. So do contexts that name a value nobody had written: some read made that up.
 
+use crate::deadline::Deadline;
 use crate::history::{Function, History, Id, NONE, Outcome};
 use crate::report::{Findings, Kind, Violation};
 use crate::say;
@@ -13,6 +14,7 @@ pub(crate) fn check(
     history: &History,
     initial: Option<Id>,
     contexts: bool,
+    deadline: &Deadline,
     findings: &mut Findings,
 ) -> Vec<u32> {
     let mut gets = Vec::new();
@@ -32,6 +34,9 @@ pub(crate) fn check(
             }
         }
         for &number in of_key {
+            if deadline.step() {
+                break;
+            }
             let entry = history.entry(number);
             if entry.is_ok(Function::Get) {
                 for &value in history.values_of(number) {

@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
+use crate::deadline::{Deadline, LATE};
 use crate::history::{Function, History, Id, NEVER, NONE, Outcome};
 use crate::linearizable::search::Folded;
 use crate::linearizable::{Finding, Op, prefix};
@@ -77,11 +78,17 @@ pub(crate) fn judge(
         phantom.is_none()
     });
     elements.count(key, findings, counts);
+    let deadline = elements.scratch.deadline.clone();
     let finding = match arrange(&elements, &ops) {
+        _ if deadline.is_over() => Finding::Unknown(LATE.to_owned()),
         Ok(order) => Finding::Linearizable(order),
-        Err(_) => {
-            prefix::bisect(history, &ops, |step| *step == Doing::Get, |cut| arrange(&elements, cut).err())
-        }
+        Err(_) => prefix::bisect(
+            history,
+            &ops,
+            &deadline,
+            |step| *step == Doing::Get,
+            |cut| arrange(&elements, cut).err(),
+        ),
     };
     elements.release();
     match (finding, impossible) {
@@ -117,6 +124,9 @@ fn arrange(elements: &Elements<'_>, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u
         // What has a level is in the set before, and in this one if that is a part of it.
         let mut common = 0;
         for &value in history.values_of(ops[at].number) {
+            if elements.scratch.deadline.step() {
+                return Err(Vec::new());
+            }
             let slot = &mut level_of[elements.place(value)];
             common += usize::from(*slot != NONE);
             *slot = (*slot).min(current - 1);
@@ -186,11 +196,12 @@ fn arrange(elements: &Elements<'_>, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u
 /// Where the elements of a key are, by value; kept from key to key.
 pub(crate) struct Scratch {
     of_value: Vec<u32>,
+    deadline: Deadline,
 }
 
 impl Scratch {
-    pub(crate) fn new(history: &History) -> Self {
-        Scratch { of_value: vec![NONE; history.value_count()] }
+    pub(crate) fn new(history: &History, deadline: &Deadline) -> Self {
+        Scratch { of_value: vec![NONE; history.value_count()], deadline: deadline.clone() }
     }
 }
 
@@ -262,6 +273,9 @@ impl<'h> Elements<'h> {
         let (mut unknown, mut twice) = (None, None);
         let mut strangers: Vec<Id> = Vec::new();
         for &value in self.history.values_of(get) {
+            if self.scratch.deadline.step() {
+                return None;
+            }
             let place = self.place(value);
             let Some(element) = self.list.get_mut(place) else {
                 unknown = unknown.or(Some(value));
@@ -314,6 +328,10 @@ impl<'h> Elements<'h> {
         for (from_end, &get) in (0_u32..).zip(self.gets.iter().rev()) {
             let ret = history.entry(get).ret;
             for &value in history.values_of(get) {
+                // What is known by half tells what happened to no element.
+                if self.scratch.deadline.step() {
+                    return;
+                }
                 let place = self.place(value);
                 let Some(element) = self.list.get_mut(place) else { continue };
                 element.known = element.known.min(ret);
@@ -325,6 +343,9 @@ impl<'h> Elements<'h> {
         }
         let call = |place: u32| history.entry(self.gets[place as usize]).invoke;
         for element in &self.list {
+            if self.scratch.deadline.step() {
+                return;
+            }
             let report = &mut counts.report;
             report.attempts += 1;
             let known = element.known;

@@ -7,8 +7,9 @@ mod register;
 mod verdict;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::deadline::Deadline;
 use crate::history::{Format, Function, History, Id, Value};
 use crate::linearizable::NOT_FOUND;
 use crate::linearizable::rounds::Budget;
@@ -22,7 +23,8 @@ pub struct Options {
     /// What every key holds before the first write. If none, what the source's format says: 0 for
     /// registers in EDN, the empty string for strings in EDN and kv logs, else not found.
     pub initial: Option<Value>,
-    /// Gives up with `unknown` after so long. Without it the verdict depends on the history alone.
+    /// Gives up with `unknown` after so long, whatever the model. Without it the verdict depends on the
+    /// history alone.
     pub timeout: Option<Duration>,
     /// Violations to list of each kind; all are counted.
     pub violations_max: usize,
@@ -103,6 +105,7 @@ pub fn initial_of(format: Format, model: Model) -> Option<Value> {
 /// Checks a history.
 #[must_use]
 pub fn check(history: &History, options: &Options) -> Report {
+    let deadline = Deadline::after(options.timeout);
     let model = options.model.unwrap_or_else(|| guess_model(history));
     let mut report = Report {
         model: Some(model),
@@ -127,12 +130,12 @@ pub fn check(history: &History, options: &Options) -> Report {
         ..options.clone()
     };
     match model {
-        Model::Siblings => causal::check_siblings(history, &options, report),
-        Model::Register | Model::CasRegister => register::check(history, &options, model, report),
-        Model::Mutex => parts::check_mutex(history, &options, report),
-        Model::Kv => parts::check_kv(history, &options, report),
-        Model::MultiRegister => parts::check_multi_register(history, &options, report),
-        Model::Set => parts::check_set(history, &options, report),
+        Model::Siblings => causal::check_siblings(history, &options, &deadline, report),
+        Model::Register | Model::CasRegister => register::check(history, &options, model, &deadline, report),
+        Model::Mutex => parts::check_mutex(history, &options, &deadline, report),
+        Model::Kv => parts::check_kv(history, &options, &deadline, report),
+        Model::MultiRegister => parts::check_multi_register(history, &options, &deadline, report),
+        Model::Set => parts::check_set(history, &options, &deadline, report),
     }
 }
 
@@ -163,10 +166,10 @@ fn initial_value(history: &History, options: &Options) -> Option<Id> {
     options.initial.as_ref().and_then(|value| history.find_value(value))
 }
 
-fn budget(options: &Options) -> Budget {
+fn budget(options: &Options, deadline: &Deadline) -> Budget {
     Budget {
         configurations: options.search_configurations_max,
-        deadline: options.timeout.map(|timeout| Instant::now() + timeout),
+        deadline: deadline.clone(),
         witness_steps: options.witness_steps_max,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::verdict::Decided;
 use super::{Options, budget};
+use crate::deadline::Deadline;
 use crate::history::{Entry, Function, History, Id, NONE, Outcome, Value};
 use crate::linearizable::clusters::Scratch;
 use crate::linearizable::machine::{
@@ -22,16 +23,21 @@ fn search<M: Machine + Clone>(
     decided: &mut Decided<'_>,
     history: &History,
     parts: &[Part<M>],
-    options: &Options,
+    (options, deadline): (&Options, &Deadline),
     report: &mut Report,
 ) {
-    for (part, finding) in parts.iter().zip(rounds::search(history, parts, &budget(options))) {
+    for (part, finding) in parts.iter().zip(rounds::search(history, parts, &budget(options, deadline))) {
         decided.take(part.key, finding, report);
     }
 }
 
 /// A lock: free or held; whoever releases it need not be who acquired it.
-pub(super) fn check_mutex(history: &History, options: &Options, mut report: Report) -> Report {
+pub(super) fn check_mutex(
+    history: &History,
+    options: &Options,
+    deadline: &Deadline,
+    mut report: Report,
+) -> Report {
     const FREE: Id = 0;
     const HELD: Id = 1;
     let parts: Vec<Part<Register>> = (0..history.keys())
@@ -45,25 +51,33 @@ pub(super) fn check_mutex(history: &History, options: &Options, mut report: Repo
             Part { key, machine: Register, ops: ops.collect(), initial: FREE }
         })
         .collect();
-    let mut decided = Decided::new(history, options);
-    search(&mut decided, history, &parts, options, &mut report);
+    let mut decided = Decided::new(history, options, deadline);
+    search(&mut decided, history, &parts, (options, deadline), &mut report);
     "search".clone_into(&mut report.algorithm);
     decided.finish(options, Model::Mutex, &mut report);
     report
 }
 
 /// Strings that are put, appended to and read: by tokens where those are unique, else by the search.
-pub(super) fn check_kv(history: &History, options: &Options, mut report: Report) -> Report {
-    let mut decided = Decided::new(history, options);
+pub(super) fn check_kv(
+    history: &History,
+    options: &Options,
+    deadline: &Deadline,
+    mut report: Report,
+) -> Report {
+    let mut decided = Decided::new(history, options, deadline);
     let mut digests: Vec<Option<(Digest, Digest)>> = vec![None; history.value_count()];
     let initial = options.initial.as_ref().map(ToString::to_string);
     let mut parts = Vec::new();
     let mut by_tokens = false;
-    let mut scratch = Scratch::new(history);
+    let mut scratch = Scratch::new(history, deadline);
     for key in 0..history.keys() {
+        if decided.stops_before(key, &mut report) {
+            break;
+        }
         if let Some(finding) = tokens::judge(history, key, initial.as_deref(), &mut scratch) {
             by_tokens = true;
-            decided.take(key, finding, &mut report);
+            decided.take_in_time(key, finding, &mut report);
             continue;
         }
         let mut digest_of = |id: Id| {
@@ -96,7 +110,7 @@ pub(super) fn check_kv(history: &History, options: &Options, mut report: Report)
         let initial = initial.as_deref().map_or(NO_STRING, |text| digest(text).0);
         parts.push(Part { key, machine: Text, ops, initial });
     }
-    search(&mut decided, history, &parts, options, &mut report);
+    search(&mut decided, history, &parts, (options, deadline), &mut report);
     report.algorithm = match (by_tokens, parts.is_empty()) {
         (true, true) => "tokens",
         (true, false) => "search+tokens",
@@ -109,7 +123,12 @@ pub(super) fn check_kv(history: &History, options: &Options, mut report: Report)
 
 /// Registers that transactions read and write together. Keys that never meet in a transaction, not even
 /// by way of others, are searched apart.
-pub(super) fn check_multi_register(history: &History, options: &Options, mut report: Report) -> Report {
+pub(super) fn check_multi_register(
+    history: &History,
+    options: &Options,
+    deadline: &Deadline,
+    mut report: Report,
+) -> Report {
     let initial = super::initial_state(history, options);
     let null = history.find_value(&Value::Null);
     let mut groups = Groups::default();
@@ -159,8 +178,8 @@ pub(super) fn check_multi_register(history: &History, options: &Options, mut rep
             Part { key: 0, machine, ops, initial: state }
         })
         .collect();
-    let mut decided = Decided::new(history, options);
-    search(&mut decided, history, &parts, options, &mut report);
+    let mut decided = Decided::new(history, options, deadline);
+    search(&mut decided, history, &parts, (options, deadline), &mut report);
     "search".clone_into(&mut report.algorithm);
     // Reads alone make a transaction without steps that say something; it fits anywhere.
     decided.finish(options, Model::MultiRegister, &mut report);
@@ -194,16 +213,24 @@ impl Groups {
 }
 
 /// Sets that only grow.
-pub(super) fn check_set(history: &History, options: &Options, mut report: Report) -> Report {
-    let mut decided = Decided::new(history, options);
+pub(super) fn check_set(
+    history: &History,
+    options: &Options,
+    deadline: &Deadline,
+    mut report: Report,
+) -> Report {
+    let mut decided = Decided::new(history, options, deadline);
     let mut counts = sets::Counts::default();
-    let mut scratch = sets::Scratch::new(history);
+    let mut scratch = sets::Scratch::new(history, deadline);
     for key in 0..history.keys() {
+        if decided.stops_before(key, &mut report) {
+            break;
+        }
         let finding = sets::judge(history, key, &mut scratch, &mut decided.findings, &mut counts);
-        decided.take(key, finding, &mut report);
+        decided.take_in_time(key, finding, &mut report);
     }
     "inclusion".clone_into(&mut report.algorithm);
-    report.set = Some(counts.report());
+    report.set = (!deadline.was_missed()).then(|| counts.report());
     decided.finish(options, Model::Set, &mut report);
     report
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::verdict::Decided;
 use super::{Options, budget, initial_state, initial_value};
+use crate::deadline::{Deadline, LATE};
 use crate::history::{Function, History, Id};
 use crate::linearizable::clusters::{Clusters, Scratch};
 use crate::linearizable::machine::Register;
@@ -14,7 +15,13 @@ use crate::report::{Model, Report, Verdict};
 use crate::staleness::Distance;
 use crate::{phantom, say};
 
-pub(super) fn check(history: &History, options: &Options, model: Model, mut report: Report) -> Report {
+pub(super) fn check(
+    history: &History,
+    options: &Options,
+    model: Model,
+    deadline: &Deadline,
+    mut report: Report,
+) -> Report {
     let several = (0_u32..)
         .zip(history.entries())
         .find(|(number, _)| history.values_of(*number).len() > 1 && history.is_read(*number));
@@ -29,14 +36,21 @@ pub(super) fn check(history: &History, options: &Options, model: Model, mut repo
             ..report
         };
     }
-    let mut run = Run::new(history, options);
+    let mut run = Run::new(history, options, deadline);
     for key in 0..history.keys() {
+        if run.decided.stops_before(key, &mut report) {
+            break;
+        }
         run.judge(key, &mut report);
     }
     run.search(&mut report);
     report.algorithm = run.algorithms.iter().copied().collect::<Vec<_>>().join("+");
     run.decided.finish(options, model, &mut report);
     if options.distances && matches!(report.verdict, Verdict::Invalid | Verdict::Valid) {
+        if deadline.was_missed() {
+            run.distance.incomplete = true;
+            report.not_judged("staleness", LATE);
+        }
         report.staleness = Some(run.distance.report());
     }
     report
@@ -46,6 +60,7 @@ pub(super) fn check(history: &History, options: &Options, model: Model, mut repo
 struct Run<'h> {
     history: &'h History,
     options: &'h Options,
+    deadline: &'h Deadline,
     initial: Id,
     /// Gets of phantoms, sorted.
     phantoms: Vec<u32>,
@@ -57,21 +72,22 @@ struct Run<'h> {
 }
 
 impl<'h> Run<'h> {
-    fn new(history: &'h History, options: &'h Options) -> Self {
-        let mut decided = Decided::new(history, options);
+    fn new(history: &'h History, options: &'h Options, deadline: &'h Deadline) -> Self {
+        let mut decided = Decided::new(history, options, deadline);
         let initial = initial_value(history, options);
-        let phantoms = phantom::check(history, initial, false, &mut decided.findings);
+        let phantoms = phantom::check(history, initial, false, deadline, &mut decided.findings);
         for &get in &phantoms {
             decided.impossible(get, vec![get]);
         }
         Run {
             history,
             options,
+            deadline,
             initial: initial_state(history, options),
             phantoms,
-            scratch: Scratch::new(history),
+            scratch: Scratch::new(history, deadline),
             decided,
-            distance: Distance::default(),
+            distance: Distance::new(deadline),
             algorithms: BTreeSet::new(),
             parts: Vec::new(),
         }
@@ -88,7 +104,8 @@ impl<'h> Run<'h> {
         let quick = quick::judge(self.history, key, self.initial, &mut self.scratch, self.options.certify);
         if let Quick::Linearizable(order) = quick {
             self.algorithms.insert("zones");
-            self.decided.take(key, Finding::Linearizable(order), report);
+            let finding = Finding::Linearizable(order);
+            self.decided.take_in_time(key, finding, report);
             if self.options.distances {
                 self.distance.linearizable(self.history, key);
             }
@@ -100,7 +117,9 @@ impl<'h> Run<'h> {
             let mut ops =
                 linearizable::operations(history, key, |number| history.entry(number).invoke > until);
             let judged = linearizable::judge(history, &mut ops, self.initial, &mut self.scratch);
-            if let Some(finding @ Finding::Not { .. }) = judged.finding {
+            if let Some(finding @ Finding::Not { .. }) = judged.finding
+                && !self.deadline.was_missed()
+            {
                 drop(ops);
                 self.algorithms.insert(judged.algorithm);
                 self.take(key, finding, report);
@@ -113,7 +132,8 @@ impl<'h> Run<'h> {
         match judged.finding {
             Some(finding) => {
                 drop(ops);
-                self.take(key, finding, report);
+                let late = self.deadline.was_missed();
+                self.take(key, if late { Finding::Unknown(LATE.to_owned()) } else { finding }, report);
             }
             None => self.parts.push(Part { key, machine: Register, ops, initial }),
         }
@@ -121,7 +141,7 @@ impl<'h> Run<'h> {
 
     fn search(&mut self, report: &mut Report) {
         let parts = std::mem::take(&mut self.parts);
-        let findings = rounds::search(self.history, &parts, &budget(self.options));
+        let findings = rounds::search(self.history, &parts, &budget(self.options, self.deadline));
         let keys: Vec<usize> = parts.iter().map(|part| part.key).collect();
         drop(parts);
         for (key, finding) in keys.into_iter().zip(findings) {

@@ -2,6 +2,7 @@
 
 use super::Options;
 use crate::certificate::{self, Certificate};
+use crate::deadline::{Deadline, LATE};
 use crate::history::History;
 use crate::linearizable::Finding;
 use crate::report::{Findings, FirstImpossible, Kind, Model, Report, Verdict, Violation};
@@ -9,6 +10,7 @@ use crate::report::{Findings, FirstImpossible, Kind, Model, Report, Verdict, Vio
 /// Collects what was found out about each key of a linearizable model.
 pub(super) struct Decided<'h> {
     history: &'h History,
+    deadline: Deadline,
     pub(super) findings: Findings,
     orders: Option<Vec<Vec<u32>>>,
     /// The first impossible operation so far, with what it contradicts.
@@ -16,9 +18,10 @@ pub(super) struct Decided<'h> {
 }
 
 impl<'h> Decided<'h> {
-    pub(super) fn new(history: &'h History, options: &Options) -> Self {
+    pub(super) fn new(history: &'h History, options: &Options, deadline: &Deadline) -> Self {
         Decided {
             history,
+            deadline: deadline.clone(),
             findings: Findings::new(options.violations_max),
             orders: options.certify.then(Vec::new),
             first: None,
@@ -31,6 +34,23 @@ impl<'h> Decided<'h> {
         if self.first.as_ref().is_none_or(|(other, _)| returned(number) < returned(*other)) {
             self.first = Some((number, witness));
         }
+    }
+
+    /// Takes in the finding on a key that walks led to which end early when the time is up.
+    pub(super) fn take_in_time(&mut self, key: usize, finding: Finding, report: &mut Report) -> bool {
+        let late = self.deadline.was_missed();
+        self.take(key, if late { Finding::Unknown(LATE.to_owned()) } else { finding }, report)
+    }
+
+    /// Whether the time is up before this key: the rest is not judged then.
+    pub(super) fn stops_before(&self, key: usize, report: &mut Report) -> bool {
+        if !self.deadline.is_over() {
+            return false;
+        }
+        report.verdict = report.verdict.merge(Verdict::Unknown);
+        let keys = self.history.keys();
+        report.not_judged("not-linearizable", format!("{LATE} after {key} of {keys} keys"));
+        true
     }
 
     /// Takes in the finding on a key. True if it is not linearizable.
@@ -78,6 +98,11 @@ impl<'h> Decided<'h> {
         }
         let Some(orders) = self.orders else { return };
         let certificate = Certificate { orders };
+        if self.deadline.is_over() {
+            report.verdict = Verdict::Unknown;
+            report.not_judged("not-linearizable", format!("{LATE} before the order found was verified"));
+            return;
+        }
         match certificate::verify(self.history, model, options.initial.as_ref(), &certificate) {
             Ok(()) => {
                 report.certified = Some(certificate.operations());

@@ -2,6 +2,7 @@
 //! memories", 1997). In any legal order the operations of a cluster stand together.
 
 use super::{Op, Step};
+use crate::deadline::Deadline;
 use crate::history::{History, Id, NONE};
 
 /// A write and its readers. Operations are positions in the key's list; `NONE` is the initial write,
@@ -48,14 +49,17 @@ pub(crate) struct Scratch {
     used: Vec<Id>,
     /// By process: when its operation before this one returned.
     pub(super) last_return: Vec<i64>,
+    /// Asked by whoever walks over operations.
+    pub(super) deadline: Deadline,
 }
 
 impl Scratch {
-    pub(crate) fn new(history: &History) -> Self {
+    pub(crate) fn new(history: &History, deadline: &Deadline) -> Self {
         Scratch {
             of_value: vec![NONE; history.value_count() + 2],
             used: Vec::new(),
             last_return: vec![i64::MIN; history.process_count()],
+            deadline: deadline.clone(),
         }
     }
 
@@ -119,6 +123,9 @@ impl Clusters {
         // of its own that nobody is known to have read.
         let mut deletes = 0_usize;
         for (position, op) in (0_u32..).zip(ops) {
+            if scratch.deadline.step() {
+                break;
+            }
             let value = match op.step {
                 Step::Read(_) => continue,
                 Step::Write(super::NOT_FOUND) => {
@@ -138,6 +145,9 @@ impl Clusters {
             clusters.add(position, op);
         }
         for (position, op) in (0_u32..).zip(ops) {
+            if scratch.deadline.step() {
+                break;
+            }
             let read = match op.step {
                 Step::Read(value) | Step::Cas(value, _) => value,
                 Step::Write(_) => continue,

@@ -28,6 +28,7 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
+use crate::deadline::LATE;
 use crate::history::{Function, History, Id, NONE, Outcome};
 use clusters::{Clusters, Scratch};
 
@@ -122,6 +123,10 @@ pub(crate) fn operations(history: &History, key: usize, is_left_out: impl Fn(u32
 pub(crate) fn judge(history: &History, ops: &mut [Op], initial: Id, scratch: &mut Scratch) -> Judged {
     let exact = stamps::separate_ties(ops, scratch);
     let clusters = Clusters::build(ops, initial, scratch);
+    // From here on only what is at least n log n.
+    if scratch.deadline.is_over() {
+        return Judged { finding: Some(Finding::Unknown(LATE.to_owned())), algorithm: "zones" };
+    }
     if let Some(judged) = judge_early(history, ops, &clusters, initial, scratch) {
         return judged;
     }
@@ -131,7 +136,7 @@ pub(crate) fn judge(history: &History, ops: &mut [Op], initial: Id, scratch: &mu
         if zones::find_conflict(&clusters.list).is_some() {
             // With gets left out, an earlier one of them may be impossible too. The verdict stands all
             // the same, and the operation named is impossible in any case.
-            let finding = prefix::by_sweep(history, ops, clusters);
+            let finding = prefix::by_sweep(history, ops, clusters, &scratch.deadline);
             return Judged { finding: Some(finding), algorithm: "zones" };
         }
         if decidable {

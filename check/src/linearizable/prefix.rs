@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use super::clusters::{Cluster, Clusters, Scratch};
 use super::zones::Conflict;
 use super::{Finding, Op, Step, chains};
+use crate::deadline::{Deadline, LATE};
 use crate::history::{History, Id, NONE};
 use crate::say;
 
 /// For zones: takes the returns one by one and keeps the zones of the prefix free of conflicts.
 /// O(n log n) over the prefix.
-pub(crate) fn by_sweep(history: &History, ops: &[Op], clusters: Clusters) -> Finding {
+pub(crate) fn by_sweep(history: &History, ops: &[Op], clusters: Clusters, deadline: &Deadline) -> Finding {
     let Clusters { list, of_op, .. } = clusters;
     let mut returns: Vec<(i64, u32)> = (0_u32..)
         .zip(ops)
@@ -21,6 +22,9 @@ pub(crate) fn by_sweep(history: &History, ops: &[Op], clusters: Clusters) -> Fin
     returns.sort_unstable();
     let mut sweep = Sweep::new(list);
     for (_, position) in returns {
+        if deadline.step() {
+            return Finding::Unknown(LATE.to_owned());
+        }
         let index = of_op[position as usize];
         if let Some(conflict) = sweep.complete(index, position, &ops[position as usize]) {
             let (a, b) = (sweep.zones[conflict.a as usize], sweep.zones[conflict.b as usize]);
@@ -159,9 +163,11 @@ impl MaxTree {
 
 /// For cas chains: halves the history until the shortest prefix in conflict is found.
 pub(crate) fn by_bisection(history: &History, ops: &[Op], initial: Id, scratch: &mut Scratch) -> Finding {
+    let deadline = scratch.deadline.clone();
     bisect(
         history,
         ops,
+        &deadline,
         |_| false,
         |cut| {
             let cut: Vec<Op> =
@@ -180,6 +186,7 @@ pub(crate) fn by_bisection(history: &History, ops: &[Op], initial: Id, scratch: 
 pub(crate) fn bisect<S: Copy>(
     history: &History,
     ops: &[Op<S>],
+    deadline: &Deadline,
     drop_open: impl Fn(&S) -> bool,
     mut conflict: impl FnMut(&[Op<S>]) -> Option<Vec<u32>>,
 ) -> Finding {
@@ -201,6 +208,9 @@ pub(crate) fn bisect<S: Copy>(
     };
     let (mut low, mut high) = (0, returns.len().saturating_sub(1));
     while low < high {
+        if deadline.is_over() {
+            return Finding::Unknown(LATE.to_owned());
+        }
         let middle = usize::midpoint(low, high);
         if conflict_until(middle).is_some() {
             high = middle;

@@ -64,6 +64,7 @@ fn collect(history: &History, of_key: &[u32], zones: &mut Vec<Zone>, scratch: &m
         let last_return = &mut scratch.last_return[entry.process as usize];
         plain &= *last_return != entry.invoke;
         *last_return = entry.ret;
+        plain &= !scratch.deadline.step();
         match (entry.f, entry.outcome) {
             (_, Outcome::Fail) | (Function::Get, _) => {}
             (Function::Put, _) => {
@@ -101,7 +102,7 @@ fn collect(history: &History, of_key: &[u32], zones: &mut Vec<Zone>, scratch: &m
             }
             zone.f = zone.f.min(entry.ret);
             zone.s = zone.s.max(entry.invoke);
-            true
+            !scratch.deadline.step()
         })
 }
 
@@ -172,6 +173,9 @@ fn order(history: &History, of_key: &[u32], zones: &[Zone], scratch: &Scratch) -
         for &number in of_key {
             if (history.entry(number).f == Function::Put) != puts {
                 continue;
+            }
+            if scratch.deadline.step() {
+                return Vec::new();
             }
             if let Some(slot) = place.get_mut(cluster_of(number) as usize).filter(|slot| **slot != NONE) {
                 order[*slot as usize] = number;

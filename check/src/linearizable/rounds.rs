@@ -2,21 +2,20 @@
 //! so on, so that one hard key does not keep an easy contradiction on another from being found. Once one
 //! key is impossible, the keys that are still undecided after that round are not searched further.
 
-use std::time::Instant;
-
 use super::machine::Machine;
 use super::search::{Progress, Search};
 use super::{Finding, Op};
+use crate::deadline::{Deadline, LATE};
 use crate::history::{History, NONE};
 use crate::say;
 
 /// Limits for the search; zones need none.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Budget {
     /// Configurations that may be remembered at one time, 17 to 68 bytes each.
     pub(crate) configurations: usize,
     /// When to give up; none makes the verdict independent of the machine.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Deadline,
     /// Steps to spend on making a witness smaller.
     pub(crate) witness_steps: u64,
 }
@@ -42,12 +41,12 @@ pub(crate) fn search<M: Machine + Clone>(
     let mut findings: Vec<Option<Finding>> = parts.iter().map(|_| None).collect();
     let (mut round, mut remembered, mut impossible) = (FIRST_ROUND, 0, false);
     loop {
-        let mut late = false;
+        let mut late = budget.deadline.is_over();
         for ((part, slot), finding) in parts.iter().zip(&mut searches).zip(&mut findings) {
             let Some(search) = slot else { continue };
             let before = search.configurations();
             let allowed = round.min(before + budget.configurations.saturating_sub(remembered));
-            let progress = if late { Progress::Late } else { search.run(allowed, budget.deadline) };
+            let progress = if late { Progress::Late } else { search.run(allowed, &budget.deadline) };
             remembered += search.configurations() - before;
             *finding = match progress {
                 Progress::Found => {
@@ -61,7 +60,7 @@ pub(crate) fn search<M: Machine + Clone>(
                 Progress::Paused => None,
                 Progress::Late => {
                     late = true;
-                    Some(Finding::Unknown("the search ran out of time".to_owned()))
+                    Some(Finding::Unknown(LATE.to_owned()))
                 }
             };
             if finding.is_some() {
@@ -119,7 +118,7 @@ fn explain<M: Machine + Clone>(history: &History, part: &Part<M>, op: u32, budge
                 let ops: Vec<Op<M::Step>> = fewer.iter().map(|(_, other)| *other).collect();
                 let mut search = Search::new(part.machine.clone(), &ops, part.initial);
                 let limit = usize::try_from(steps_left).unwrap_or(usize::MAX).min(1 << 16);
-                let progress = search.run(limit, budget.deadline);
+                let progress = search.run(limit, &budget.deadline);
                 steps_left = steps_left.saturating_sub(search.steps + 2 * ops.len() as u64);
                 if matches!(progress, Progress::Impossible(_)) {
                     kept = fewer;

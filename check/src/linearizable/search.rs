@@ -12,10 +12,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::time::Instant;
 
 use super::Op;
 use super::machine::{Machine, spread};
+use crate::deadline::Deadline;
 use crate::history::NONE;
 
 /// Where a search stands.
@@ -136,10 +136,10 @@ impl<'o, M: Machine> Search<'o, M> {
     }
 
     /// Goes on until it is decided, or `configurations` are remembered, or the time is up.
-    pub(crate) fn run(&mut self, configurations: usize, deadline: Option<Instant>) -> Progress {
+    pub(crate) fn run(&mut self, configurations: usize, deadline: &Deadline) -> Progress {
         while self.left > 0 {
             self.steps += 1;
-            if self.steps.is_multiple_of(1 << 14) && deadline.is_some_and(|at| Instant::now() >= at) {
+            if deadline.step() {
                 return Progress::Late;
             }
             if self.memo.len() >= configurations {

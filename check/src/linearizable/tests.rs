@@ -7,16 +7,19 @@ use super::clusters::Scratch;
 use super::machine::Register;
 use super::rounds::{self, Budget, Part};
 use super::{Finding, NOT_FOUND, Op, Step, judge, operations};
+use crate::deadline::Deadline;
 use crate::history::{Argument, Function, History, Operation, Outcome, Value, sort_by_invocation};
 use crate::report::{Kind, Model, Verdict};
 use crate::testing::{Random, fuzz, history};
 use crate::{Options, check};
 
-const BUDGET: Budget = Budget { configurations: 100_000, deadline: None, witness_steps: 20_000 };
+fn budget() -> Budget {
+    Budget { configurations: 100_000, deadline: Deadline::default(), witness_steps: 20_000 }
+}
 
 fn search(history: &History, ops: &[Op]) -> Finding {
     let part = Part { key: 0, machine: Register, ops: ops.to_vec(), initial: NOT_FOUND };
-    rounds::search(history, &[part], &BUDGET).pop().unwrap()
+    rounds::search(history, &[part], &budget()).pop().unwrap()
 }
 
 /// Which values a random history may repeat.
@@ -132,7 +135,7 @@ fn brute_force_first_impossible(ops: &[Op]) -> Option<u32> {
 fn judged(history: &History) -> (Vec<Op>, Finding, &'static str) {
     let original = operations(history, 0, |_| false);
     let mut ops = original.clone();
-    let judged = judge(history, &mut ops, NOT_FOUND, &mut Scratch::new(history));
+    let judged = judge(history, &mut ops, NOT_FOUND, &mut Scratch::new(history, &Deadline::default()));
     let finding = judged.finding.unwrap_or_else(|| search(history, &ops));
     (original, finding, judged.algorithm)
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::clusters::{Clusters, Scratch};
 use super::{Finding, NOT_FOUND, Op, Step, chains, prefix, stamps};
+use crate::deadline::Deadline;
 use crate::history::{Function, History, Id, NONE, Outcome, Value};
 
 /// Texts of more different lengths are not tried as tokens.
@@ -36,22 +37,30 @@ pub(crate) fn judge(
         return None;
     }
     let mut seen = Vec::new();
-    let ops = read(history, key, initial.is_some(), &mut seen)?;
+    let ops = read(history, key, initial.is_some(), &mut seen, &scratch.deadline)?;
     let whole: Vec<u32> = match conflict(&ops, &seen, scratch)? {
         Ok(order) => return Some(Finding::Linearizable(order)),
         Err(witness) => witness,
     };
     debug_assert!(!whole.is_empty(), "a conflict is between operations");
     let drop_open = |doing: &Doing| matches!(doing, Doing::Get(..));
-    let found = prefix::bisect(history, &ops, drop_open, |cut| match conflict(cut, &seen, scratch) {
-        Some(Err(witness)) => Some(witness),
-        Some(Ok(_)) | None => None,
-    });
+    let deadline = scratch.deadline.clone();
+    let found =
+        prefix::bisect(history, &ops, &deadline, drop_open, |cut| match conflict(cut, &seen, scratch) {
+            Some(Err(witness)) => Some(witness),
+            Some(Ok(_)) | None => None,
+        });
     Some(found)
 }
 
 /// The operations with what they saw, token by token.
-fn read(history: &History, key: usize, empty_is_initial: bool, seen: &mut Vec<Id>) -> Option<Vec<Op<Doing>>> {
+fn read(
+    history: &History,
+    key: usize,
+    empty_is_initial: bool,
+    seen: &mut Vec<Id>,
+    deadline: &Deadline,
+) -> Option<Vec<Op<Doing>>> {
     let mut tokens: HashMap<&str, Id> = HashMap::new();
     let mut lengths = BTreeSet::new();
     for &number in history.of_key(key) {
@@ -83,7 +92,7 @@ fn read(history: &History, key: usize, empty_is_initial: bool, seen: &mut Vec<Id
                         if text.is_empty() && !empty_is_initial {
                             return None;
                         }
-                        split(text, &tokens, &lengths, seen)?;
+                        split(text, &tokens, &lengths, seen, deadline)?;
                     }
                     _ => return None,
                 }
@@ -103,12 +112,13 @@ fn split(
     tokens: &HashMap<&str, Id>,
     lengths: &BTreeSet<usize>,
     seen: &mut Vec<Id>,
+    deadline: &Deadline,
 ) -> Option<()> {
     let mut rest = text;
     while !rest.is_empty() {
         let mut fits = lengths.iter().filter_map(|&length| Some((length, *tokens.get(rest.get(..length)?)?)));
         let (length, token) = fits.next()?;
-        if fits.next().is_some() {
+        if fits.next().is_some() || deadline.step() {
             return None;
         }
         seen.push(token);
@@ -138,6 +148,9 @@ fn conflict(ops: &[Op<Doing>], seen: &[Id], scratch: &mut Scratch) -> Option<Res
         .collect();
     for op in ops {
         let Doing::Get(start, end) = op.step else { continue };
+        if scratch.deadline.step() {
+            return None;
+        }
         let mut parent = NOT_FOUND;
         for &token in &seen[start..end] {
             // Not called yet in this prefix, or a put that is not first: no order has that.

@@ -39,6 +39,8 @@ pub(crate) enum Unclear {
     Repeated(Id),
     /// The pasts would take too much memory.
     TooLarge,
+    /// The time was up.
+    Late,
 }
 
 /// A past in the arena.
@@ -132,6 +134,9 @@ impl Causality {
         let mut parents = Vec::new();
         self.find_heirs(history);
         for index in 0..u32::try_from(self.writes.len()).unwrap_or(NONE) {
+            if self.tables.deadline.step() {
+                return Err(Unclear::Late);
+            }
             self.link(history, index, &mut parents);
             if self.arena.len() > BLOCKS_MAX {
                 return Err(Unclear::TooLarge);

@@ -58,6 +58,9 @@ impl Debts {
         let mut deletes = Deletes::new(history, causality);
         let most = causality.limits.debts;
         for &index in &causality.order {
+            if causality.tables.deadline.step() {
+                break;
+            }
             causality.parents(history, index, &mut parents);
             // Whoever is shown a write returns after its call: what deletes called by then may have removed
             // is not owed.
@@ -118,7 +121,7 @@ impl Sessions {
         findings: &mut Findings,
     ) -> bool {
         let risky: Vec<u32> = (0_u32..).zip(&self.list).filter(|(_, s)| s.risky).map(|(at, _)| at).collect();
-        if !risky.is_empty() {
+        if !risky.is_empty() && !self.lists.exhausted() {
             let debts = Debts::of(key, &self);
             each_event(key, ties, marks, |event| {
                 if let Event::Read(scene) = event
@@ -128,7 +131,7 @@ impl Sessions {
                 }
             });
         }
-        !self.lists.exhausted()
+        !self.lists.exhausted() && !key.causality.tables.deadline.was_missed()
     }
 
     fn judge_writes(

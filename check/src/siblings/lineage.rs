@@ -30,6 +30,9 @@ impl Causality {
         let (mut heir, mut latest) = (vec![NONE; count], vec![0; count]);
         let mut parents = Vec::new();
         for index in (0..u32::try_from(count).unwrap_or(NONE)).rev() {
+            if self.tables.deadline.step() {
+                break;
+            }
             let latest_here = latest[index as usize].max(index);
             latest[index as usize] = latest_here;
             self.parents(history, index, &mut parents);

@@ -15,6 +15,9 @@ use crate::say;
 pub(crate) fn accounted(key: &KeyHistory<'_>, finals: &[Id]) -> Cover {
     let mut cover = key.causality.cover(finals);
     for delete in key.causality.deletes(key.history) {
+        if key.causality.tables.deadline.step() {
+            break;
+        }
         key.causality.join(&mut cover, key.causality.past(delete));
     }
     cover
@@ -24,6 +27,9 @@ pub(crate) fn accounted(key: &KeyHistory<'_>, finals: &[Id]) -> Cover {
 pub(crate) fn check(key: &KeyHistory<'_>, finals: &Finals, accounted: &Cover, findings: &mut Findings) {
     let (history, causality) = (key.history, &key.causality);
     for (index, write) in (0_u32..).zip(&causality.writes) {
+        if causality.tables.deadline.step() {
+            break;
+        }
         let entry = history.entry(write.op);
         let acknowledged_put = entry.is_ok(Function::Put) || entry.is_ok(Function::Cas);
         if !acknowledged_put || causality.covers(accounted.view(), index) {

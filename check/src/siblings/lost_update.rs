@@ -168,7 +168,10 @@ impl Rivals {
     fn lost(&mut self, key: &KeyHistory<'_>, scene: &Scene<'_>) -> Vec<(u32, u32)> {
         let causality = &key.causality;
         let mut suspects = std::mem::take(&mut self.fresh);
+        let deadline = &causality.tables.deadline;
         causality.differences(self.previous.view(), scene.shown, |index| {
+            // Looked at here, obeyed by the walk.
+            deadline.step();
             suspects.extend(self.group(index).iter().filter(|&&member| self.is_armed(member)));
         });
         self.previous.copy_from(scene.shown);

@@ -5,6 +5,7 @@
 use super::causality::Causality;
 use super::cover::{Grown, View};
 use super::walk::Scene;
+use crate::deadline::Deadline;
 use crate::history::{Function, History, NONE};
 
 /// Looks into the past that a key may cost, for each of its operations.
@@ -21,20 +22,23 @@ pub(super) struct Node {
 pub(super) struct Lists {
     nodes: Vec<Node>,
     looks_left: u64,
+    deadline: Deadline,
 }
 
 impl Lists {
-    pub(super) fn new(operations: usize) -> Self {
-        Lists { nodes: Vec::new(), looks_left: LOOKS_PER_OPERATION * (operations as u64 + 10_000) }
+    pub(super) fn new(operations: usize, deadline: &Deadline) -> Self {
+        let looks_left = LOOKS_PER_OPERATION * (operations as u64 + 10_000);
+        Lists { nodes: Vec::new(), looks_left, deadline: deadline.clone() }
     }
 
-    /// No look is left: what was found since means nothing.
+    /// No look is left, or no time: what was found since means nothing.
     pub(super) fn exhausted(&self) -> bool {
         self.looks_left == 0
     }
 
     pub(super) fn look(&mut self, times: usize) {
-        self.looks_left = self.looks_left.saturating_sub(times as u64);
+        let late = self.deadline.steps(times);
+        self.looks_left = if late { 0 } else { self.looks_left.saturating_sub(times as u64) };
     }
 
     /// How many looks are left.

@@ -95,7 +95,7 @@ impl Sessions {
             returns: by_return(history, key.key, counts),
             next: 0,
             list: (0..sessions).map(|_| Session::new()).collect(),
-            lists: Lists::new(history.of_key(key.key).len()),
+            lists: Lists::new(history.of_key(key.key).len(), &causality.tables.deadline),
             owed: vec![nothing; causality.writes.len()],
             deletes: Deletes::new(history, causality),
         }
@@ -162,6 +162,9 @@ impl Sessions {
     /// Takes in the call of a write.
     pub(crate) fn write(&mut self, key: &KeyHistory<'_>, write: u32, tied: &[u32]) {
         let (history, causality) = (key.history, &key.causality);
+        if self.lists.exhausted() {
+            return;
+        }
         let op = causality.writes[write as usize].op;
         self.advance(key, history.entry(op).invoke);
         let session = Self::session_of(key, op);
@@ -187,6 +190,9 @@ impl Sessions {
     /// Judges a get by its own session.
     pub(crate) fn get(&mut self, key: &KeyHistory<'_>, scene: &Scene<'_>, findings: &mut Findings) {
         let (history, causality) = (key.history, &key.causality);
+        if self.lists.exhausted() {
+            return;
+        }
         self.advance(key, history.entry(scene.get).invoke);
         let session = Self::session_of(key, scene.get);
         let ties = Self::tied(key, session, &scene.tied);
@@ -195,6 +201,9 @@ impl Sessions {
 
         let Session { read, written, .. } = self.list[session];
         let read_left = self.lists.without(read, |earlier| missed_by(earlier).is_none());
+        if self.lists.exhausted() {
+            return;
+        }
         let forgotten = self.lists.node(read_left).map(|node| node.op);
         let forgotten = forgotten
             .or_else(|| tied().filter(|&op| history.is_read(op)).find(|&op| missed_by(op).is_some()));
@@ -215,6 +224,9 @@ impl Sessions {
         // What an earlier get showed need not be looked at while everything shown then is shown still.
         let puts = if read_left == NONE { 0 } else { self.list[session].puts.len() };
         let missed = self.missed(written, session, puts, is_missed);
+        if self.lists.exhausted() {
+            return;
+        }
         let shows_all_written = missed.is_none();
         let missed =
             missed.or_else(|| tied().filter(|&op| !is_delete(history, op)).find(|&op| is_missed(op)));

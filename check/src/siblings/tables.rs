@@ -1,12 +1,12 @@
-//! What the checks of one key look up by value, operation or process: tables as long as the history,
-//! handed from key to key, so that many keys cost no many tables.
+//! What the checks of one key look up by value, operation or process, and when they must end.
 
 use std::collections::HashMap;
 
+use crate::deadline::Deadline;
 use crate::history::{History, Id, NONE};
 use crate::linearizable::machine::spread;
 
-/// Tables by value and by operation, handed from key to key so that many keys cost no many tables.
+/// Tables as long as the history, handed from key to key so that many keys cost no many tables.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     /// By value: the write.
@@ -20,10 +20,11 @@ pub(crate) struct Tables {
     pub(super) session_of_process: Vec<u32>,
     pub(super) session_of_name: HashMap<Id, u32>,
     pub(super) session: Vec<u32>,
+    pub(super) deadline: Deadline,
 }
 
 impl Tables {
-    pub(crate) fn new(history: &History) -> Self {
+    pub(crate) fn new(history: &History, deadline: &Deadline) -> Self {
         Tables {
             of_value: vec![NONE; history.value_count()],
             of_op: vec![NONE; history.entries().len()],
@@ -32,6 +33,7 @@ impl Tables {
             session_of_process: vec![NONE; history.process_count()],
             session_of_name: HashMap::new(),
             session: vec![NONE; history.entries().len()],
+            deadline: deadline.clone(),
         }
     }
 }

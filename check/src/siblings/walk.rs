@@ -53,7 +53,7 @@ pub(crate) enum Event<'a> {
     Read(&'a Scene<'a>),
 }
 
-/// Walks over a key.
+/// Walks over a key, until the time is up.
 pub(crate) fn each_event(
     key: &KeyHistory<'_>,
     ties: &Ties,
@@ -64,6 +64,9 @@ pub(crate) fn each_event(
     let mut deletes = Deletes::new(history, causality);
     let (mut cover, mut excused) = (Cover::default(), Cover::default());
     for &op in history.of_key(key.key) {
+        if causality.tables.deadline.step() {
+            return;
+        }
         if let Some(write) = causality.write_of_op(op) {
             event(Event::Write(write));
         }

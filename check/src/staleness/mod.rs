@@ -17,6 +17,7 @@ pub(crate) mod visibility;
 
 use std::collections::HashMap;
 
+use crate::deadline::Deadline;
 use crate::history::{History, NONE};
 use crate::linearizable::clusters::{Cluster, Clusters};
 use crate::linearizable::{Op, Step};
@@ -41,9 +42,14 @@ pub(crate) struct Distance {
     visibility: visibility::Buckets,
     /// Some key could not be measured at all.
     pub(crate) incomplete: bool,
+    deadline: Deadline,
 }
 
 impl Distance {
+    pub(crate) fn new(deadline: &Deadline) -> Self {
+        Distance { deadline: deadline.clone(), ..Distance::default() }
+    }
+
     /// Takes in a linearizable key: everything was fresh, so only how soon after a write is of interest.
     pub(crate) fn linearizable(&mut self, history: &History, key: usize) {
         self.visibility.take_fresh(history, key);
@@ -60,7 +66,10 @@ impl Distance {
         clusters: &Clusters,
         findings: &mut Findings,
     ) {
-        let shifts = shift::Shifts::of(ops, clusters);
+        let shifts = shift::Shifts::of(ops, clusters, &self.deadline);
+        if self.deadline.is_over() {
+            return;
+        }
         self.delta_ns = self.delta_ns.max(shifts.delta_ns);
         self.gamma_ns = self.gamma_ns.max(shifts.gamma_ns);
         let gets = gets(ops, clusters);
@@ -80,6 +89,9 @@ impl Distance {
                 );
                 report.violation(Kind::Stale, None, &[get.write, newer.position, get.position], says)
             });
+        }
+        if self.deadline.is_over() {
+            return;
         }
         let mut most = 0;
         versions_behind(ops, clusters, &gets, |behind| {

@@ -11,6 +11,7 @@
 //! than the dearest so far is one binary search, and only if so all its pairs are looked at. That happens
 //! O(log n) times, expected over the shuffle, so all is O(n log n).
 
+use crate::deadline::Deadline;
 use crate::linearizable::clusters::Clusters;
 use crate::linearizable::machine::spread;
 use crate::linearizable::{Op, Step};
@@ -38,7 +39,7 @@ pub(crate) struct Shifts {
 }
 
 impl Shifts {
-    pub(crate) fn of(ops: &[Op], clusters: &Clusters) -> Shifts {
+    pub(crate) fn of(ops: &[Op], clusters: &Clusters, deadline: &Deadline) -> Shifts {
         let mut zones: Vec<Zone> = clusters
             .list
             .iter()
@@ -60,7 +61,10 @@ impl Shifts {
             .collect();
         drop(reach);
         in_conflict.shrink_to_fit();
-        Shifts { delta_ns: dearest::<Delta>(&in_conflict), gamma_ns: dearest::<Gamma>(&in_conflict) }
+        Shifts {
+            delta_ns: dearest::<Delta>(&in_conflict, deadline),
+            gamma_ns: dearest::<Gamma>(&in_conflict, deadline),
+        }
     }
 }
 
@@ -108,13 +112,16 @@ impl Way for Gamma {
     }
 }
 
-/// The dearest pair, for zones in order of `f`.
-fn dearest<W: Way>(zones: &[Zone]) -> i64 {
+/// The dearest pair, for zones in order of `f`; only a part of it when the time is up.
+fn dearest<W: Way>(zones: &[Zone], deadline: &Deadline) -> i64 {
     let mut order: Vec<u32> = (0..u32::try_from(zones.len()).unwrap_or(u32::MAX)).collect();
     order.sort_unstable_by_key(|&at| spread(u64::from(at)) as u64);
     let mut shift = 0;
     let mut reach = Reach::new(zones, |zone| W::s(zone, shift));
     for at in order {
+        if deadline.step() {
+            break;
+        }
         let at = at as usize;
         let zone = &zones[at];
         // Edges from others into this one begin before its `s`; is there one among those that this one
@@ -123,6 +130,9 @@ fn dearest<W: Way>(zones: &[Zone]) -> i64 {
         let from = zone.f.saturating_add(W::f_moves(shift));
         if reach.latest_but(zones, at, before) <= from {
             continue;
+        }
+        if deadline.is_over() {
+            break;
         }
         let pair = |other: &Zone| W::cost(zone, other).min(W::cost(other, zone));
         let others = zones.iter().enumerate().filter(|(other, _)| *other != at);
