@@ -211,7 +211,26 @@ impl Replica {
         record: &Record,
         at_least: Promise,
     ) -> Result<(), ReplicaError> {
-        self.merge_into(keys::data(partition, key), record, at_least).await
+        let promise = self.promise.max(at_least).min(self.engine.strongest());
+        self.merge_into(keys::data(partition, key), record, promise).await
+    }
+
+    /// Merges `record`, which somebody else holds too, without waiting for the disk: nobody may be
+    /// told that it is here before [`Replica::flush`] has returned.
+    ///
+    /// # Errors
+    /// As [`Replica::store`].
+    pub async fn take(&self, partition: u32, key: &[u8], record: &Record) -> Result<(), ReplicaError> {
+        let promise = Promise::OsBuffered.min(self.engine.strongest());
+        self.merge_into(keys::data(partition, key), record, promise).await
+    }
+
+    /// Waits until all that was merged so far is as durable as the engine makes it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.engine.flush().await.map(drop)
     }
 
     /// Up to `limit` keys of a partition behind `after`, in order; fewer when there are no more.
@@ -278,10 +297,9 @@ impl Replica {
         &self,
         stored: Vec<u8>,
         record: &Record,
-        at_least: Promise,
+        promise: Promise,
     ) -> Result<(), ReplicaError> {
         self.admit(record)?;
-        let promise = self.promise.max(at_least).min(self.engine.strongest());
         self.write_locked(&stored, promise, |before| {
             let merged = match &before {
                 Some(before) => before.clone().merge(record.clone())?,

@@ -14,7 +14,6 @@ use crate::config::NodeId;
 use crate::metrics::Metrics;
 use crate::replica::{Page, PageEnd, Paged, Replica};
 use crate::rpc::{Holding, Request, Response, Standing};
-use crate::store::Promise;
 use crate::version::Record;
 
 /// How far one owner's partition has been merged.
@@ -60,8 +59,6 @@ impl Pull<'_> {
         while let Some((page, holding)) = self.page(progress.after.clone()).await {
             let standing = progress.standing.map_or(holding.standing, |before| before.min(holding.standing));
             (progress.standing, progress.age) = (Some(standing), Duration::from_millis(holding.age_ms));
-            // Let through one by one, each would have the disk sync for itself, and it is these syncs
-            // that requests feel.
             self.background.slot(page.bytes()).await;
             let (merged, all) = self.merge(&page.records, standing).await;
             progress.after = merged.or(progress.after.take());
@@ -70,8 +67,10 @@ impl Pull<'_> {
                 PageEnd::Full(upto) => progress.after = Some(upto),
                 // Rotten there: another owner has to do, or this one once it is repaired.
                 PageEnd::Damaged(_) => return,
+                // One sync for the whole partition: it is these that requests feel, and until then
+                // the owner vouches for what was taken.
                 PageEnd::Last => {
-                    progress.is_done = true;
+                    progress.is_done = self.replica.flush().await.is_ok();
                     return;
                 }
             }
@@ -106,7 +105,7 @@ impl Pull<'_> {
     async fn keep(&self, paged: &Paged) -> bool {
         let Ok(record) = Record::decode(&paged.record) else { return false };
         self.metrics.keys_taken_over.add(1);
-        self.replica.store(self.partition, &paged.key, &record, Promise::Synced).await.is_ok()
+        self.replica.take(self.partition, &paged.key, &record).await.is_ok()
     }
 }
 
@@ -116,13 +115,13 @@ mod tests {
     use std::sync::Arc;
     use std::sync::Mutex;
 
-    use quorate_env::{BoxFuture, SystemClock};
+    use quorate_env::{BoxFuture, Random, SimulatedDisk, SystemClock};
 
     use super::*;
     use crate::config::StoreDefinition;
     use crate::membership::{Gap, Holdings};
     use crate::rpc::CallError;
-    use crate::store::MemoryEngine;
+    use crate::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise};
     use crate::testing::node;
     use crate::version::{Actor, Context, Dot, HybridClock, Payload, SharedClock, SiblingSet};
 
@@ -176,11 +175,15 @@ mod tests {
     }
 
     fn replica() -> Replica {
+        replica_on(Arc::new(MemoryEngine::new()))
+    }
+
+    fn replica_on(engine: Arc<dyn Engine>) -> Replica {
         let store = StoreDefinition::default();
         let holdings = Arc::new(Holdings::in_memory(store.partitions, true));
         let stamps = SharedClock::new(HybridClock::new(1, 0));
         let clock = Arc::new(SystemClock::new());
-        Replica::new(Arc::new(MemoryEngine::new()), clock, &store, holdings, stamps).unwrap()
+        Replica::new(engine, clock, &store, holdings, stamps).unwrap()
     }
 
     async fn pull(owner: &Owner, replica: &Replica, progress: &mut Progress) {
@@ -223,6 +226,20 @@ mod tests {
         pull(&owner, &replica, &mut progress).await;
         assert_eq!(progress.merged(), Some(Standing::Whole));
         assert_eq!(replica.keys(3, None, 2000).unwrap().len(), 301);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_counts_as_merged_outlives_a_power_cut() {
+        let disk = SimulatedDisk::new();
+        let open = async || {
+            replica_on(Arc::new(LogEngine::open(disk.mount(), LogOptions::default()).await.unwrap()))
+        };
+        let (owner, replica) = (owner(300).await, open().await);
+        let mut progress = Progress::default();
+        pull(&owner, &replica, &mut progress).await;
+        assert_eq!(progress.merged(), Some(Standing::Whole));
+        disk.power_cut(&mut Random::from_seed(1).stream("cut"));
+        assert_eq!(open().await.keys(3, None, 2000).unwrap().len(), 300);
     }
 
     #[tokio::test(start_paused = true)]
