@@ -3,6 +3,7 @@
 //! A majority of the members must answer: a change that only a minority knows of would be
 //! undone, or worse, by what the majority does meanwhile.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,13 +122,35 @@ impl Administrator {
         Err(AdministrationError::NoMajority { members: before.members().len() })
     }
 
+    /// Makes this node vote if all other first members say that its disk is the first that it ever
+    /// had. Says whether it does; if not, it must be tried again, or [recovered](Self::recover).
+    pub async fn introduce(&self) -> bool {
+        let Some(disk) = self.views.maybe_first_disk().await else { return false };
+        let mut answers = BTreeMap::new();
+        let mut asked = self.ask_all(&self.others(), Request::Introduce { disk });
+        while let Some((from, response)) = asked.next().await {
+            if let Some(Response::Introduced(disks)) = response {
+                answers.insert(from, disks);
+            }
+        }
+        self.views.judge_disk(&answers).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "it cannot be noted whose disks are known");
+            false
+        })
+    }
+
+    /// All members but this node.
+    fn others(&self) -> Vec<NodeId> {
+        self.views.current().members().iter().map(|m| m.id).filter(|id| *id != self.me).collect()
+    }
+
     /// Makes this node vote again after its disk, and with it votes that it gave, was lost. Says
     /// whether it does; if not, too few others answered, and it must be tried again.
     pub async fn recover(&self) -> bool {
-        let view = self.views.current();
-        let epoch = view.version().epoch + 1;
-        let others: Vec<NodeId> = view.members().iter().map(|m| m.id).filter(|id| *id != self.me).collect();
-        let majority = view.members().len() / 2 + 1;
+        let epoch = self.views.current().version().epoch + 1;
+        let others = self.others();
+        // Without these, this node and the rest are no majority. The only member needs nobody.
+        let needed = (others.len() + 1).div_ceil(2).min(others.len());
         let mut ballot = Ballot { round: ROUNDS_FORGOTTEN, proposer: self.me };
         for _ in 0..ATTEMPTS_MAX {
             let mut promises = Vec::new();
@@ -142,12 +165,11 @@ impl Administrator {
                     },
                     _ => continue,
                 }
-                if promises.len() >= majority {
+                if promises.len() >= needed {
                     break;
                 }
             }
-            // The only member has nobody to disagree with.
-            if others.is_empty() || promises.len() >= majority {
+            if promises.len() >= needed {
                 let highest = promises.into_iter().flatten().max_by_key(|accepted| accepted.ballot);
                 return matches!(self.views.recover(epoch, ballot, highest).await, Ok(true));
             }

@@ -24,7 +24,8 @@
 //! The store counts as new while nobody who answers has held its disk for more than
 //! [`SAME_BIRTH`] longer than this node has its own. A disk that was lost earlier than that after
 //! the birth of the store would be taken for a new one; that late starters of a new store are taken
-//! for nodes that lost their disks costs them a few seconds.
+//! for nodes that lost their disks costs them a few seconds. Votes on views must not be guessed at:
+//! whether this node may have forgotten some is found out otherwise (`disks`).
 
 use std::collections::BTreeMap;
 use std::io;

@@ -10,6 +10,7 @@
 mod administrator;
 mod agreement;
 mod decree;
+mod disks;
 mod file;
 pub mod gossip;
 mod holdings;
@@ -21,6 +22,7 @@ mod views;
 pub use administrator::{AdministrationError, Administrator};
 pub use agreement::{bring_up, call_under, catch_up};
 pub use decree::{Accepted, Acceptor, Ballot, Proposer, Step, Vote};
+pub use disks::Disks;
 pub use holdings::{Found, Gap, Holdings, Mark, SAME_BIRTH};
 pub use newest::Watch;
 pub use steward::Steward;

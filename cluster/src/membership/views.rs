@@ -10,13 +10,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quorate_env::Disk;
 use serde::{Deserialize, Serialize};
 
+use super::disks::Verdict;
 use super::file;
 use super::newest::{Newest, Watch};
-use super::{Accepted, Acceptor, Ballot, Found, Gap, Holdings, Mark, Phase, View, ViewVersion, Vote};
+use super::{
+    Accepted, Acceptor, Ballot, Disks, Found, Gap, Holdings, Mark, Phase, View, ViewVersion, Vote,
+};
 use crate::config::NodeId;
 
 const VIEW_FILE: &str = "view.bin";
 const DECREE_FILE: &str = "decree.bin";
+const DISKS_FILE: &str = "disks.bin";
+
+/// The epoch of the first members.
+const FIRST_EPOCH: u64 = 1;
 
 /// What a node says of itself while data moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +50,7 @@ struct Decree {
     epoch: u64,
     acceptor: Acceptor<View>,
     /// Votes that this node gave may have gone with its disk: it gives none until it has made up
-    /// for them. See [`Views::recover`].
+    /// for them or learned that there were none. See [`Views::recover`] and [`Views::judge_disk`].
     abstains: bool,
 }
 
@@ -53,6 +60,7 @@ pub struct Views {
     disk: Arc<dyn Disk>,
     current: Newest,
     decree: tokio::sync::Mutex<Decree>,
+    disks: tokio::sync::Mutex<Disks>,
     reports: Mutex<BTreeMap<NodeId, Report>>,
     holdings: Arc<Holdings>,
     lost: Mutex<Lost>,
@@ -60,7 +68,7 @@ pub struct Views {
 
 impl Views {
     /// The newest view on disk, or `first` on a disk that holds none. `found` says what else the
-    /// disk holds.
+    /// disk holds; a disk that holds nothing is called `new_disk` from now on.
     ///
     /// # Errors
     /// When the disk cannot be read, or holds what this version did not write.
@@ -69,6 +77,7 @@ impl Views {
         disk: Arc<dyn Disk>,
         first: Option<View>,
         found: Found,
+        new_disk: u64,
     ) -> io::Result<Option<Self>> {
         let on_disk = file::read::<View>(&*disk, VIEW_FILE)?;
         let is_new = on_disk.is_none();
@@ -81,6 +90,9 @@ impl Views {
             Some(Decree { abstains, .. }) => Decree { epoch, acceptor: Acceptor::default(), abstains },
             None => Decree { epoch, acceptor: Acceptor::default(), abstains: is_new && is_member },
         };
+        let disks = file::read::<Disks>(&*disk, DISKS_FILE)?;
+        let disks = disks.unwrap_or_else(|| Disks::new(me, new_disk, !is_new));
+        file::save(&*disk, DISKS_FILE, &disks).await?;
         let partitions = view.placement().partitions();
         let holdings = Arc::new(Holdings::open(Arc::clone(&disk), partitions, found, is_member).await?);
         file::save(&*disk, DECREE_FILE, &decree).await?;
@@ -90,6 +102,7 @@ impl Views {
             disk,
             current: Newest::new(view),
             decree: tokio::sync::Mutex::new(decree),
+            disks: tokio::sync::Mutex::new(disks),
             reports: Mutex::default(),
             holdings,
             lost: Mutex::default(),
@@ -108,6 +121,7 @@ impl Views {
                 acceptor: Acceptor::default(),
                 abstains: false,
             }),
+            disks: tokio::sync::Mutex::new(Disks::new(me, 1, true)),
             holdings: Arc::new(Holdings::in_memory(view.placement().partitions(), true)),
             current: Newest::new(view),
             reports: Mutex::default(),
@@ -217,11 +231,71 @@ impl Views {
         self.decree.lock().await.abstains
     }
 
-    /// The store turned out to be new: there was no vote to forget.
+    /// The name of this node's disk, if it may turn out to be the first that the node ever had.
+    pub async fn maybe_first_disk(&self) -> Option<u64> {
+        let disks = self.disks.lock().await;
+        if disks.lost_one() || self.current().version().epoch != FIRST_EPOCH {
+            None
+        } else {
+            disks.of(self.me)
+        }
+    }
+
+    /// What this node knows of the first members' disks once it has noted that of `from`. Nothing
+    /// once there was a change of the members: then that is no longer what decides.
+    ///
+    /// # Errors
+    /// When the note cannot be made durable; it must not be answered then.
+    pub async fn introduced(&self, from: NodeId, disk: u64) -> io::Result<Option<Disks>> {
+        let mut disks = self.disks.lock().await;
+        let view = self.current();
+        if view.version().epoch != FIRST_EPOCH || view.member(from).is_none() {
+            return Ok(None);
+        }
+        let mut next = disks.clone();
+        if next.note(from, disk) {
+            file::save(&*self.disk, DISKS_FILE, &next).await?;
+            *disks = next;
+        }
+        Ok(Some(disks.clone()))
+    }
+
+    /// Votes from now on, if the other first members' answers show that there was no vote to forget.
+    /// Says whether it does.
     ///
     /// # Errors
     /// When it cannot be made durable.
-    pub async fn forgot_nothing(&self) -> io::Result<()> {
+    pub async fn judge_disk(&self, answers: &BTreeMap<NodeId, Disks>) -> io::Result<bool> {
+        let mut disks = self.disks.lock().await;
+        let view = self.current();
+        if view.version().epoch != FIRST_EPOCH {
+            return Ok(false);
+        }
+        let others: Vec<NodeId> = view.members().iter().map(|m| m.id).filter(|id| *id != self.me).collect();
+        let mut next = disks.clone();
+        let verdict = next.verdict(self.me, &others, answers);
+        for (other, answer) in answers {
+            if let Some(theirs) = answer.of(*other) {
+                next.note(*other, theirs);
+            }
+        }
+        if verdict == Verdict::Replacement {
+            tracing::warn!(node = %self.me, "an earlier disk of this node was lost");
+            next.lose();
+        }
+        if next != *disks {
+            file::save(&*self.disk, DISKS_FILE, &next).await?;
+            *disks = next;
+        }
+        drop(disks);
+        if verdict == Verdict::First {
+            self.forgot_nothing().await?;
+        }
+        Ok(verdict == Verdict::First)
+    }
+
+    /// There was no vote to forget.
+    async fn forgot_nothing(&self) -> io::Result<()> {
         let mut decree = self.decree.lock().await;
         let next = Decree { abstains: false, ..decree.clone() };
         file::save(&*self.disk, DECREE_FILE, &next).await?;
@@ -229,14 +303,14 @@ impl Views {
         Ok(())
     }
 
-    /// Votes again, from above `ballot`, to which a majority of the members, this node not among
-    /// them, has promised to accept nothing below; `accepted` is the highest that they had accepted.
-    /// Says whether this node still decides on `epoch`.
+    /// Votes again, from above `ballot`, to which so many other members have promised to accept
+    /// nothing below that the rest and this node are no majority; `accepted` is the highest that they
+    /// had accepted. Says whether this node still decides on `epoch`.
     ///
-    /// If the forgotten vote was part of a choice, one of that majority took part in it before it
-    /// promised, so `accepted` is what was chosen; if it could still become part of one, one of
-    /// that majority would have to accept below its promise. The ballot must be above all that
-    /// this node ever promised, so it is taken far above all that is known.
+    /// If the forgotten vote was part of a choice, one of those took part in it before it promised,
+    /// so `accepted` is what was chosen; if it could still become part of one, one of those would
+    /// have to accept below its promise. The ballot must be above all that this node ever promised,
+    /// so it is taken far above all that is known.
     ///
     /// # Errors
     /// When it cannot be made durable.
@@ -246,6 +320,14 @@ impl Views {
         ballot: Ballot,
         accepted: Option<Accepted<View>>,
     ) -> io::Result<bool> {
+        let mut disks = self.disks.lock().await;
+        if !disks.lost_one() {
+            let mut next = disks.clone();
+            next.lose();
+            file::save(&*self.disk, DISKS_FILE, &next).await?;
+            *disks = next;
+        }
+        drop(disks);
         let mut decree = self.decree.lock().await;
         if decree.epoch != epoch || !decree.abstains {
             return Ok(false);
@@ -353,7 +435,7 @@ mod tests {
     }
 
     async fn open(disk: &SimulatedDisk, first: Option<View>) -> Option<Views> {
-        Views::open(member(1).id, disk.mount(), first, Found::EmptyAmongOthers).await.unwrap()
+        Views::open(member(1).id, disk.mount(), first, Found::EmptyAmongOthers, 1).await.unwrap()
     }
 
     /// As a node of a store that is new.
@@ -450,10 +532,57 @@ mod tests {
         assert_eq!(views.vote(2, ballot(10), None).await.unwrap(), Some(Vote::Promise(Some(accepted))));
     }
 
+    /// What the other first members say who know this node by that disk.
+    fn answers(own: u64) -> BTreeMap<NodeId, Disks> {
+        let answer = |n: u64| {
+            let mut disks = Disks::new(member(n).id, n, false);
+            disks.note(member(1).id, own);
+            (member(n).id, disks)
+        };
+        (2..=4).map(answer).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_of_a_new_store_votes_once_all_others_know_its_disk() {
+        let disk = SimulatedDisk::new();
+        let views = open(&disk, Some(first())).await.unwrap();
+        let own = views.maybe_first_disk().await.unwrap();
+        let mut some = answers(own);
+        some.remove(&member(3).id);
+        assert!(!views.judge_disk(&some).await.unwrap() && views.abstains().await);
+        let views = open(&disk, None).await.unwrap();
+        assert_eq!(views.maybe_first_disk().await, Some(own), "a restart changes nothing");
+        assert!(views.judge_disk(&answers(own)).await.unwrap() && !views.abstains().await);
+        let known = views.introduced(member(2).id, 9).await.unwrap().unwrap();
+        assert_eq!(known.of(member(2).id), Some(2), "the first disk that was told, even by an answer");
+        assert_eq!(views.introduced(member(5).id, 5).await.unwrap(), None, "a stranger");
+        views.learn(first().successor(&Change::Join(member(5))).unwrap()).await.unwrap();
+        assert_eq!(views.introduced(member(2).id, 2).await.unwrap(), None, "no longer the first view");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_known_by_another_disk_never_takes_its_own_for_the_first() {
+        let disk = SimulatedDisk::new();
+        let views = open(&disk, Some(first())).await.unwrap();
+        let own = views.maybe_first_disk().await.unwrap();
+        let mut said = answers(own);
+        said.extend(answers(own + 1).into_iter().take(1));
+        assert!(!views.judge_disk(&said).await.unwrap() && views.abstains().await);
+        let views = open(&disk, None).await.unwrap();
+        assert_eq!(views.maybe_first_disk().await, None);
+        assert!(!views.judge_disk(&answers(own)).await.unwrap() && views.abstains().await);
+        assert!(views.introduced(member(2).id, 2).await.unwrap().unwrap().lost_one(), "nor vouches");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_a_node_gains_it_does_not_hold_even_if_it_slept_through_the_change() {
-        let views =
-            Views::open(member(5).id, SimulatedDisk::new().mount(), Some(first()), Found::EmptyAmongOthers);
+        let views = Views::open(
+            member(5).id,
+            SimulatedDisk::new().mount(),
+            Some(first()),
+            Found::EmptyAmongOthers,
+            5,
+        );
         let views = views.await.unwrap().unwrap();
         assert!(views.holdings().gaps().is_empty() && views.voteless().is_empty());
         let copying = first().successor(&Change::Join(member(5))).unwrap();

@@ -162,7 +162,9 @@ impl Node {
         if found == Found::Doubtful {
             tracing::warn!(node = %me, "writes may be missing here after the last stop; absent records cast no vote until all other owners were merged");
         }
-        let views = Arc::new(open_views(&config, &env, &hello, found).await?);
+        // Drawn anew by every start, so it names the disk that it finds empty.
+        let new_disk = start.identity.incarnation;
+        let views = Arc::new(open_views(&config, &env, &hello, found, new_disk).await?);
         let stamps =
             SharedClock::new(HybridClock::new(start.identity.incarnation, start.identity.clock_bound_ns));
         let holdings = Arc::clone(views.holdings());
@@ -364,10 +366,16 @@ impl Node {
 const SEEDS_WAIT: Duration = Duration::from_secs(30);
 
 /// The newest view on disk; else the members that the configuration lists; else what a seed says.
-async fn open_views(config: &Config, env: &Env, hello: &Hello, found: Found) -> Result<Views, StartError> {
+async fn open_views(
+    config: &Config,
+    env: &Env,
+    hello: &Hello,
+    found: Found,
+    new_disk: u64,
+) -> Result<Views, StartError> {
     let me = config.node.id;
     let first = config.seeds_only().not().then(|| View::of_store(config.members.clone(), &config.store));
-    let views = Views::open(me, Arc::clone(&env.disk), first, found).await;
+    let views = Views::open(me, Arc::clone(&env.disk), first, found, new_disk).await;
     if let Some(views) = views.map_err(StartError::View)? {
         return Ok(views);
     }
@@ -378,7 +386,7 @@ async fn open_views(config: &Config, env: &Env, hello: &Hello, found: Found) -> 
         for seed in &config.node.seeds {
             match Peers::fetch_view_from(env, seed, hello, config.timing, frame_bytes_max).await {
                 Ok(view) => {
-                    let views = Views::open(me, Arc::clone(&env.disk), Some(view), found).await;
+                    let views = Views::open(me, Arc::clone(&env.disk), Some(view), found, new_disk).await;
                     return views
                         .map_err(StartError::View)?
                         .ok_or_else(|| StartError::Seeds { why: why.clone() });

@@ -104,6 +104,11 @@ impl ReplicaService {
                     Err(error) => refuse(&error.to_string(), true),
                 }
             }
+            Request::Introduce { disk } => match self.views.introduced(from, disk).await {
+                Ok(Some(disks)) => Response::Introduced(disks),
+                Ok(None) => refuse("only the first members introduce themselves, and only at first", false),
+                Err(error) => refuse(&error.to_string(), true),
+            },
             Request::Report(report) => {
                 self.views.heard(from, report);
                 Response::Report(self.views.own_report())

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::NodeId;
 use crate::membership::gossip::Datagram;
-use crate::membership::{Ballot, Report, View, ViewVersion, Vote};
+use crate::membership::{Ballot, Disks, Report, View, ViewVersion, Vote};
 use crate::merkle::{Node, Root, Salt};
 use crate::replica::{Keyed, LeafAnswer, LeafAsk, Page, Wanted};
 
@@ -101,6 +101,11 @@ pub enum Request {
         /// What to accept.
         view: Option<Box<View>>,
     },
+    /// To know the sender by its disk, if it is not known by any yet.
+    Introduce {
+        /// The disk.
+        disk: u64,
+    },
     /// What the sender says of itself; the receiver answers in kind.
     Report(Report),
     /// A message of gossip. It is the only request that is never answered.
@@ -161,7 +166,7 @@ impl Request {
     pub fn is_about_views(&self) -> bool {
         match self {
             Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } => true,
-            Self::Report(_) | Self::Gossip(_) => true,
+            Self::Introduce { .. } | Self::Report(_) | Self::Gossip(_) => true,
             Self::Read { .. } | Self::Store { .. } | Self::Page { .. } | Self::Standing { .. } => false,
             Self::Roots { .. } => false,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => false,
@@ -207,7 +212,8 @@ pub enum Response {
     Damaged,
     /// To a store: done, as durably as was asked.
     Stored,
-    /// The receiver is in another view than the request was sent under; it did nothing.
+    /// The receiver is in another view than the request was sent under, or came into another while
+    /// it did what was asked. It may have done it, but that does not count in either view.
     OtherView(ViewVersion),
     /// To fetch view.
     View(Box<View>),
@@ -215,6 +221,8 @@ pub enum Response {
     Learned,
     /// To a vote; nothing if it does not decide on that epoch.
     Vote(Option<Box<Vote<View>>>),
+    /// To an introduction.
+    Introduced(Disks),
     /// To a report.
     Report(Report),
     /// To a page, and how far the sender holds the partition.

@@ -83,8 +83,11 @@ impl Refill {
         loop {
             let is_new = self.views.holdings().gaps().values().any(|mark| mark.why == Gap::New);
             let left = self.pass(&mut fillings, &mut was_lost, ripe).await;
+            if !left && is_new && !was_lost {
+                self.close_what_others_own().await;
+            }
             if !left && self.views.abstains().await {
-                self.vote_again(is_new && !was_lost).await;
+                self.vote_again().await;
             }
             let pause = if left && is_new { NEW_RETRY } else { self.timing.probe };
             tokio::select! {
@@ -186,25 +189,25 @@ impl Refill {
         (filling, filled)
     }
 
-    /// Lets this node vote on views again. That the store is new is known from the other owners of
-    /// what this node owns.
-    async fn vote_again(&self, is_new: bool) {
-        let view = self.views.current();
-        if !is_new || view.partitions_written_to(self.me).is_empty() {
+    /// Lets this node vote on views, for the first time or again.
+    async fn vote_again(&self) {
+        if !self.administrator.introduce().await {
             self.administrator.recover().await;
+        }
+    }
+
+    /// In a new store nothing is missing in what others own either. That the store is new is known
+    /// from the other owners of what this node owns.
+    async fn close_what_others_own(&self) {
+        if self.views.current().partitions_written_to(self.me).is_empty() {
             return;
         }
-        // In a new store nothing is missing in what others own either.
         for (partition, mark) in self.views.holdings().gaps() {
             if mark.why == Gap::New {
                 self.views.holdings().close(partition, mark);
             }
         }
-        let noted = match self.views.holdings().save().await {
-            Ok(()) => self.views.forgot_nothing().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = noted {
+        if let Err(error) = self.views.holdings().save().await {
             tracing::warn!(%error, "it cannot be noted that the store is new");
         }
     }

@@ -2,6 +2,7 @@
 
 use super::members::{expect_all, join, keys, put_all, quiet, settled};
 use super::*;
+use crate::membership::SAME_BIRTH;
 
 async fn stop(node: Running) -> SimulatedDisk {
     node.handle.shut_down();
@@ -69,4 +70,59 @@ async fn a_half_refilled_member_does_not_vote_after_a_restart_either() {
         unready(&alone.api, "to be refilled").await;
         assert_eq!(stop(alone).await.mount().list().unwrap(), lost.mount().list().unwrap());
     }
+}
+
+/// A store whose second and third node do what is said before the others are there, and to which a
+/// fourth is added then: two of the three must vote for it.
+async fn a_store_can_grow(early: impl AsyncFnOnce(&[Member], &StoreDefinition) -> Vec<SimulatedDisk>) {
+    let store = quiet("quorum");
+    let members = members(3);
+    let mut nodes =
+        vec![start(config(&members[0], &members, &store), SimulatedDisk::default()).await.unwrap()];
+    let disks = early(&members, &store).await;
+    for (member, disk) in members[1..].iter().zip(disks) {
+        nodes.push(start(config(member, &members, &store), disk).await.unwrap());
+    }
+    for node in &nodes {
+        ready(&node.api).await;
+    }
+    stop(nodes.remove(0)).await;
+    let fourth = join(&members[1], &nodes[0], &store, "n4").await;
+    settled(&[&nodes[0], &nodes[1], &fourth], 2).await;
+}
+
+#[tokio::test]
+async fn nodes_of_a_new_store_that_are_started_by_and_by_vote_on_who_joins() {
+    a_store_can_grow(async |_, _| {
+        // Time itself is what makes the difference here.
+        tokio::time::sleep(SAME_BIRTH + Duration::from_millis(100)).await;
+        vec![SimulatedDisk::default(), SimulatedDisk::default()]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes_of_a_new_store_that_restart_before_they_meet_the_others_vote_on_who_joins() {
+    a_store_can_grow(async |members, store| {
+        let mut disks = Vec::new();
+        for member in &members[1..] {
+            let node = start(config(member, members, store), SimulatedDisk::default()).await.unwrap();
+            disks.push(stop(node).await);
+        }
+        disks
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_members_one_that_lost_its_disk_votes_again() {
+    let store = StoreDefinition { replicas: 2, read_quorum: 1, write_quorum: 2, ..quiet("quorum") };
+    let (mut nodes, members) = cluster(2, &store).await;
+    put_all(&nodes[0], &keys(0..10)).await;
+    stop(nodes.remove(1)).await;
+    let wiped = start(config(&members[1], &members, &store), SimulatedDisk::default()).await.unwrap();
+    ready(&wiped.api).await;
+    let third = join(&members[0], &nodes[0], &store, "n3").await;
+    settled(&[&nodes[0], &wiped, &third], 2).await;
+    expect_all(&wiped, &keys(0..10)).await;
 }
