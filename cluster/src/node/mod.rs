@@ -26,7 +26,7 @@ use crate::membership::{Administrator, Found, Steward, View, Views};
 use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaService};
 use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Peers};
-use crate::store::{Engine, LogOptions, StoreError};
+use crate::store::{Closing, Engine, LogOptions, StoreError};
 use crate::transfer::{AntiEntropy, Evacuation, HintDelivery, Refill, Scrubber};
 use crate::version::{HybridClock, SharedClock};
 
@@ -97,6 +97,7 @@ pub struct Node {
     peer_listener: Box<dyn Listener>,
     peer_server: Arc<PeerServer<ReplicaService>>,
     gossip: (GossipId, mpsc::Receiver<(NodeId, Datagram)>),
+    engine: Arc<Closing>,
     tls: Option<Arc<rustls::ServerConfig>>,
     api_address: String,
     peer_address: String,
@@ -135,6 +136,7 @@ impl Node {
                 crate::store::open_with(config.store.engine, disk, Some(&directory), options).await?
             }
         };
+        let engine = Arc::new(Closing::new(engine));
         let secret = token_secret(&config)?;
         let listen = |what, address: &str| {
             let (env, address) = (env.clone(), address.to_owned());
@@ -169,7 +171,8 @@ impl Node {
             SharedClock::new(HybridClock::new(start.identity.incarnation, start.identity.clock_bound_ns));
         let holdings = Arc::clone(views.holdings());
         let clock = Arc::clone(&env.clock);
-        let replica = Arc::new(Replica::new(engine, clock, &config.store, holdings, stamps.clone())?);
+        let records: Arc<dyn Engine> = Arc::<Closing>::clone(&engine);
+        let replica = Arc::new(Replica::new(records, clock, &config.store, holdings, stamps.clone())?);
         let metrics = Arc::new(Metrics::default());
         let frame_bytes_max = frame_bytes_max(&config);
         let peers =
@@ -220,6 +223,7 @@ impl Node {
             peer_listener,
             peer_server,
             gossip: (life, hearing),
+            engine,
             tls,
             api_address,
             peer_address,
@@ -355,7 +359,8 @@ impl Node {
         let stopping = self.handle.stop.subscribe();
         self.api.run(self.api_listener, self.tls, stopping).await;
         tasks.shutdown().await;
-        engine.flush().await.map_err(io::Error::other)?;
+        // Requests of peers and clients may still be under way, but acknowledge nothing from here on.
+        self.engine.close().await.map_err(io::Error::other)?;
         Identity::mark_clean_stop(&*self.env.disk).await?;
         tracing::info!(node = %me, "stopped");
         Ok(())

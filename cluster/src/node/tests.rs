@@ -7,6 +7,7 @@ mod members;
 mod overload;
 mod repair;
 mod routing;
+mod stop;
 mod strangers;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use quorate_env::{BoxFuture, BoxStream, Env, Listener};
-use tokio::io::{AsyncWriteExt, WriteHalf};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -142,23 +142,43 @@ impl<S: Service> PeerServer<S> {
             return Ok(());
         }
         let (responses, queue) = mpsc::channel(RESPONSES_MAX);
-        let patience = self.timing.peer_idle;
-        tokio::spawn(write_responses(writer, queue, patience));
-        while let Ok(next) = timeout(patience, reader.next::<RequestFrame>()).await {
+        // All that goes on here ends with this conversation, should the node stop.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(write_responses(writer, queue, self.timing.peer_idle));
+        let ended = self.take_requests(&hello, &mut reader, &rooms, responses, &mut tasks).await;
+        // A peer that asks nothing more may have left: what it asked for is brought to an end.
+        while tasks.join_next().await.is_some() {}
+        ended
+    }
+
+    /// Takes requests until the peer says no more, and starts on each.
+    async fn take_requests(
+        self: &Arc<Self>,
+        hello: &Hello,
+        reader: &mut FrameReader<ReadHalf<BoxStream>>,
+        rooms: &Rooms,
+        responses: mpsc::Sender<ResponseFrame>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), FrameError> {
+        let from = hello.from;
+        while let Ok(next) = timeout(self.timing.peer_idle, reader.next::<RequestFrame>()).await {
+            while tasks.try_join_next().is_some() {}
             let Some(frame) = next? else { return Ok(()) };
             if let Request::Gossip(datagram) = frame.request {
-                self.hear(hello.from, datagram);
+                self.hear(from, datagram);
                 continue;
             }
             let deadline = Instant::now() + Duration::from_millis(u64::from(frame.remaining_ms));
             let Some(room) = rooms.take(&frame.request).await else {
                 self.metrics.peer_requests_overloaded.add(1);
-                let _ = responses.send(overloaded(frame.id)).await;
+                let _ = responses
+                    .send(refused(frame.id, "this node runs as many requests of its peers as it may"))
+                    .await;
                 continue;
             };
-            let (server, responses) = (Arc::clone(&self), responses.clone());
-            tokio::spawn(async move {
-                if let Some(response) = server.answer(hello.from, frame, deadline).await {
+            let (server, responses) = (Arc::clone(self), responses.clone());
+            tasks.spawn(async move {
+                if let Some(response) = server.answer(from, frame, deadline).await {
                     let _ = responses.send(response).await;
                 }
                 drop(room);

@@ -50,6 +50,9 @@ pub enum StoreError {
         /// The earlier failure.
         reason: String,
     },
+    /// The node stopped before the batch was acknowledged. The batch may have happened.
+    #[error("the node stopped in the middle of the write")]
+    StoppedMeanwhile,
     /// The engine cannot do this at all. Nothing changed.
     #[error("engine {engine} cannot do {what}")]
     Unsupported {
@@ -87,7 +90,7 @@ impl StoreError {
     #[must_use]
     pub fn maybe_applied(&self) -> bool {
         match self {
-            Self::SyncFailed { .. } | Self::Sled { .. } => true,
+            Self::SyncFailed { .. } | Self::Sled { .. } | Self::StoppedMeanwhile => true,
             Self::Damaged { .. }
             | Self::Full { .. }
             | Self::Busy { .. }

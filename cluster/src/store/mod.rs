@@ -9,6 +9,7 @@
 //!
 //! Not here: what keys and values mean, versions, or other nodes.
 
+pub mod closing; // any engine, until its node stops
 pub mod engine; // the contract
 pub mod error; // what may go wrong, and whether the write may have happened
 pub mod log; // the default engine
@@ -25,6 +26,7 @@ use quorate_env::Disk;
 
 use crate::config::EngineKind;
 
+pub use closing::Closing;
 pub use engine::{Engine, Pace, Position, Promise, Stats, Unhurried, Write};
 pub use error::StoreError;
 pub use log::{LogEngine, LogOptions};
