@@ -152,7 +152,10 @@ impl Peers {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(CallError::Lost),
             Err(_) => {
-                self.suspect(to);
+                // A client in a hurry proves nothing against a peer, and others would suffer for it.
+                if wait >= self.timing.hand_over {
+                    self.suspect(to);
+                }
                 Err(CallError::TimedOut)
             }
         }

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::frame::{FrameReader, encode};
 use super::*;
-use crate::config::{Limits, NodeId, StoreDefinition, Timing};
+use crate::config::{Limits, Member, NodeId, StoreDefinition, Timing};
 use crate::membership::gossip::Datagram;
 use crate::membership::{Phase, View, ViewVersion, Views};
 use crate::metrics::Metrics;
@@ -229,6 +229,43 @@ async fn peers_of_another_protocol_store_or_lineage_are_refused_by_name() {
         assert_eq!(served.refused(), count, "counted: {says}");
     }
     assert_eq!(served.greet(&good).await.0, HelloReply::Welcome, "nobody else suffers");
+}
+
+/// Node 2's ways to its peers.
+fn peers(views: &Arc<Views>) -> Peers {
+    let hello = Hello {
+        magic: *crate::node::MAGIC,
+        version: PROTOCOL_VERSION,
+        from: node(2),
+        to: None,
+        lineage: None,
+        store: serde_json::to_string(&StoreDefinition::default()).unwrap(),
+    };
+    Peers::new(&testing::env(), Arc::clone(views), node(2), &hello, Timing::default(), FRAME_BYTES_MAX)
+}
+
+/// What node 2 knows at first, where node 1 listens on `address`.
+fn views(address: &str) -> Arc<Views> {
+    let one = Member { peer: address.to_owned(), ..member(1) };
+    Arc::new(Views::unchanging(node(2), View::new(vec![one, member(2), member(3)], 8, 3)))
+}
+
+#[tokio::test]
+async fn a_peer_is_suspected_only_for_being_slower_than_it_should_be() {
+    // Connected, and never an answer.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let peers = peers(&views(&silent.local_addr().unwrap().to_string()));
+    let version = ViewVersion { epoch: 1, phase: Phase::Stable };
+    let hurried = peers.call(node(1), version, read(), Duration::from_millis(1)).await;
+    assert_eq!(hurried, Err(CallError::TimedOut));
+    assert!(!peers.is_suspected(node(1)), "a client in a hurry proves nothing");
+    let patient = peers.call(node(1), version, read(), Timing::default().hand_over).await;
+    assert_eq!(patient, Err(CallError::TimedOut));
+    assert!(peers.is_suspected(node(1)));
+}
+    assert_eq!(served.service.entered.load(Ordering::Acquire), 0);
+    peer.ask(2, 60_000, Request::FetchView).await;
+    assert_eq!(peer.answer().await.response, Response::Stored, "whatever the service says");
 }
 
 #[tokio::test]
