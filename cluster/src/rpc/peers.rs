@@ -86,6 +86,7 @@ impl Suspicion {
 }
 
 struct Peer {
+    address: String,
     calls: mpsc::Sender<Call>,
     datagrams: mpsc::Sender<Cast>,
     suspicion: Arc<Suspicion>,
@@ -198,9 +199,10 @@ impl Peers {
         if let Some(peer) = self.read().get(&to) {
             return Some(Arc::clone(peer));
         }
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        // Not before: whoever is gone by then must not be made a way to behind `forget_departed`.
         let view = self.views.current();
         let member = view.everybody().find(|m| m.id == to && m.id != self.me)?;
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let peer = peers.entry(to).or_insert_with(|| {
             let (calls, queue) = mpsc::channel(QUEUE_MAX);
             let (datagrams, casts) = mpsc::channel(DATAGRAMS_MAX);
@@ -216,7 +218,7 @@ impl Peers {
                 random: self.env.random.stream(&format!("peer-{to}")),
             };
             tokio::spawn(link.run(Queues { calls: queue, casts }));
-            Arc::new(Peer { calls, datagrams, suspicion })
+            Arc::new(Peer { address: member.peer.clone(), calls, datagrams, suspicion })
         });
         Some(Arc::clone(peer))
     }
@@ -233,11 +235,11 @@ impl Peers {
         self.unsent.expired.load(Ordering::Relaxed)
     }
 
-    /// Closes the ways to nodes that are gone from the current view.
+    /// Closes the ways to nodes that are gone from the current view, or came back elsewhere.
     pub fn forget_departed(&self) {
-        let view = self.views.current();
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.retain(|id, _| view.everybody().any(|m| m.id == *id));
+        let view = self.views.current();
+        peers.retain(|id, peer| view.everybody().any(|m| m.id == *id && m.peer == peer.address));
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<NodeId, Arc<Peer>>> {

@@ -16,7 +16,7 @@ use super::frame::{FrameReader, encode};
 use super::*;
 use crate::config::{Limits, Member, NodeId, StoreDefinition, Timing};
 use crate::membership::gossip::Datagram;
-use crate::membership::{Phase, View, ViewVersion, Views};
+use crate::membership::{Change, Phase, View, ViewVersion, Views};
 use crate::metrics::Metrics;
 use crate::testing::{self, member, node};
 
@@ -262,6 +262,26 @@ async fn a_peer_is_suspected_only_for_being_slower_than_it_should_be() {
     let patient = peers.call(node(1), version, read(), Timing::default().hand_over).await;
     assert_eq!(patient, Err(CallError::TimedOut));
     assert!(peers.is_suspected(node(1)));
+}
+
+#[tokio::test]
+async fn a_node_that_came_back_elsewhere_is_called_there() {
+    let [before, after] = [serve(Limits::default()).await, serve(Limits::default()).await];
+    let views = views(&before.address);
+    let peers = peers(&views);
+    let version = views.current().version();
+    before.service.gate.add_permits(1);
+    assert_eq!(peers.call(node(1), version, read(), PATIENCE).await, Ok(Response::Stored));
+    let next = |view: &View, change| view.successor(&change).unwrap().advanced().advanced();
+    let four = next(&views.current(), Change::Join(member(4)));
+    let without = next(&four, Change::Leave(node(1)));
+    let back = Member { peer: after.address.clone(), ..member(1) };
+    views.learn(next(&without, Change::Join(back))).await.unwrap();
+    peers.forget_departed();
+    after.service.gate.add_permits(1);
+    assert_eq!(peers.call(node(1), version, read(), PATIENCE).await, Ok(Response::Stored));
+    let entered = [before, after].map(|served| served.service.entered.load(Ordering::Acquire));
+    assert_eq!(entered, [1, 1]);
 }
     assert_eq!(served.service.entered.load(Ordering::Acquire), 0);
     peer.ask(2, 60_000, Request::FetchView).await;
