@@ -61,7 +61,9 @@ async fn change(api: &Api, change: Change) -> Answer {
             let (status, code) = match &failed {
                 AdministrationError::Refused(_) => (StatusCode::CONFLICT, "change_refused"),
                 AdministrationError::GoesOnWithout { .. } => (StatusCode::CONFLICT, "change_under_way"),
-                AdministrationError::Outrun(_) => (StatusCode::CONFLICT, "change_outrun"),
+                AdministrationError::Outrun(_) | AdministrationError::Overtaken(_) => {
+                    (StatusCode::CONFLICT, "change_outrun")
+                }
                 AdministrationError::NoMajority { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no_majority"),
                 AdministrationError::Disk(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
             };

@@ -43,6 +43,11 @@ pub enum AdministrationError {
     /// Somebody else's change was chosen.
     #[error("another change was made at the same time (now view {0}); look at the members and try again")]
     Outrun(super::ViewVersion),
+    /// The members changed more than once meanwhile.
+    #[error(
+        "the members changed more than once meanwhile (now view {0}), perhaps in this way too; look at them before trying again"
+    )]
+    Overtaken(super::ViewVersion),
     /// Too few members answered.
     #[error(
         "no majority of the {members} members answered; the change may still be made by the next one who tries"
@@ -57,12 +62,12 @@ pub enum AdministrationError {
 }
 
 impl AdministrationError {
-    /// False only if no member was asked to accept the change.
+    /// False only if the change was not made.
     #[must_use]
     pub fn maybe_applied(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Outrun(_) => false,
-            Self::GoesOnWithout { .. } | Self::NoMajority { .. } | Self::Disk(_) => true,
+            Self::GoesOnWithout { .. } | Self::Overtaken(_) | Self::NoMajority { .. } | Self::Disk(_) => true,
         }
     }
 }
@@ -100,21 +105,15 @@ impl Administrator {
         for _ in 0..ATTEMPTS_MAX {
             match self.attempt(&before, &wanted, round).await {
                 Attempt::Chosen(view) => {
-                    let ours = *view == wanted;
-                    let version = view.version();
                     self.announce(&before, &view).await?;
-                    return if ours {
-                        Ok(self.views.current())
-                    } else {
-                        Err(AdministrationError::Outrun(version))
-                    };
+                    return came_of(&wanted, &Arc::new(*view)).map(|_| self.views.current());
                 }
                 Attempt::Outrun(by) => round = by.max(round) + 1,
                 Attempt::NoMajority => round += 1,
             }
             let current = self.views.current();
             if current.version() != before.version() {
-                return Err(AdministrationError::Outrun(current.version()));
+                return came_of(&wanted, &current);
             }
             let pause = self.random.lock().await.random_range(0.2..1.0);
             sleep(self.timing.hand_over.mul_f64(pause)).await;
@@ -243,10 +242,57 @@ impl Administrator {
     }
 }
 
+/// What came of a change that would lead to the view `wanted`, now that the view is `current`. Whoever
+/// meets a change half made completes it, so another administrator may have made this one.
+fn came_of(wanted: &View, current: &Arc<View>) -> Result<Arc<View>, AdministrationError> {
+    let (version, epoch) = (current.version(), wanted.version().epoch);
+    if version.epoch > epoch {
+        Err(AdministrationError::Overtaken(version))
+    } else if current.makes_the_change_of(wanted) {
+        Ok(Arc::clone(current))
+    } else {
+        Err(AdministrationError::Outrun(version))
+    }
+}
+
 type Asked<'a> = std::pin::Pin<Box<dyn Future<Output = (NodeId, Option<Response>)> + Send + 'a>>;
 
 enum Attempt {
     Chosen(Box<View>),
     Outrun(u64),
     NoMajority,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use crate::testing::member;
+
+    #[test]
+    fn a_change_that_somebody_else_completed_was_made() {
+        let before = View::new((1..=5).map(member).collect(), 8, 3);
+        let next = |view: &View, change| view.successor(&change).unwrap();
+        let leave = |n: u32| Change::Leave(member(n).id);
+        let wanted = next(&before, leave(5));
+        let came_of = |current: View| {
+            let current = Arc::new(current);
+            came_of(&wanted, &current)
+                .map(|view| assert_eq!(view, current))
+                .map_err(|e| (e.maybe_applied(), e))
+        };
+        let mut ours = wanted.clone();
+        for _ in 0..3 {
+            assert_eq!(came_of(ours.clone()), Ok(()));
+            ours = ours.advanced();
+        }
+        for change in [leave(4), Change::Remove(member(5).id), Change::Join(member(6))] {
+            let other = next(&before, change);
+            assert_eq!(came_of(other.clone()), Err((false, AdministrationError::Outrun(other.version()))));
+        }
+        for change in [leave(4), Change::Join(member(5))] {
+            let later = next(&ours, change);
+            assert_eq!(came_of(later.clone()), Err((true, AdministrationError::Overtaken(later.version()))));
+        }
+    }
 }

@@ -248,6 +248,17 @@ impl View {
         PreferenceList { primaries, fallbacks }
     }
 
+    /// Whether the change that led here is the one that leads to `wanted`, however far it has come.
+    #[must_use]
+    pub fn makes_the_change_of(&self, wanted: &Self) -> bool {
+        // In the end it can no longer be told how a member went.
+        let same_previous = self.version.phase == Phase::Stable || self.previous == wanted.previous;
+        self.version.epoch == wanted.version.epoch
+            && self.members == wanted.members
+            && self.placement == wanted.placement
+            && same_previous
+    }
+
     /// The partitions that `node` must have copies of now: those it is written to.
     #[must_use]
     pub fn partitions_written_to(&self, node: NodeId) -> Vec<u32> {
