@@ -248,6 +248,36 @@ impl View {
         PreferenceList { primaries, fallbacks }
     }
 
+    /// Whether this may come after `before` in its chain, as far as that can be told by looking at
+    /// both, and nothing in it contradicts the rest. Views come from peers.
+    #[must_use]
+    pub fn follows(&self, before: &Self) -> bool {
+        let fits = |placement: &Placement| {
+            placement.rules() == before.placement.rules()
+                && placement.partitions() == before.placement.partitions()
+        };
+        let is_sound = match &self.previous {
+            None => self.version.phase == Phase::Stable,
+            Some(previous) => {
+                let departs = |id: &NodeId| previous.departing.iter().any(|m| m.id == *id);
+                let everybody: BTreeSet<NodeId> = self.everybody().map(|m| m.id).collect();
+                self.version.phase != Phase::Stable
+                    && fits(&previous.placement)
+                    && previous.placement.nodes().iter().all(|node| everybody.contains(&node.id))
+                    && previous.removed.iter().all(departs)
+                    && !previous.departing.iter().any(|m| self.member(m.id).is_some())
+            }
+        };
+        self.lineage == before.lineage
+            && self.version > before.version
+            // There is always one after it.
+            && self.version.epoch < u64::MAX
+            && fits(&self.placement)
+            && self.members.is_sorted_by(|a, b| a.id < b.id)
+            && self.placement.nodes() == nodes_of(&self.members)
+            && is_sound
+    }
+
     /// Whether the change that led here is the one that leads to `wanted`, however far it has come.
     #[must_use]
     pub fn makes_the_change_of(&self, wanted: &Self) -> bool {
@@ -499,6 +529,44 @@ mod tests {
         assert_eq!((able.len(), needed), (2, 2), "who is gone cannot be asked");
         let (able, needed) = sources(&BTreeSet::from([able[0]]));
         assert_eq!((able.len(), needed), (1, 1), "nor who went since");
+    }
+
+    #[test]
+    fn only_views_that_can_come_next_are_taken_for_such() {
+        let first = view(4);
+        let joined = first.successor(&Change::Join(member(5))).unwrap();
+        let left = first.successor(&Change::Leave(member(2).id)).unwrap();
+        for view in [&joined, &left] {
+            for later in [view.clone(), view.advanced(), view.advanced().advanced()] {
+                assert!(later.follows(&first) && !first.follows(&later));
+            }
+        }
+        let other_rules = View::new((1..=5).map(member).collect(), 8, 3);
+        let crooked = |change: &dyn Fn(&mut View, &mut Previous)| {
+            let mut view = left.clone();
+            let mut previous = view.previous.clone().unwrap();
+            change(&mut view, &mut previous);
+            view.previous = Some(previous);
+            view
+        };
+        let cases = [
+            crooked(&|view, _| view.lineage ^= 1),
+            crooked(&|view, _| view.version = first.version),
+            crooked(&|view, _| view.version.epoch = u64::MAX),
+            crooked(&|view, _| view.version.phase = Phase::Stable),
+            crooked(&|view, _| view.placement = other_rules.placement.clone()),
+            crooked(&|view, _| view.members.reverse()),
+            crooked(&|view, _| drop(view.members.pop())),
+            crooked(&|view, _| view.members[0].capacity += 1),
+            crooked(&|_, previous| previous.placement = other_rules.placement.clone()),
+            crooked(&|_, previous| previous.departing.clear()),
+            crooked(&|_, previous| previous.departing.push(member(1))),
+            crooked(&|_, previous| previous.removed = BTreeSet::from([member(1).id])),
+            View { previous: None, ..left.clone() },
+        ];
+        for (number, view) in cases.iter().enumerate() {
+            assert!(!view.follows(&first), "case {number}");
+        }
     }
 
     #[test]

@@ -13,9 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::disks::Verdict;
 use super::file;
 use super::newest::{Newest, Watch};
-use super::{
-    Accepted, Acceptor, Ballot, Disks, Found, Gap, Holdings, Mark, Phase, View, ViewVersion, Vote,
-};
+use super::{Accepted, Acceptor, Ballot, Disks, Found, Gap, Holdings, Mark, Phase, View, ViewVersion, Vote};
 use crate::config::NodeId;
 
 const VIEW_FILE: &str = "view.bin";
@@ -160,13 +158,18 @@ impl Views {
         self.current.watch()
     }
 
-    /// Takes `view` if it is newer; says whether it was.
+    /// Takes `view` if it is newer, and one that can follow; says whether it did.
     ///
     /// # Errors
     /// When it cannot be made durable; it is then not used.
     pub async fn learn(&self, view: View) -> io::Result<bool> {
         let mut decree = self.decree.lock().await;
-        if view.version() <= self.current().version() {
+        let current = self.current();
+        if view.version() <= current.version() {
+            return Ok(false);
+        }
+        if !view.follows(&current) {
+            tracing::warn!(node = %self.me, view = %view.version(), "a view that cannot be is not taken");
             return Ok(false);
         }
         self.mark_gaps(&view).await?;
@@ -176,6 +179,7 @@ impl Views {
             *decree = Decree { epoch, acceptor: Acceptor::default(), abstains: decree.abstains };
         }
         tracing::info!(node = %self.me, view = %view.version(), "a new view");
+        lock(&self.reports).retain(|node, _| view.everybody().any(|m| m.id == *node));
         self.current.set(view);
         Ok(true)
     }
@@ -214,6 +218,13 @@ impl Views {
     ) -> io::Result<Option<Vote<View>>> {
         let mut decree = self.decree.lock().await;
         if decree.epoch != epoch || decree.abstains {
+            return Ok(None);
+        }
+        let is_next = |view: &View| {
+            view.version() == ViewVersion { epoch, phase: Phase::Copying } && view.follows(&self.current())
+        };
+        if view.as_ref().is_some_and(|view| !is_next(view)) {
+            tracing::warn!(node = %self.me, epoch, "a view that cannot be is not voted for");
             return Ok(None);
         }
         let mut next = decree.clone();
@@ -347,9 +358,17 @@ impl Views {
         Report { version, transferred, lost: self.lost() }
     }
 
-    /// Notes what `from` says of itself, and whom it knows to be lost.
+    /// Notes what `from` says of itself, and whom it knows to be lost, if it has a part in this
+    /// node's view. Whoever has one in a later view alone says it again once this node is there.
     pub fn heard(&self, from: NodeId, report: Report) {
-        self.lose(report.version.epoch, report.lost.iter().copied());
+        let view = self.current();
+        if !view.everybody().any(|m| m.id == from) {
+            return;
+        }
+        if report.version.epoch == view.version().epoch {
+            let has_part = |node: &NodeId| view.everybody().any(|m| m.id == *node);
+            self.lose(report.version.epoch, report.lost.iter().copied().filter(has_part));
+        }
         lock(&self.reports).insert(from, report);
     }
 
@@ -486,6 +505,43 @@ mod tests {
             views.heard(member(n).id, at(&reading, true));
         }
         assert_eq!(views.next_phase(2).unwrap().version().phase, Phase::Stable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn views_that_cannot_be_are_neither_learned_nor_voted_for() {
+        let views = found(&SimulatedDisk::new()).await;
+        let ballot = Ballot { round: 1, proposer: member(1).id };
+        let next = first().successor(&Change::Join(member(5))).unwrap();
+        let of_another_chain = View::new((1..=4).map(member).collect(), 16, 3);
+        let of_another_chain = of_another_chain.successor(&Change::Join(member(5))).unwrap();
+        let of_a_later_epoch = next.advanced().advanced().successor(&Change::Leave(member(5).id)).unwrap();
+        assert!(!views.learn(of_another_chain.clone()).await.unwrap());
+        for wrong in [of_another_chain, of_a_later_epoch, next.advanced()] {
+            assert_eq!(views.vote(2, ballot, Some(wrong)).await.unwrap(), None);
+        }
+        assert_eq!(*views.current(), first());
+        assert_eq!(views.vote(2, ballot, Some(next)).await.unwrap(), Some(Vote::Accepted));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_those_who_take_part_are_heard_and_only_as_long() {
+        let views = open(&SimulatedDisk::new(), Some(first())).await.unwrap();
+        let copying = first().successor(&Change::Join(member(5))).unwrap();
+        views.learn(copying.clone()).await.unwrap();
+        let report = |epoch| Report {
+            version: ViewVersion { epoch, ..copying.version() },
+            transferred: true,
+            lost: BTreeSet::from([member(3).id, member(9).id]),
+        };
+        views.heard(member(9).id, report(2));
+        views.heard(member(2).id, report(7));
+        assert!(views.lost().is_empty(), "of a change that this node knows nothing of");
+        views.heard(member(2).id, report(2));
+        assert_eq!(views.lost(), BTreeSet::from([member(3).id]));
+        assert_eq!(lock(&views.reports).keys().copied().collect::<Vec<_>>(), [member(2).id]);
+        let gone = copying.advanced().advanced().successor(&Change::Leave(member(2).id)).unwrap();
+        views.learn(gone.advanced().advanced()).await.unwrap();
+        assert!(lock(&views.reports).is_empty());
     }
 
     #[tokio::test(start_paused = true)]

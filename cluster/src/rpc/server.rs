@@ -164,6 +164,10 @@ impl<S: Service> PeerServer<S> {
         while let Ok(next) = timeout(self.timing.peer_idle, reader.next::<RequestFrame>()).await {
             while tasks.try_join_next().is_some() {}
             let Some(frame) = next? else { return Ok(()) };
+            if hello.lineage.is_none() && frame.request != Request::FetchView {
+                let _ = responses.send(refused(frame.id, "say hello with a lineage first")).await;
+                continue;
+            }
             if let Request::Gossip(datagram) = frame.request {
                 self.hear(from, datagram);
                 continue;
@@ -257,9 +261,9 @@ impl<S: Service> PeerServer<S> {
 }
 
 /// Refuses a request of which nothing was done.
-fn overloaded(id: u64) -> ResponseFrame {
-    let why = "this node runs as many requests of its peers as it may".to_owned();
-    ResponseFrame { id, response: Response::Refused { why, maybe_applied: false, disk_full: false } }
+fn refused(id: u64, why: &str) -> ResponseFrame {
+    let response = Response::Refused { why: why.to_owned(), maybe_applied: false, disk_full: false };
+    ResponseFrame { id, response }
 }
 
 /// Writes responses, all that wait at once in one system call.

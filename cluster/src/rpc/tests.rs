@@ -283,6 +283,20 @@ async fn a_node_that_came_back_elsewhere_is_called_there() {
     let entered = [before, after].map(|served| served.service.entered.load(Ordering::Acquire));
     assert_eq!(entered, [1, 1]);
 }
+
+#[tokio::test]
+async fn a_node_that_knows_no_view_yet_may_ask_for_one_and_for_nothing_else() {
+    let served = serve(Limits::default()).await;
+    served.service.gate.add_permits(1);
+    let (reply, mut peer) = served.greet(&Hello { lineage: None, ..served.hello() }).await;
+    assert_eq!(reply, HelloReply::Welcome);
+    let ballot = crate::membership::Ballot { round: 1, proposer: node(2) };
+    let vote = Request::Vote { epoch: 2, ballot, view: None };
+    for request in [read(), vote, Request::LearnView { view: Box::new(view()) }] {
+        peer.ask(1, 60_000, request).await;
+        let answer = peer.answer().await.response;
+        assert!(matches!(answer, Response::Refused { maybe_applied: false, .. }), "{answer:?}");
+    }
     assert_eq!(served.service.entered.load(Ordering::Acquire), 0);
     peer.ask(2, 60_000, Request::FetchView).await;
     assert_eq!(peer.answer().await.response, Response::Stored, "whatever the service says");
