@@ -14,9 +14,10 @@ pub(crate) fn node(n: impl Display) -> NodeId {
     format!("n{n}").parse().unwrap()
 }
 
-/// A member of that name that nobody can reach.
+/// A member of that name, 1 to 255, that nobody can reach.
 pub(crate) fn member(n: impl Display) -> Member {
-    Member { id: node(n), peer: String::new(), api: String::new(), capacity: 1, zone: String::new() }
+    let [peer, api] = [1, 2].map(|port| format!("127.0.1.{n}:{port}"));
+    Member { id: node(n), peer, api, capacity: 1, zone: String::new() }
 }
 
 /// Real sockets, and a disk of its own in memory.

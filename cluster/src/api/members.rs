@@ -33,8 +33,10 @@ async fn join(api: &Api, body: Incoming) -> Answer {
         return bad("the description of the member did not arrive whole, or is too long");
     };
     match serde_json::from_slice::<Member>(&body.to_bytes()) {
-        Ok(member) if member.capacity == 0 => bad("capacity: 0 would hold nothing; give it at least 1"),
-        Ok(member) => change(api, Change::Join(member)).await,
+        Ok(member) => match member.check() {
+            Ok(()) => change(api, Change::Join(member)).await,
+            Err(why) => bad(&why.to_string()),
+        },
         Err(why) => bad(&format!("not a member ({why}); give id, peer, api, capacity and zone")),
     }
 }

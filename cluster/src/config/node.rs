@@ -112,6 +112,44 @@ pub struct Member {
     pub zone: String,
 }
 
+impl Member {
+    /// Refuses a member that nobody could call, or that would hold nothing.
+    ///
+    /// # Errors
+    /// [`ConfigError::BadValue`] for the first such setting.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        for (field, address) in [("peer", &self.peer), ("api", &self.api)] {
+            let parts = address.rsplit_once(':');
+            if !parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
+            {
+                let why = format!("node {} is called there; give it as host:port", self.id);
+                return Err(ConfigError::BadValue { field, value: format!("\"{address}\""), why });
+            }
+        }
+        self.check_capacity()
+    }
+
+    fn check_capacity(&self) -> Result<(), ConfigError> {
+        if self.capacity > 0 {
+            return Ok(());
+        }
+        let why = format!("node {} would hold nothing; give it at least 1", self.id);
+        Err(ConfigError::BadValue { field: "capacity", value: "0".into(), why })
+    }
+
+    /// An address of this member that is another's too, or both of its own, and whose.
+    #[must_use]
+    pub fn address_shared_with<'a>(&'a self, others: &[Self]) -> Option<(&'a str, NodeId)> {
+        if self.peer == self.api {
+            return Some((&self.peer, self.id));
+        }
+        [&self.peer, &self.api].into_iter().find_map(|address| {
+            let has = |other: &&Self| other.peer == *address || other.api == *address;
+            others.iter().find(has).map(|other| (address.as_str(), other.id))
+        })
+    }
+}
+
 fn one() -> u32 {
     1
 }
@@ -263,12 +301,19 @@ impl Config {
                 why: "given twice; every node needs a name of its own".into(),
             });
         }
-        if let Some(member) = members.iter().find(|m| m.capacity == 0) {
-            return Err(ConfigError::BadValue {
-                field: "capacity",
-                value: "0".into(),
-                why: format!("node {} would hold nothing; give it at least 1", member.id),
-            });
+        // Nobody calls a node that is alone: it may listen where there is room.
+        let is_alone = members.len() == 1;
+        members.iter().try_for_each(|m| if is_alone { m.check_capacity() } else { m.check() })?;
+        for (at, member) in members.iter().enumerate().filter(|_| !is_alone) {
+            if let Some((address, of)) = member.address_shared_with(&members[..at]) {
+                let why =
+                    format!("it is an address of node {of}; give node {} addresses of its own", member.id);
+                return Err(ConfigError::BadValue {
+                    field: "[[member]] address",
+                    value: address.into(),
+                    why,
+                });
+            }
         }
         if members.is_empty() && !node.seeds.is_empty() {
             return Ok(Self {
@@ -398,6 +443,8 @@ api = "127.0.0.1:4001"
         assert!(refused("data_dir", "data_dri").contains("did you mean `data_dir`"));
         assert!(refused("id = \"n2\"", "id = \"n1\"").contains("given twice"));
         assert!(refused("id = \"n2\"", "id = \"N 2\"").contains("a-z"));
+        assert!(refused("\"127.0.0.1:5002\"", "\"127.0.0.1\"").contains("host:port"));
+        assert!(refused("\"127.0.0.1:5002\"", "\"127.0.0.1:4001\"").contains("an address of node n1"));
         let many = FILE.replace("id = \"n2\"", "id = \"n2\"\ncapacity = 4294967295");
         let many = many.replace("replicas = 2", "replicas = 2\nplacement = \"tokens\"");
         let many = Config::from_toml(&many).unwrap_err().to_string();

@@ -82,6 +82,16 @@ pub enum ChangeError {
         "a store placed by `tokens` cannot change its members while it serves: its partitions are numbered by the tokens; use placement = \"quota\""
     )]
     Renumbers,
+    /// Two nodes cannot be reached at one address.
+    #[error("{address} is an address of node {of}; give node {id} addresses of its own")]
+    AddressTaken {
+        /// Which.
+        address: String,
+        /// Whose it is.
+        of: NodeId,
+        /// Who was to get it.
+        id: NodeId,
+    },
     /// Too few nodes would be left.
     #[error("{left} node(s) would be left for {replicas} copies; add a node first")]
     TooFew {
@@ -387,6 +397,9 @@ impl View {
                 if self.member(member.id).is_some() {
                     return Err(ChangeError::Known(member.id));
                 }
+                if let Some((address, of)) = member.address_shared_with(&members) {
+                    return Err(ChangeError::AddressTaken { address: address.to_owned(), of, id: member.id });
+                }
                 members.push(member.clone());
                 members.sort_by_key(|m| m.id);
             }
@@ -599,6 +612,10 @@ mod tests {
         assert!(refused(&view(4), Change::Join(member(2))).contains("n2 is a member already"));
         assert!(refused(&view(4), Change::Leave(member(9).id)).contains("n9 is not a member"));
         assert!(refused(&view(3), Change::Leave(member(1).id)).contains("2 node(s) would be left"));
+        let taken = Member { api: member(3).peer, ..member(5) };
+        assert!(refused(&view(4), Change::Join(taken)).contains("is an address of node n3"));
+        let twice = Member { api: member(5).peer, ..member(5) };
+        assert!(refused(&view(4), Change::Join(twice)).contains("is an address of node n5"));
         let copying = view(4).successor(&Change::Join(member(5))).unwrap();
         assert!(refused(&copying, Change::Join(member(6))).contains("2-copying"));
         let rules = Rules { strategy: config::Placement::Tokens, ..Rules::quota(16, 3) };

@@ -179,6 +179,17 @@ async fn changes_that_make_no_sense_are_refused() {
     assert!(status == 409 && why.contains("n2 is a member already"), "{why}");
     let (status, why) = refused(ask(api, "POST", "/cluster/members", &[], b"{\"id\":\"N 9\"}").await);
     assert!(status == 400 && why.contains("a-z"), "{why}");
+    for (body, says) in [
+        (r#"{"id":"n4","peer":"","api":"127.0.0.1:9"}"#, "host:port"),
+        (r#"{"id":"n4","peer":"127.0.0.1:8","api":"127.0.0.1:9","capacity":0}"#, "at least 1"),
+    ] {
+        let (status, why) = refused(ask(api, "POST", "/cluster/members", &[], body.as_bytes()).await);
+        assert!(status == 400 && why.contains(says), "{why}");
+    }
+    let same = Member { id: "n4".parse().unwrap(), ..members[2].clone() };
+    let same = serde_json::to_vec(&same).unwrap();
+    let (status, why) = refused(ask(api, "POST", "/cluster/members", &[], &same).await);
+    assert!(status == 409 && why.contains("an address of node n3"), "{why}");
     assert_eq!(ask(api, "PUT", "/cluster/members", &[], b"").await.status, 405);
 }
 
