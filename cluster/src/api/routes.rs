@@ -1,6 +1,5 @@
 //! Paths to handlers, and the answers that need no quorum.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -71,13 +70,15 @@ impl Api {
                 format!("{} partition(s) are to be refilled from their other owners: {why}", empty.len());
             return error(StatusCode::SERVICE_UNAVAILABLE, "not_ready", &message);
         }
-        let nodes = coordinator.views.current().members().len();
-        let suspected = coordinator.peers.suspected().len();
+        let view = coordinator.views.current();
+        let nodes = view.members().len();
+        // Nodes that are leaving may be suspected too, and are nothing that this one needs.
+        let there = view.unsuspected(&coordinator.peers.suspected());
         let needed = coordinator.store.r().max(coordinator.store.w());
-        if nodes - suspected >= needed {
+        if there >= needed {
             body(StatusCode::OK, "text/plain", "ready\n")
         } else {
-            let message = format!("{suspected} of {nodes} nodes do not answer; {needed} must");
+            let message = format!("{} of {nodes} nodes do not answer; {needed} must", nodes - there);
             error(StatusCode::SERVICE_UNAVAILABLE, "not_ready", &message)
         }
     }
@@ -104,10 +105,7 @@ impl Api {
         let coordinator = &self.coordinator;
         let view = coordinator.views.current();
         let placement = view.placement();
-        let mut owned: BTreeMap<_, u32> = BTreeMap::new();
-        for owner in (0..placement.partitions()).flat_map(|partition| placement.owners(partition)) {
-            *owned.entry(owner).or_default() += 1;
-        }
+        let owned = view.partitions_owned();
         let copies = f64::from(placement.partitions()) * coordinator.store.n() as f64;
         let members: Vec<_> = view
             .members()

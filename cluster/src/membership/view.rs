@@ -258,6 +258,12 @@ impl View {
         PreferenceList { primaries, fallbacks }
     }
 
+    /// How many members are not among the `suspected`, who may be members or not.
+    #[must_use]
+    pub fn unsuspected(&self, suspected: &BTreeSet<NodeId>) -> usize {
+        self.members.iter().filter(|m| !suspected.contains(&m.id)).count()
+    }
+
     /// Whether this may come after `before` in its chain, as far as that can be told by looking at
     /// both, and nothing in it contradicts the rest. Views come from peers.
     #[must_use]
@@ -580,6 +586,12 @@ mod tests {
         for (number, view) in cases.iter().enumerate() {
             assert!(!view.follows(&first), "case {number}");
         }
+    }
+
+    #[test]
+    fn suspected_nodes_that_are_no_members_do_not_count_against_them() {
+        let suspected = BTreeSet::from([member(1).id, member(8).id, member(9).id]);
+        assert_eq!(view(3).unsuspected(&suspected), 2);
     }
 
     #[test]
