@@ -13,7 +13,7 @@ use quorate_env::RandomStream;
 use rand::RngExt;
 use tokio::time::sleep;
 
-use super::{Phase, Views, bring_up, catch_up};
+use super::{Phase, Report, Views, bring_up, catch_up};
 use crate::config::{NodeId, Timing};
 use crate::rpc::{Peers, Request, Response};
 
@@ -65,12 +65,13 @@ impl Steward {
     }
 
     async fn exchange_reports(&self, others: &[NodeId]) {
-        let mut reports: FuturesUnordered<_> = others.iter().map(|other| self.report_to(*other)).collect();
+        let report = self.views.own_report();
+        let mut reports: FuturesUnordered<_> =
+            others.iter().map(|other| self.report_to(*other, report.clone())).collect();
         while reports.next().await.is_some() {}
     }
 
-    async fn report_to(&self, other: NodeId) {
-        let report = self.views.own_report();
+    async fn report_to(&self, other: NodeId, report: Report) {
         let answer =
             self.peers.call(other, report.version, Request::Report(report), self.timing.stall()).await;
         let Ok(Response::Report(theirs)) = answer else { return };

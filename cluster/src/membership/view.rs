@@ -326,7 +326,15 @@ impl View {
     /// The nodes that gain something by the change under way.
     #[must_use]
     pub fn gaining(&self) -> BTreeSet<NodeId> {
-        self.members.iter().map(|m| m.id).filter(|id| !self.gained_by(*id).is_empty()).collect()
+        let Some(previous) = self.previous.as_ref().filter(|_| self.version.phase == Phase::Copying) else {
+            return BTreeSet::new();
+        };
+        let mut gaining = BTreeSet::new();
+        for partition in 0..self.placement.partitions() {
+            let is_new = |owner: &NodeId| !previous.placement.owners(partition).any(|old| old == *owner);
+            gaining.extend(self.placement.owners(partition).filter(is_new));
+        }
+        gaining
     }
 
     /// The owners that `node` must merge a partition from which it does not hold whole, and how
@@ -548,6 +556,18 @@ mod tests {
         assert_eq!((able.len(), needed), (2, 2), "who is gone cannot be asked");
         let (able, needed) = sources(&BTreeSet::from([able[0]]));
         assert_eq!((able.len(), needed), (1, 1), "nor who went since");
+    }
+
+    #[test]
+    fn whoever_gains_is_among_the_gaining_and_nobody_else() {
+        for change in [Change::Join(member(9)), Change::Leave(member(2).id), Change::Remove(member(3).id)] {
+            let copying = view(8).successor(&change).unwrap();
+            let gains = |m: &&Member| !copying.gained_by(m.id).is_empty();
+            let one_by_one: BTreeSet<NodeId> = copying.members().iter().filter(gains).map(|m| m.id).collect();
+            assert!(!one_by_one.is_empty());
+            assert_eq!(copying.gaining(), one_by_one);
+            assert_eq!(copying.advanced().gaining(), BTreeSet::new());
+        }
     }
 
     #[test]
