@@ -17,6 +17,7 @@ use std::hash::BuildHasherDefault;
 use crate::deadline::{Deadline, LATE};
 use crate::history::{Function, History, Id, NEVER, NONE, Outcome};
 use crate::linearizable::search::Folded;
+use crate::linearizable::shrink::{self, Rules};
 use crate::linearizable::{Finding, Op, prefix};
 use crate::report::{Distribution, Findings, Kind, SetReport, Violation};
 use crate::say;
@@ -90,6 +91,7 @@ pub(crate) fn judge(
             |cut| arrange(&elements, cut).err(),
         ),
     };
+    let finding = smaller(&elements, &ops, finding);
     elements.release();
     match (finding, impossible) {
         (Finding::Linearizable(_), Some((_, number))) => {
@@ -191,6 +193,42 @@ fn arrange(elements: &Elements<'_>, ops: &[Op<Doing>]) -> Result<Vec<u32>, Vec<u
         .collect();
     order.sort_unstable();
     Ok(order.into_iter().map(|(_, at)| ops[at].number).collect())
+}
+
+/// A contradiction with the adds that it is about and without what is not needed; as it is, if its gets
+/// show a lot.
+fn smaller(elements: &Elements<'_>, ops: &[Op<Doing>], finding: Finding) -> Finding {
+    const SHOWN_MAX: usize = 64;
+    let history = elements.history;
+    let Finding::Not { witness, .. } = &finding else { return finding };
+    if witness.iter().map(|&op| history.values_of(op).len()).sum::<usize>() > SHOWN_MAX {
+        return finding;
+    }
+    shrink::finding(history, ops, finding, &mut ByInclusion { elements })
+}
+
+/// What may be left out of a contradiction.
+struct ByInclusion<'e, 'h> {
+    elements: &'e Elements<'h>,
+}
+
+impl Rules<Doing> for ByInclusion<'_, '_> {
+    fn is_read(&self, step: &Doing) -> bool {
+        *step == Doing::Get
+    }
+
+    fn may_see(&self, reader: &Op<Doing>, writer: &Op<Doing>) -> bool {
+        match (reader.step, writer.step) {
+            (Doing::Get, Doing::Add(value)) => {
+                self.elements.history.values_of(reader.number).contains(&value)
+            }
+            (Doing::Add(_), _) | (_, Doing::Get) => false,
+        }
+    }
+
+    fn is_impossible(&mut self, ops: &[Op<Doing>]) -> bool {
+        arrange(self.elements, ops).is_err() && !self.elements.scratch.deadline.was_missed()
+    }
 }
 
 /// Where the elements of a key are, by value; kept from key to key.

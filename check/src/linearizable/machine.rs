@@ -18,6 +18,10 @@ pub(crate) trait Machine {
     /// Whether the step never changes the state.
     fn is_read(&self, step: Self::Step) -> bool;
 
+    /// Whether the first step may have seen what the second wrote: if what is left of a history has no
+    /// step that may have, then nobody in it can tell whether the second was taken.
+    fn may_see(&self, reader: Self::Step, writer: Self::Step) -> bool;
+
     /// Equal for steps that do the same, with overwhelming probability different for others.
     fn effect(&self, step: Self::Step) -> u128;
 
@@ -56,6 +60,15 @@ impl Machine for Register {
     #[inline]
     fn is_read(&self, step: Step) -> bool {
         matches!(step, Step::Read(_))
+    }
+
+    fn may_see(&self, reader: Step, writer: Step) -> bool {
+        match (reader, writer) {
+            (Step::Read(seen) | Step::Cas(seen, _), Step::Write(wrote) | Step::Cas(_, wrote)) => {
+                seen == wrote
+            }
+            (Step::Write(_), _) | (_, Step::Read(_)) => false,
+        }
     }
 
     fn effect(&self, step: Step) -> u128 {
@@ -139,6 +152,11 @@ impl Machine for Text {
         matches!(step, StringStep::Read(_))
     }
 
+    /// A digest does not tell what it is made of.
+    fn may_see(&self, reader: StringStep, _: StringStep) -> bool {
+        matches!(reader, StringStep::Read(_))
+    }
+
     fn effect(&self, step: StringStep) -> u128 {
         let (kind, digest) = match step {
             StringStep::Read(digest) => (1, digest),
@@ -205,6 +223,13 @@ impl Machine for Registers {
 
     fn is_read(&self, step: (u32, u32)) -> bool {
         self.accesses(step).iter().all(|&(reads, ..)| reads)
+    }
+
+    fn may_see(&self, reader: (u32, u32), writer: (u32, u32)) -> bool {
+        let seen = self.accesses(reader).iter().filter(|(reads, ..)| *reads);
+        let wrote =
+            |&(_, register, value): &Access| self.accesses(writer).contains(&(false, register, value));
+        seen.into_iter().any(wrote)
     }
 
     fn effect(&self, step: (u32, u32)) -> u128 {

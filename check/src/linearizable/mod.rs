@@ -16,6 +16,7 @@ pub(crate) mod prefix;
 pub(crate) mod quick;
 pub(crate) mod rounds;
 pub(crate) mod search;
+pub(crate) mod shrink;
 pub(crate) mod stamps;
 pub(crate) mod tokens;
 pub(crate) mod versions;
@@ -27,10 +28,14 @@ mod distance_tests;
 mod model_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod witness_tests;
 
 use crate::deadline::LATE;
 use crate::history::{Function, History, Id, NONE, Outcome};
 use clusters::{Clusters, Scratch};
+use machine::Register;
+use shrink::BySearch;
 
 /// "Not found", as a state beside the values of the history: no value has this number.
 pub(crate) const NOT_FOUND: Id = NONE - 1;
@@ -137,6 +142,7 @@ pub(crate) fn judge(history: &History, ops: &mut [Op], initial: Id, scratch: &mu
             // With gets left out, an earlier one of them may be impossible too. The verdict stands all
             // the same, and the operation named is impossible in any case.
             let finding = prefix::by_sweep(history, ops, clusters, &scratch.deadline);
+            let finding = smaller(history, ops, initial, finding, scratch);
             return Judged { finding: Some(finding), algorithm: "zones" };
         }
         if decidable {
@@ -147,7 +153,10 @@ pub(crate) fn judge(history: &History, ops: &mut [Op], initial: Id, scratch: &mu
     if !clusters.repeated && clusters.has_cas && decidable {
         let finding = match chains::order(ops, &clusters) {
             Ok(order) => Finding::Linearizable(numbers(order)),
-            Err(_) => prefix::by_bisection(history, ops, initial, scratch),
+            Err(_) => {
+                let finding = prefix::by_bisection(history, ops, initial, scratch);
+                smaller(history, ops, initial, finding, scratch)
+            }
         };
         return Judged { finding: Some(finding), algorithm: "zones with cas chains" };
     }
@@ -187,4 +196,24 @@ fn judge_early(
     let says = crate::say::unorderable(history, &witness, get);
     let finding = Finding::Not { witness, first_impossible: get, says };
     Some(Judged { finding: Some(finding), algorithm: judged.algorithm })
+}
+
+/// A contradiction that a rule found, with the writes that it is about and without what is not needed.
+fn smaller(history: &History, ops: &[Op], initial: Id, finding: Finding, scratch: &mut Scratch) -> Finding {
+    let Finding::Not { witness, first_impossible, .. } = &finding else { return finding };
+    let deadline = scratch.deadline.clone();
+    let mut rules = BySearch { machine: &Register, initial, deadline: &deadline };
+    let Some(kept) = shrink::smaller(ops, witness, *first_impossible, &mut rules) else { return finding };
+    let witness: Vec<u32> = kept.iter().map(|op| op.number).collect();
+    // In words about what is left; where no two zones tell it, about the whole.
+    let clusters = Clusters::build(&kept, initial, scratch);
+    let pair = zones::find_conflict(&clusters.list).filter(|_| !clusters.has_cas && !clusters.repeated);
+    let says = match pair {
+        Some(zones::Conflict { a, b }) => {
+            let (a, b) = (&clusters.list[a as usize], &clusters.list[b as usize]);
+            crate::say::conflict(history, &kept, a, b, *first_impossible)
+        }
+        None => crate::say::unorderable(history, &witness, *first_impossible),
+    };
+    Finding::Not { witness, first_impossible: *first_impossible, says }
 }

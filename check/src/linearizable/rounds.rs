@@ -4,6 +4,7 @@
 
 use super::machine::Machine;
 use super::search::{Progress, Search};
+use super::shrink::{self, BySearch};
 use super::{Finding, Op};
 use crate::deadline::{Deadline, LATE};
 use crate::history::{History, NONE};
@@ -83,53 +84,13 @@ pub(crate) fn search<M: Machine + Clone>(
     findings.into_iter().map(|finding| finding.unwrap_or_else(|| Finding::Unknown(why.clone()))).collect()
 }
 
-/// What an impossible operation contradicts: the operations up to its return, less the reads that are
-/// not needed for the contradiction. Taking a read away never makes an order impossible, so what is left
-/// proves as much as the whole; taking away a write might, so writes stay.
+/// What an impossible operation contradicts.
 fn explain<M: Machine + Clone>(history: &History, part: &Part<M>, op: u32, budget: &Budget) -> Finding {
-    let failing = &part.ops[op as usize];
-    let end = (failing.ret, op);
-    let mut kept: Vec<(u32, Op<M::Step>)> = (0_u32..)
-        .zip(&part.ops)
-        .filter(|(_, other)| other.call <= failing.ret)
-        .map(|(position, other)| {
-            let open = (other.ret, position) > end;
-            (position, Op { ret: if open { i64::MAX } else { other.ret }, ..*other })
-        })
-        .filter(|(_, other)| other.returned() || !part.machine.is_read(other.step))
-        .collect();
-    let mut steps_left = budget.witness_steps;
-    // From the newest to the oldest, in halves: what contradicts is near, so most goes at once.
-    let mut size = kept.len();
-    while size > 0 && steps_left > 0 {
-        let mut until = kept.len();
-        while until > 0 && steps_left > 0 {
-            let from = until.saturating_sub(size);
-            let droppable = |place: usize, (position, other): &(u32, Op<M::Step>)| {
-                (from..until).contains(&place) && *position != op && part.machine.is_read(other.step)
-            };
-            let fewer: Vec<(u32, Op<M::Step>)> = kept
-                .iter()
-                .enumerate()
-                .filter(|(place, entry)| !droppable(*place, entry))
-                .map(|(_, entry)| *entry)
-                .collect();
-            if fewer.len() < kept.len() {
-                let ops: Vec<Op<M::Step>> = fewer.iter().map(|(_, other)| *other).collect();
-                let mut search = Search::new(part.machine.clone(), &ops, part.initial);
-                let limit = usize::try_from(steps_left).unwrap_or(usize::MAX).min(1 << 16);
-                let progress = search.run(limit, &budget.deadline);
-                steps_left = steps_left.saturating_sub(search.steps + 2 * ops.len() as u64);
-                if matches!(progress, Progress::Impossible(_)) {
-                    kept = fewer;
-                }
-            }
-            until = from;
-        }
-        size /= 2;
-    }
-    let witness: Vec<u32> = kept.iter().map(|(_, other)| other.number).collect();
+    let failing = part.ops[op as usize].number;
+    let mut rules = BySearch { machine: &part.machine, initial: part.initial, deadline: &budget.deadline };
+    let kept = shrink::all(&part.ops, op as usize, &mut rules, budget.witness_steps);
+    let witness: Vec<u32> = kept.iter().map(|other| other.number).collect();
     debug_assert!(!witness.contains(&NONE), "a witness names operations");
-    let says = say::unorderable(history, &witness, failing.number);
-    Finding::Not { witness, first_impossible: failing.number, says }
+    let says = say::unorderable(history, &witness, failing);
+    Finding::Not { witness, first_impossible: failing, says }
 }

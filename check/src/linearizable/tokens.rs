@@ -10,6 +10,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::clusters::{Clusters, Scratch};
+use super::shrink::{self, Rules};
 use super::{Finding, NOT_FOUND, Op, Step, chains, prefix, stamps};
 use crate::deadline::Deadline;
 use crate::history::{Function, History, Id, NONE, Outcome, Value};
@@ -45,12 +46,37 @@ pub(crate) fn judge(
     debug_assert!(!whole.is_empty(), "a conflict is between operations");
     let drop_open = |doing: &Doing| matches!(doing, Doing::Get(..));
     let deadline = scratch.deadline.clone();
-    let found =
-        prefix::bisect(history, &ops, &deadline, drop_open, |cut| match conflict(cut, &seen, scratch) {
-            Some(Err(witness)) => Some(witness),
-            Some(Ok(_)) | None => None,
-        });
-    Some(found)
+    let found = prefix::bisect(history, &ops, &deadline, drop_open, |cut| {
+        conflict(cut, &seen, scratch).and_then(Result::err)
+    });
+    let mut rules = ByTokens { seen: &seen, scratch };
+    Some(shrink::finding(history, &ops, found, &mut rules))
+}
+
+/// What may be left out of a contradiction.
+struct ByTokens<'a> {
+    seen: &'a [Id],
+    scratch: &'a mut Scratch,
+}
+
+impl Rules<Doing> for ByTokens<'_> {
+    fn is_read(&self, step: &Doing) -> bool {
+        matches!(step, Doing::Get(..))
+    }
+
+    /// The token of whatever a string was made by is part of it.
+    fn may_see(&self, reader: &Op<Doing>, writer: &Op<Doing>) -> bool {
+        match (reader.step, writer.step) {
+            (Doing::Get(start, end), Doing::Put(token) | Doing::Append(token)) => {
+                self.seen[start..end].contains(&token)
+            }
+            (Doing::Put(_) | Doing::Append(_), _) | (_, Doing::Get(..)) => false,
+        }
+    }
+
+    fn is_impossible(&mut self, ops: &[Op<Doing>]) -> bool {
+        matches!(conflict(ops, self.seen, self.scratch), Some(Err(_)))
+    }
 }
 
 /// The operations with what they saw, token by token.
