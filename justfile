@@ -43,6 +43,10 @@ bench-check *args:
 fuzz-check *args:
     QUORATE_FUZZ=1 cargo test --release -p quorate-check --lib {{args}} -- --nocapture --test-threads 2
 
+# Judge histories recorded from real systems, which are no part of this repository (`just histories DIRECTORY`).
+histories directory *args:
+    QUORATE_HISTORIES="$(realpath {{directory}})" cargo test -p quorate-check --test recorded {{args}} -- --ignored --nocapture
+
 # Check everything that must hold before a push. Writes nothing but the target directory.
 verify *args:
     cargo fmt --all --check

@@ -1,24 +1,22 @@
-//! Histories recorded from real systems, judged where they lie: set `QUORATE_HISTORIES` to a directory
+//! Histories recorded from real systems, judged where they lie: `QUORATE_HISTORIES` names a directory
 //! with `etcd/*.log`, `kv/*-{ok,bad}.txt`, `cas-register/{good,bad}/*.edn` and
-//! `multi-register/*.edn`, as Porcupine and Knossos have them. Without it the test says so and passes.
+//! `multi-register/*.edn`, as Porcupine and Knossos have them. They are no part of this repository, so
+//! these tests are ignored unless asked for: `just histories DIRECTORY`.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use quorate_check::history::{Format, History, Value};
+use quorate_check::history::{Argument, Format, Function, History, Operation, Outcome, Value};
 use quorate_check::{Options, Report, Verdict, check};
 
 /// The linearizable ones among the etcd logs with odd numbers.
 const LINEARIZABLE: [u32; 12] = [5, 7, 25, 31, 45, 49, 51, 53, 67, 75, 87, 101];
 
-fn directory() -> Option<PathBuf> {
+fn directory() -> PathBuf {
     let directory = std::env::var_os("QUORATE_HISTORIES").map(PathBuf::from);
-    if directory.is_none() {
-        eprintln!("skipped: QUORATE_HISTORIES is not set");
-    }
-    directory
+    directory.unwrap_or_else(|| panic!("QUORATE_HISTORIES must name a directory of recorded histories"))
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -57,8 +55,9 @@ fn expected(path: &Path) -> Option<Verdict> {
 }
 
 #[test]
+#[ignore = "needs recorded histories: just histories DIRECTORY"]
 fn every_recorded_history_gets_its_verdict() {
-    let Some(directory) = directory() else { return };
+    let directory = directory();
     let mut wrong = Vec::new();
     let mut judged = 0;
     for folder in ["etcd", "kv", "cas-register/good", "cas-register/bad", "multi-register"] {
@@ -89,8 +88,9 @@ fn every_recorded_history_gets_its_verdict() {
 }
 
 #[test]
+#[ignore = "needs recorded histories: just histories DIRECTORY"]
 fn the_first_impossible_operation_is_the_one_that_knossos_pins() {
-    let Some(directory) = directory() else { return };
+    let directory = directory();
     let bad = directory.join("cas-register/bad");
     for (name, initial, event) in [
         ("bad-analysis", None, 14),
@@ -107,8 +107,9 @@ fn the_first_impossible_operation_is_the_one_that_knossos_pins() {
 }
 
 #[test]
+#[ignore = "needs recorded histories: just histories DIRECTORY"]
 fn every_recorded_history_keeps_its_verdict_when_converted_to_json_lines() {
-    let Some(directory) = directory() else { return };
+    let directory = directory();
     for folder in ["etcd", "kv", "cas-register/good", "cas-register/bad", "multi-register"] {
         for path in files(&directory.join(folder)) {
             let history = History::read(&path).unwrap();
@@ -132,4 +133,83 @@ fn every_recorded_history_keeps_its_verdict_when_converted_to_json_lines() {
             );
         }
     }
+}
+
+/// What an operation may have seen, and what it wrote: registers and values, none for "not found".
+fn touches(operation: &Operation) -> (Vec<(Value, Option<Value>)>, Vec<(Value, Option<Value>)>) {
+    let key = operation.key.clone();
+    let on = |value: &Value| vec![(key.clone(), Some(value.clone()).filter(|value| *value != Value::Null))];
+    match (&operation.f, &operation.value) {
+        (Function::Get, _) => {
+            let seen = operation.values.iter().flatten().map(|value| (key.clone(), Some(value.clone())));
+            (seen.chain([(key.clone(), None)]).collect(), Vec::new())
+        }
+        (Function::Cas, Some(Argument::Pair(from, to))) => (on(from), on(to)),
+        (Function::Txn, Some(Argument::Steps(steps))) => {
+            let of = |f: Function| {
+                let steps = steps.iter().filter(move |(other, ..)| *other == f);
+                steps.map(|(_, key, value)| (key.clone(), Some(value.clone()))).collect()
+            };
+            (of(Function::Get), of(Function::Put))
+        }
+        (Function::Delete, _) => (Vec::new(), vec![(key.clone(), None)]),
+        (_, Some(Argument::One(value))) => (Vec::new(), on(value)),
+        _ => (Vec::new(), Vec::new()),
+    }
+}
+
+/// Whether the first may have seen what the second wrote; of strings, anywhere in it.
+fn may_see(reader: &Operation, writer: &Operation) -> bool {
+    let (seen, wrote) = (touches(reader).0, touches(writer).1);
+    let text = |value: &Option<Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+    let is_part = |seen: &Option<Value>, wrote: &Option<Value>| match writer.f {
+        Function::Append => text(seen).contains(&text(wrote)),
+        _ => seen == wrote || reader.f == Function::Get && text(seen).contains(&text(wrote)),
+    };
+    wrote.iter().any(|(key, wrote)| seen.iter().any(|(other, seen)| key == other && is_part(seen, wrote)))
+}
+
+#[test]
+#[ignore = "needs recorded histories: just histories DIRECTORY"]
+fn no_witness_of_a_recorded_history_can_lose_an_operation() {
+    let directory = directory();
+    let (mut witnesses, mut larger) = (0, Vec::new());
+    for folder in ["etcd", "kv", "cas-register/bad"] {
+        for path in files(&directory.join(folder)) {
+            let history = History::read(&path).unwrap();
+            let report = check(&history, &Options::default());
+            let (Some(witness), Some(first)) = (report.witness, report.first_impossible) else { continue };
+            let end = history.operation(first.operation).return_ns.unwrap();
+            // As they were when the first impossible one returned.
+            let operations: Vec<Operation> =
+                witness.iter().map(|&number| history.operation(number)).collect();
+            let cut = operations.into_iter().map(|mut operation| {
+                if operation.return_ns.is_none_or(|ret| ret > end) {
+                    (operation.return_ns, operation.outcome) = (None, Outcome::Info);
+                }
+                operation
+            });
+            let operations: Vec<Operation> =
+                cut.filter(|o| o.outcome == Outcome::Ok || o.f != Function::Get).collect();
+            let format = history.conventions().format;
+            let verdict = |operations: &[Operation]| {
+                let model = report.model;
+                let initial = model.and_then(|model| quorate_check::initial_of(format, model));
+                let part = History::from_operations(operations).unwrap();
+                check(&part, &Options { model, initial, ..Options::default() }).verdict
+            };
+            witnesses += 1;
+            assert_eq!(verdict(&operations), Verdict::Invalid, "{}: {operations:#?}", path.display());
+            for left_out in 0..operations.len() {
+                let mut rest = operations.clone();
+                let gone = rest.remove(left_out);
+                if !rest.iter().any(|reader| may_see(reader, &gone)) && verdict(&rest) == Verdict::Invalid {
+                    larger.push(format!("{}: {} of {}", path.display(), left_out, operations.len()));
+                    break;
+                }
+            }
+        }
+    }
+    println!("{witnesses} witnesses, of which {} could lose an operation: {larger:#?}", larger.len());
+    assert!(witnesses > 0 && larger.is_empty());
 }
