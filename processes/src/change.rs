@@ -5,11 +5,11 @@
 use std::fs;
 use std::path::Path;
 
-use quorate_cluster::config::{Config, Member, NodeSection, TlsSection};
+use quorate_cluster::config::{Config, Member};
 use quorate_env::Random;
 
 use super::child::{self, NodeProcess};
-use super::cluster::write_node;
+use super::cluster::{node_config, own_program, write_node};
 use super::layout::Layout;
 use super::pki::Authority;
 use super::ports::free_ports;
@@ -50,24 +50,7 @@ pub async fn add(dir: &Path, addition: &Addition) -> Result<Member, ProcessError
         capacity: addition.capacity,
         zone: addition.zone.clone(),
     };
-    let home = layout.node_dir(member.id.as_str());
-    let path = |file: &str| home.join(file).display().to_string();
-    let section = NodeSection {
-        id: member.id,
-        listen: member.api.clone(),
-        peer_listen: member.peer.clone(),
-        data_dir: path("data"),
-        capacity: member.capacity,
-        zone: member.zone.clone(),
-        seeds,
-        token_key_file: Some(layout.token_key_file().display().to_string()),
-    };
-    let tls = TlsSection {
-        cert: path("cert.pem"),
-        key: path("key.pem"),
-        ca: Some(layout.ca_file().display().to_string()),
-    };
-    let config = Config::new(section, Some(tls), store, Vec::new())?;
+    let config = node_config(&layout, store, &member, seeds, Vec::new())?;
     let authority = Authority::read(&layout.ca_file(), &layout.ca_key_file())?;
     let node = write_node(&layout, &authority, &config)?;
     let started = launch(&layout, node).await;
@@ -78,10 +61,7 @@ pub async fn add(dir: &Path, addition: &Addition) -> Result<Member, ProcessError
 }
 
 async fn launch(layout: &Layout, mut node: NodeState) -> Result<(), ProcessError> {
-    let program = std::env::current_exe()
-        .map_err(ProcessError::file(Path::new("quorate"), "find this program's own file"))?;
-    let (url, log) = (node.url.clone(), node.log.clone());
-    let mut process = NodeProcess::spawn(&program, &node.id, url, &node.config, log, Lifetime::Detached)?;
+    let mut process = NodeProcess::spawn(&own_program()?, &node, Lifetime::Detached)?;
     node.pid = process.pid();
     // Read again: another command may have changed it meanwhile. And before the wait, so that
     // `cluster down` finds the node even if this process is killed.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::error::NodeLog;
 use super::health::HealthProbe;
 use super::layout::tail;
+use super::state::NodeState;
 use super::{Lifetime, ProcessError};
 
 /// How often a condition is looked at again.
@@ -35,18 +36,12 @@ pub struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Runs `program serve --config FILE`, its output in `log`.
+    /// Runs `program serve --config FILE` for `node`, its output in the node's log.
     ///
     /// # Errors
     /// If program or log file refuse.
-    pub fn spawn(
-        program: &Path,
-        id: &str,
-        url: String,
-        config: &Path,
-        log: PathBuf,
-        lifetime: Lifetime,
-    ) -> Result<Self, ProcessError> {
+    pub fn spawn(program: &Path, node: &NodeState, lifetime: Lifetime) -> Result<Self, ProcessError> {
+        let NodeState { id, url, config, log, .. } = node.clone();
         let out = File::options().create(true).append(true).open(&log);
         let out = out.map_err(ProcessError::file(&log, "open the log"))?;
         let err = out.try_clone().map_err(ProcessError::file(&log, "open the log"))?;
@@ -63,7 +58,7 @@ impl NodeProcess {
         let mut child = command.spawn().map_err(ProcessError::file(program, "run the program"))?;
         let leash = child.stdin.take();
         let pid = child.id().unwrap_or_default();
-        Ok(Self { id: id.to_owned(), url, log, pid, child, leash })
+        Ok(Self { id, url, log, pid, child, leash })
     }
 
     /// The node's name.

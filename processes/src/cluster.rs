@@ -85,9 +85,7 @@ impl LocalCluster {
     /// # Errors
     /// If anything refuses; with the log of the node it was.
     pub async fn start(dir: &Path, plan: &Plan, lifetime: Lifetime) -> Result<Self, ProcessError> {
-        let program = std::env::current_exe()
-            .map_err(ProcessError::file(Path::new("quorate"), "find this program's own file"))?;
-        Self::start_with(&program, dir, plan, lifetime).await
+        Self::start_with(&own_program()?, dir, plan, lifetime).await
     }
 
     /// As [`LocalCluster::start`], with nodes that run `program`.
@@ -122,9 +120,7 @@ impl LocalCluster {
         if !running.is_empty() {
             return Err(ProcessError::AlreadyUp { dir: dir.to_owned(), running });
         }
-        let program = std::env::current_exe()
-            .map_err(ProcessError::file(Path::new("quorate"), "find this program's own file"))?;
-        Self::launch(&program, &layout, state, Vec::new(), lifetime).await
+        Self::launch(&own_program()?, &layout, state, Vec::new(), lifetime).await
     }
 
     async fn launch(
@@ -137,7 +133,7 @@ impl LocalCluster {
         let mut nodes = Vec::with_capacity(state.nodes.len());
         let started = async {
             for node in &mut state.nodes {
-                let process = spawn(program, node, lifetime)?;
+                let process = NodeProcess::spawn(program, node, lifetime)?;
                 node.pid = process.pid();
                 nodes.push(process);
             }
@@ -187,7 +183,7 @@ impl LocalCluster {
     pub fn start_node(&mut self, id: &str) -> Result<(), ProcessError> {
         let known = self.state.nodes.iter_mut().chain(&mut self.spares).find(|node| node.id == id);
         let node = known.ok_or_else(|| ProcessError::NotLaidOut(id.to_owned()))?;
-        let process = spawn(&self.program, node, self.lifetime)?;
+        let process = NodeProcess::spawn(&self.program, node, self.lifetime)?;
         node.pid = process.pid();
         self.nodes.push(process);
         Ok(())
@@ -252,8 +248,12 @@ pub async fn stop_detached(dir: &Path) -> Result<(usize, Vec<String>), ProcessEr
     Ok((running, stopping.join_all().await.into_iter().flatten().collect()))
 }
 
-fn spawn(program: &Path, node: &NodeState, lifetime: Lifetime) -> Result<NodeProcess, ProcessError> {
-    NodeProcess::spawn(program, &node.id, node.url.clone(), &node.config, node.log.clone(), lifetime)
+/// The file of this program: nodes run it too.
+///
+/// # Errors
+/// If the operating system does not say.
+pub fn own_program() -> Result<PathBuf, ProcessError> {
+    std::env::current_exe().map_err(ProcessError::file(Path::new("quorate"), "find this program's own file"))
 }
 
 /// Writes everything that the nodes need. What does not fit together is refused before the
@@ -265,7 +265,7 @@ fn lay_out(layout: &Layout, plan: &Plan) -> Result<(ClusterState, Vec<NodeState>
     let members: Vec<Member> =
         everybody.iter().zip(&plan.nodes).filter(is_member).map(|(member, _)| member.clone()).collect();
     let configs: Vec<Config> =
-        everybody.iter().map(|node| node_config(layout, plan, node, &members)).collect::<Result<_, _>>()?;
+        everybody.iter().map(|node| first_config(layout, plan, node, &members)).collect::<Result<_, _>>()?;
 
     let authority = Authority::new()?;
     write_file(&layout.ca_file(), authority.own().certificate_pem.as_bytes())?;
@@ -296,7 +296,8 @@ fn everybody(layout: &Layout, plan: &Plan, random: Random) -> Result<Vec<Member>
     plan.nodes.iter().zip(ports.chunks_exact(2)).map(member).collect()
 }
 
-fn node_config(
+/// The configuration of one of the nodes that a cluster is started with.
+fn first_config(
     layout: &Layout,
     plan: &Plan,
     member: &Member,
@@ -306,23 +307,36 @@ fn node_config(
     let is_spare = !members.contains(member);
     let seeds = if is_spare { members.iter().map(|m| m.peer.clone()).collect() } else { Vec::new() };
     let known = if is_spare { Vec::new() } else { members.to_vec() };
-    let dir = layout.node_dir(member.id.as_str());
+    node_config(layout, plan.store.clone(), member, seeds, known)
+}
+
+/// The configuration of a node, whose files are all where `layout` has them. It is a member among
+/// `members`, or if there are none it finds the others through `seeds`.
+pub(super) fn node_config(
+    layout: &Layout,
+    store: StoreDefinition,
+    member: &Member,
+    seeds: Vec<String>,
+    members: Vec<Member>,
+) -> Result<Config, ProcessError> {
+    let home = layout.node_dir(member.id.as_str());
+    let path = |file: &str| home.join(file).display().to_string();
     let node = NodeSection {
         id: member.id,
         listen: member.api.clone(),
         peer_listen: member.peer.clone(),
-        data_dir: dir.join("data").display().to_string(),
+        data_dir: path("data"),
         capacity: member.capacity,
         zone: member.zone.clone(),
         seeds,
         token_key_file: Some(layout.token_key_file().display().to_string()),
     };
     let tls = TlsSection {
-        cert: dir.join("cert.pem").display().to_string(),
-        key: dir.join("key.pem").display().to_string(),
+        cert: path("cert.pem"),
+        key: path("key.pem"),
         ca: Some(layout.ca_file().display().to_string()),
     };
-    Ok(Config::new(node, Some(tls), plan.store.clone(), known)?)
+    Ok(Config::new(node, Some(tls), store, members)?)
 }
 
 pub(super) fn write_node(

@@ -11,6 +11,7 @@ use quorate_chaos::scenario::catalogue;
 use quorate_chaos::world::{ProcessWorld, SimulatedWorld, World as _};
 use quorate_check::Verdict;
 use quorate_loadgen::rundir::Revision;
+use quorate_processes::own_program;
 use serde_json::json;
 
 use super::not_yet;
@@ -85,9 +86,7 @@ fn list(json: bool) -> Result<Exit, Failure> {
 
 /// Nodes that run this program.
 fn process_world() -> Result<ProcessWorld, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|e| Failure::setup(format_args!("cannot find this program's own file: {e}")))?;
-    Ok(ProcessWorld { program })
+    Ok(ProcessWorld { program: own_program()? })
 }
 
 /// A revision for people.
