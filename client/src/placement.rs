@@ -79,23 +79,39 @@ struct NodeBody {
     api: String,
 }
 
+/// Reads the owners of all partitions as `GET /cluster` writes them: for each partition as many as
+/// there are replicas, each a number among so many `nodes`, in base64: two bytes each, or four where
+/// two are not enough, least significant first.
+///
+/// # Errors
+/// If it is of another form or length, or names an owner that there is not.
+pub fn read_owners(
+    encoded: &str,
+    partitions: u32,
+    replicas: u32,
+    nodes: usize,
+) -> Result<Vec<u32>, MalformedReply> {
+    let bytes = STANDARD.decode(encoded)?;
+    let wanted = partitions as usize * replicas as usize;
+    let owners: Vec<u32> = if wanted > 0 && bytes.len() == wanted * 2 {
+        bytes.chunks_exact(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]]))).collect()
+    } else if wanted > 0 && bytes.len() == wanted * 4 {
+        bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    } else {
+        return Err(MalformedReply::BadPlacement("it has not as many owners as it says"));
+    };
+    if owners.iter().any(|owner| *owner as usize >= nodes) {
+        return Err(MalformedReply::BadPlacement("an owner is none of its nodes"));
+    }
+    Ok(owners)
+}
+
 impl Placement {
     /// Reads the body of `GET /cluster`, and takes nothing in it on trust.
     pub(crate) fn read(body: &[u8]) -> Result<Self, MalformedReply> {
         let ClusterBody { view, placement } = serde_json::from_slice(body)?;
         let PlacementBody { partitions, replicas, nodes, owners, cuts } = placement;
-        let bytes = STANDARD.decode(owners)?;
-        let wanted = partitions as usize * replicas as usize;
-        let owners: Vec<u32> = if wanted > 0 && bytes.len() == wanted * 2 {
-            bytes.chunks_exact(2).map(|b| u32::from(u16::from_le_bytes([b[0], b[1]]))).collect()
-        } else if wanted > 0 && bytes.len() == wanted * 4 {
-            bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-        } else {
-            return Err(MalformedReply::BadPlacement("it has not as many owners as it says"));
-        };
-        if owners.iter().any(|owner| *owner as usize >= nodes.len()) {
-            return Err(MalformedReply::BadPlacement("an owner is none of its nodes"));
-        }
+        let owners = read_owners(&owners, partitions, replicas, nodes.len())?;
         let word = |b: &[u8]| b.iter().rev().fold(0_u64, |word, byte| (word << 8) | u64::from(*byte));
         let cuts: Vec<u64> = STANDARD.decode(cuts)?.chunks(8).map(word).collect();
         if !cuts.is_empty() && (cuts.len() != partitions as usize || !cuts.is_sorted()) {

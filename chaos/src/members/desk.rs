@@ -31,6 +31,8 @@ impl Wish {
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) fault: usize,
+    /// When the fault began by its plan, in milliseconds from the start of the load.
+    pub(super) at_ms: u64,
     pub(super) wish: Wish,
     /// When the cluster was first asked.
     pub(super) since_ns: Option<u64>,
@@ -77,10 +79,11 @@ impl Desk {
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
-    /// Asks for a change, on behalf of a fault.
-    pub fn ask(&self, fault: usize, wish: Wish) {
+    /// Asks for a change, on behalf of a fault that was planned for `at_ms`.
+    pub fn ask(&self, fault: usize, at_ms: u64, wish: Wish) {
         self.lock().asked.push_back(Asked {
             fault,
+            at_ms,
             wish,
             since_ns: None,
             why: "nobody was asked yet".into(),
@@ -89,15 +92,16 @@ impl Desk {
 
     /// Asks for all changes that `planned` is about.
     pub fn ask_for(&self, fault: usize, planned: &PlannedFault) {
+        let ask = |wish| self.ask(fault, planned.from_ms, wish);
         for target in &planned.targets {
             match planned.kind {
-                FaultKind::Leave => self.ask(fault, Wish::Leave(target.clone())),
-                FaultKind::Remove | FaultKind::Replace => self.ask(fault, Wish::Remove(target.clone())),
+                FaultKind::Leave => ask(Wish::Leave(target.clone())),
+                FaultKind::Remove | FaultKind::Replace => ask(Wish::Remove(target.clone())),
                 _ => {}
             }
         }
         for node in &planned.joining {
-            self.ask(fault, Wish::Join(node.clone()));
+            ask(Wish::Join(node.clone()));
         }
     }
 
@@ -165,29 +169,38 @@ impl Desk {
         self.lock().asked.front().cloned()
     }
 
-    /// All wishes that are not fulfilled, in order.
-    pub(super) fn wishes(&self) -> Vec<Wish> {
-        self.lock().asked.iter().map(|asked| asked.wish.clone()).collect()
+    /// A wish that another fault left at the same instant as the first: somebody else asks for it, at once.
+    pub(super) fn rival(&self) -> Option<Asked> {
+        let shared = self.lock();
+        let first = shared.asked.front()?;
+        let is_rival = |other: &&Asked| other.at_ms == first.at_ms && other.fault != first.fault;
+        shared.asked.iter().find(is_rival).cloned()
     }
 
-    /// The cluster is asked for the first wish now.
-    pub(super) fn asking(&self, now_ns: u64) {
-        if let Some(asked) = self.lock().asked.front_mut() {
+    /// All wishes that are not fulfilled, in order.
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        self.lock().asked.iter().cloned().collect()
+    }
+
+    /// The cluster is asked for this wish now: from here on it may be fulfilled at any time.
+    pub(super) fn asking(&self, wish: &Wish, now_ns: u64) {
+        if let Some(asked) = self.lock().asked.iter_mut().find(|asked| asked.wish == *wish) {
             asked.since_ns.get_or_insert(now_ns);
         }
     }
 
-    /// The first wish was not fulfilled this time.
-    pub(super) fn refused(&self, why: String) {
-        if let Some(asked) = self.lock().asked.front_mut() {
+    /// This wish was not fulfilled this time.
+    pub(super) fn refused(&self, wish: &Wish, why: String) {
+        if let Some(asked) = self.lock().asked.iter_mut().find(|asked| asked.wish == *wish) {
             asked.why = why;
         }
     }
 
-    /// The first wish is fulfilled; `era` is that of the view in which it is.
-    pub(super) fn accepted(&self, era: Era) {
+    /// This wish is fulfilled; `era` is that of the view in which it is.
+    pub(super) fn accepted(&self, wish: &Wish, era: Era) {
         let mut shared = self.lock();
-        let Some(asked) = shared.asked.pop_front() else { return };
+        let place = shared.asked.iter().position(|asked| asked.wish == *wish);
+        let Some(asked) = place.and_then(|place| shared.asked.remove(place)) else { return };
         if let Wish::Leave(node) = asked.wish {
             shared.departed.push(node);
         }
@@ -239,17 +252,19 @@ mod tests {
     fn an_era_ends_once_every_member_is_past_it_and_a_fault_once_all_it_wished_for_is_through() {
         let nodes = ["n1", "n2", "n3", "n4"].map(str::to_owned).to_vec();
         let desk = Desk::new(nodes, era(0, &["n1", "n2", "n3"]));
-        desk.ask(7, Wish::Leave("n2".into()));
-        desk.ask(7, Wish::Join("n4".into()));
-        desk.asking(10);
-        desk.asking(20);
+        desk.ask(7, 100, Wish::Leave("n2".into()));
+        desk.ask(7, 100, Wish::Join("n4".into()));
+        assert!(desk.rival().is_none(), "one fault wishes for one thing after the other");
+        let (leave, join) = (Wish::Leave("n2".into()), Wish::Join("n4".into()));
+        desk.asking(&leave, 10);
+        desk.asking(&leave, 20);
         assert_eq!(desk.next().and_then(|asked| asked.since_ns), Some(10));
-        desk.refused("n1 is tired".into());
+        desk.refused(&leave, "n1 is tired".into());
         assert!(desk.pending().is_some_and(|why| why.contains("n1 is tired")));
-        desk.accepted(era(10, &["n1", "n3"]));
+        desk.accepted(&leave, era(10, &["n1", "n3"]));
         desk.settled(30);
         assert!(desk.take_over().is_empty(), "n4 has not joined");
-        desk.accepted(era(40, &["n1", "n3", "n4"]));
+        desk.accepted(&join, era(40, &["n1", "n3", "n4"]));
         assert!(desk.take_over().is_empty() && desk.pending().is_some());
         desk.settled(50);
         assert_eq!((desk.take_over(), desk.take_over(), desk.pending()), (vec![7], vec![], None));
@@ -259,5 +274,15 @@ mod tests {
         );
         let spans: Vec<_> = desk.eras().iter().map(|e| (e.span.from_ns, e.span.until_ns)).collect();
         assert_eq!(spans, [(0, 30), (10, 50), (40, u64::MAX)]);
+    }
+
+    #[test]
+    fn what_two_faults_wish_for_at_one_instant_is_asked_for_at_once() {
+        let desk = Desk::new(["n1", "n2", "n3"].map(str::to_owned).to_vec(), era(0, &["n1", "n2"]));
+        desk.ask(1, 100, Wish::Join("n3".into()));
+        desk.ask(2, 200, Wish::Leave("n1".into()));
+        assert!(desk.rival().is_none());
+        desk.ask(3, 100, Wish::Leave("n2".into()));
+        assert_eq!(desk.rival().map(|asked| asked.fault), Some(3));
     }
 }

@@ -1,7 +1,6 @@
 //! Who owned what when, as far as anybody outside can know.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use quorate_client::read_owners;
 use quorate_cluster::membership::View;
 use serde::Deserialize;
 
@@ -49,11 +48,10 @@ pub struct ViewSeen {
     placement: PlacementSeen,
 }
 
-/// Owners as numbers of `nodes`, `replicas` for each partition, in base64: two bytes each, least
-/// significant first (a cluster of this harness has few nodes).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 struct PlacementSeen {
-    replicas: usize,
+    partitions: u32,
+    replicas: u32,
     nodes: Vec<MemberSeen>,
     owners: String,
     /// While data moves: where to.
@@ -84,6 +82,22 @@ impl ViewSeen {
         self.view.ends_with("-stable")
     }
 
+    /// Whether it is the next view after `era`, the `count`th, with no other change than that `node`
+    /// came (or went, unless it `joins`).
+    #[must_use]
+    pub fn follows(&self, era: &Era, count: usize, node: &str, joins: bool) -> bool {
+        self.epoch() == u64::try_from(count + 1).ok()
+            && self.has(node) == joins
+            && era.members.iter().any(|member| member == node) != joins
+    }
+
+    /// Whether its members are those of `era`. Two views of one count with different members would be a
+    /// ring that has forked.
+    #[must_use]
+    pub fn is_of(&self, era: &Era) -> bool {
+        self.members.len() == era.members.len() && era.members.iter().all(|member| self.has(member))
+    }
+
     /// The era of this view, which began at `from_ns` at the earliest.
     #[must_use]
     pub fn era(&self, from_ns: u64) -> Era {
@@ -98,13 +112,10 @@ impl ViewSeen {
 impl PlacementSeen {
     /// The owners once nothing moves any more; nobody for what is not in the known form.
     fn settled_owners(&self) -> Vec<Vec<String>> {
-        let bytes = STANDARD.decode(self.next.as_ref().unwrap_or(&self.owners)).unwrap_or_default();
-        let names: Vec<String> = bytes
-            .chunks_exact(2)
-            .filter_map(|number| self.nodes.get(usize::from(u16::from_le_bytes([number[0], number[1]]))))
-            .map(|node| node.id.clone())
-            .collect();
-        names.chunks(self.replicas.max(1)).map(<[String]>::to_vec).collect()
+        let told = self.next.as_ref().unwrap_or(&self.owners);
+        let owners = read_owners(told, self.partitions, self.replicas, self.nodes.len()).unwrap_or_default();
+        let name = |owner: &u32| self.nodes[*owner as usize].id.clone();
+        owners.chunks(self.replicas as usize).map(|row| row.iter().map(name).collect()).collect()
     }
 }
 
@@ -116,7 +127,7 @@ mod tests {
     #[test]
     fn a_view_is_read_as_nodes_tell_it() {
         let told = r#"{"node":"n1","view":"12-reading-new","members":[{"id":"n1","suspected":false},{"id":"n6"}],
-                       "placement":{"replicas":2,"nodes":[{"id":"n1"},{"id":"n2"},{"id":"n6"}],
+                       "placement":{"partitions":2,"replicas":2,"nodes":[{"id":"n1"},{"id":"n2"},{"id":"n6"}],
                                     "owners":"AAABAAIAAAA=","next":"AAACAAIAAAA="}}"#;
         let seen: ViewSeen = serde_json::from_str(told).unwrap();
         assert_eq!(
@@ -128,5 +139,16 @@ mod tests {
         assert_eq!(era.owners_of(1), ["n6", "n1"]);
         assert!(era.owners_of(2).is_empty());
         assert_eq!(era.span, Span { from_ns: 7, until_ns: u64::MAX });
+
+        assert!(seen.is_of(&era));
+        assert!(!seen.is_of(&Era { members: vec!["n1".into(), "n2".into()], ..era.clone() }));
+        let before = |members: &[&str]| Era {
+            members: members.iter().map(|&m| m.to_owned()).collect(),
+            ..Era { owners: Vec::new(), ..era.clone() }
+        };
+        assert!(seen.follows(&before(&["n1"]), 11, "n6", true));
+        assert!(!seen.follows(&before(&["n1"]), 12, "n6", true), "the view of another change");
+        assert!(!seen.follows(&before(&["n1"]), 11, "n2", false), "it was no member before");
+        assert!(seen.follows(&before(&["n1", "n2", "n6"]), 11, "n2", false));
     }
 }
