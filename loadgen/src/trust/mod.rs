@@ -158,6 +158,18 @@ impl Figures {
         Trust { verdict, reasons, figures: self }
     }
 
+    /// The verdict on these figures of a load that has no schedule to miss and leaves the machine mostly
+    /// idle: there it takes something else to make its threads wait for a processor.
+    #[must_use]
+    pub fn judge_light(self) -> Trust {
+        let trust = self.judge();
+        let disturbances = self.disturbances();
+        if trust.verdict == Verdict::Valid && !disturbances.is_empty() {
+            return Trust { verdict: Verdict::Disturbed, reasons: disturbances, ..trust };
+        }
+        trust
+    }
+
     fn over_capacity(&self) -> Option<Vec<String>> {
         let offered = self.offered_per_s?;
         let behind = self.achieved_per_s < offered * ACHIEVED_SHARE_MIN;
@@ -273,5 +285,16 @@ mod tests {
             f.wait_p99_ms = None;
         };
         assert_eq!(verdict(closed), Verdict::Valid);
+        let mut figures = quiet();
+        closed(&mut figures);
+        assert_eq!(figures.judge_light().verdict, Verdict::Valid);
+        figures.run_queue_percent = Some(40.0);
+        assert_eq!(
+            figures.judge().verdict,
+            Verdict::Valid,
+            "as it must be where it loads the machine itself"
+        );
+        let trust = figures.judge_light();
+        assert_eq!((trust.verdict, trust.reasons.len()), (Verdict::Disturbed, 1));
     }
 }
