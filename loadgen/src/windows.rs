@@ -1,6 +1,9 @@
 //! What a load was like before, while and after something was done to the store, from the seconds
 //! of one run: figures that are compared with each other and not with another day's.
 //!
+//! Seconds are put together as they arrive: a window keeps one histogram, and of each of its seconds
+//! three numbers, however long the run is.
+//!
 //! Not here: doing anything to the store, and judging.
 
 use serde::{Deserialize, Serialize};
@@ -52,45 +55,83 @@ pub struct WindowResults {
     pub normal_after_s: f64,
 }
 
-/// The figures of all `windows`, in order. Those without a second of their own are left out.
-#[must_use]
-pub fn by_window(intervals: &[Interval], windows: &[Window]) -> Vec<WindowResults> {
-    let mut seconds: Vec<Vec<&Interval>> = windows.iter().map(|_| Vec::new()).collect();
-    for interval in intervals.iter().filter(|interval| interval.phase == Phase::Measure) {
-        let end_ns = interval.start_ns + interval.duration_ns;
-        if let Some(at) = windows.iter().rposition(|window| window.from_ns < end_ns) {
-            seconds[at].push(interval);
+/// Gathers the seconds of a measurement by what was done meanwhile.
+#[derive(Clone, Debug, Default)]
+pub struct Windows {
+    stretches: Vec<Stretch>,
+    /// The last second. It waits for the next, since a window that began in it may be told of later.
+    last: Option<Interval>,
+}
+
+#[derive(Clone, Debug)]
+struct Stretch {
+    window: Window,
+    all: Recorder,
+    seconds: Vec<Second>,
+}
+
+/// What is kept of a second.
+#[derive(Clone, Copy, Debug)]
+struct Second {
+    start_ns: u64,
+    end_ns: u64,
+    p99_ms: f64,
+}
+
+impl Windows {
+    /// A window begins, after all those before.
+    pub fn begin(&mut self, window: Window) {
+        self.stretches.push(Stretch { window, all: Recorder::default(), seconds: Vec::new() });
+    }
+
+    /// A second has passed. Without a window nothing of it is kept.
+    pub fn add(&mut self, interval: &Interval) {
+        if interval.phase == Phase::Measure && !self.stretches.is_empty() {
+            let before = self.last.replace(interval.clone());
+            before.iter().for_each(|before| self.file(before));
         }
     }
-    let mut calm: Option<(f64, f64)> = None;
-    let mut results = Vec::new();
-    for (window, seconds) in windows.iter().zip(&seconds) {
-        let (Some(first), Some(last)) = (seconds.first(), seconds.last()) else { continue };
-        let mut all = Recorder::default();
-        seconds.iter().for_each(|second| all.merge(&second.recorder));
-        let p99_ms = response_ms(&all, 0.99);
-        let worst = seconds.iter().map(|second| response_ms(&second.recorder, 0.99)).fold(0.0, f64::max);
-        let (calm_p99_ms, calm_worst_ms) = *calm.get_or_insert((p99_ms, worst));
-        let unusual = seconds.iter().rfind(|second| response_ms(&second.recorder, 0.99) > calm_worst_ms);
-        let after_s = |second: &&Interval| {
-            let end_ns = second.start_ns + second.duration_ns;
-            end_ns.saturating_sub(window.from_ns) as f64 / 1e9
-        };
-        results.push(WindowResults {
-            name: window.name.clone(),
-            from_s: window.from_ns as f64 / 1e9,
-            seconds: (last.start_ns + last.duration_ns - first.start_ns) as f64 / 1e9,
-            ok: all.count_all(Outcome::Ok),
-            not_ok: all.finished() - all.count_all(Outcome::Ok),
-            p50_ms: response_ms(&all, 0.5),
-            p99_ms,
-            worst_second_p99_ms: worst,
-            p99_ratio: ratio(p99_ms, calm_p99_ms),
-            worst_second_ratio: ratio(worst, calm_p99_ms),
-            normal_after_s: unusual.map_or(0.0, after_s),
-        });
+
+    fn file(&mut self, interval: &Interval) {
+        let end_ns = interval.start_ns + interval.duration_ns;
+        if let Some(stretch) = self.stretches.iter_mut().rfind(|stretch| stretch.window.from_ns < end_ns) {
+            stretch.all.merge(&interval.recorder);
+            let p99_ms = response_ms(&interval.recorder, 0.99);
+            stretch.seconds.push(Second { start_ns: interval.start_ns, end_ns, p99_ms });
+        }
     }
-    results
+
+    /// The figures of all windows, in order. Those without a second of their own are left out.
+    #[must_use]
+    pub fn results(mut self) -> Vec<WindowResults> {
+        if let Some(last) = self.last.take() {
+            self.file(&last);
+        }
+        let mut calm: Option<(f64, f64)> = None;
+        let mut results = Vec::new();
+        for Stretch { window, all, seconds } in &self.stretches {
+            let (Some(first), Some(last)) = (seconds.first(), seconds.last()) else { continue };
+            let p99_ms = response_ms(all, 0.99);
+            let worst = seconds.iter().map(|second| second.p99_ms).fold(0.0, f64::max);
+            let (calm_p99_ms, calm_worst_ms) = *calm.get_or_insert((p99_ms, worst));
+            let unusual = seconds.iter().rfind(|second| second.p99_ms > calm_worst_ms);
+            let after_s = |second: &Second| second.end_ns.saturating_sub(window.from_ns) as f64 / 1e9;
+            results.push(WindowResults {
+                name: window.name.clone(),
+                from_s: window.from_ns as f64 / 1e9,
+                seconds: (last.end_ns - first.start_ns) as f64 / 1e9,
+                ok: all.count_all(Outcome::Ok),
+                not_ok: all.finished() - all.count_all(Outcome::Ok),
+                p50_ms: response_ms(all, 0.5),
+                p99_ms,
+                worst_second_p99_ms: worst,
+                p99_ratio: ratio(p99_ms, calm_p99_ms),
+                worst_second_ratio: ratio(worst, calm_p99_ms),
+                normal_after_s: unusual.map_or(0.0, after_s),
+            });
+        }
+        results
+    }
 }
 
 fn response_ms(recorder: &Recorder, quantile: f64) -> f64 {
@@ -138,21 +179,25 @@ mod tests {
         }
     }
 
+    fn window(name: &str, from_ns: u64) -> Window {
+        Window { name: name.into(), from_ns }
+    }
+
     #[test]
     fn a_second_counts_for_the_later_of_two_windows_and_all_are_compared_with_the_first() {
         let ok = Outcome::Ok;
-        let intervals = [
-            second(0, Phase::Warmup, 900, ok),
-            second(0, Phase::Measure, 2, ok),
-            second(1, Phase::Measure, 4, ok),
-            second(2, Phase::Measure, 12, Outcome::Fail),
-            second(3, Phase::Measure, 3, ok),
-            second(4, Phase::Measure, 1, ok),
-        ];
-        let window = |name: &str, from_ns| Window { name: name.into(), from_ns };
-        let windows =
-            [window("calm", 0), window("kill", 2 * SECOND_NS + 5), window("none", 4 * SECOND_NS + 1)];
-        let results = by_window(&intervals, &windows);
+        let mut windows = Windows::default();
+        windows.begin(window("calm", 0));
+        windows.add(&second(0, Phase::Warmup, 900, ok));
+        windows.add(&second(0, Phase::Measure, 2, ok));
+        windows.add(&second(1, Phase::Measure, 4, ok));
+        windows.add(&second(2, Phase::Measure, 12, Outcome::Fail));
+        // Told of only after the second in which it began.
+        windows.begin(window("kill", 2 * SECOND_NS + 5));
+        windows.add(&second(3, Phase::Measure, 3, ok));
+        windows.begin(window("none", 4 * SECOND_NS + 1));
+        windows.add(&second(4, Phase::Measure, 1, ok));
+        let results = windows.results();
         let close = |value: f64, expected: f64| (value / expected - 1.0).abs() < 0.01;
         let names: Vec<_> = results.iter().map(|r| (r.name.as_str(), r.ok, r.not_ok)).collect();
         assert_eq!(names, [("calm", 200, 0), ("kill", 100, 100), ("none", 100, 0)]);
@@ -163,12 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_reached_is_left_out() {
-        let windows = [
-            Window { name: "calm".into(), from_ns: 0 },
-            Window { name: "late".into(), from_ns: 9 * SECOND_NS },
-        ];
-        assert_eq!(by_window(&[second(0, Phase::Measure, 1, Outcome::Ok)], &windows).len(), 1);
-        assert!(by_window(&[], &windows).is_empty());
+    fn what_was_not_reached_is_left_out_and_without_a_window_nothing_is_kept() {
+        let mut windows = Windows::default();
+        windows.add(&second(0, Phase::Measure, 1, Outcome::Ok));
+        assert!(windows.last.is_none(), "a run that nothing is done to costs nothing");
+        assert!(windows.clone().results().is_empty());
+        windows.begin(window("calm", 0));
+        windows.begin(window("late", 9 * SECOND_NS));
+        windows.add(&second(0, Phase::Measure, 1, Outcome::Ok));
+        assert_eq!(windows.results().len(), 1);
     }
 }

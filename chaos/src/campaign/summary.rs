@@ -197,12 +197,13 @@ impl Failure {
                             property => property.is_broken_by(v),
                         };
                         let example = verdict.violations.iter().find(shows);
-                        let says = match (example, &verdict.rest) {
-                            (Some(violation), _) => format!(": {}", violation.says),
-                            (None, Rest::NotReached(why)) => {
+                        let says = match (p.property, example, &verdict.rest, &verdict.stuck_change) {
+                            (Property::MembersSettle, _, _, Some(why)) => format!(": {why}"),
+                            (_, Some(violation), _, _) => format!(": {}", violation.says),
+                            (Property::Converged, None, Rest::NotReached(why), _) => {
                                 format!(": the store did not come to rest: {why}")
                             }
-                            (None, Rest::Reached | Rest::NotAwaited) => String::new(),
+                            _ => String::new(),
                         };
                         format!("{} broken {} time(s){says}", p.property, p.broken)
                     })

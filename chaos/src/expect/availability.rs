@@ -147,7 +147,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fault::{Direction, FaultKind, Plan, PlannedFault};
+    use crate::fault::{Direction, FaultEvent, FaultKind, Phase, Plan, PlannedFault};
 
     const S: u64 = 1_000_000_000;
 
@@ -178,7 +178,16 @@ mod tests {
                 direction: Direction::Out,
             }],
         };
-        let timeline = Timeline::new(&plan, &nodes, &names(&["c1", "c2"]), 0, 0);
+        let event = |event, at_s: u64| FaultEvent {
+            fault: 0,
+            event,
+            kind,
+            targets: names(targets),
+            at_ns: at_s * S,
+            params: Default::default(),
+        };
+        let events = [event(Phase::Begin, 20), event(Phase::End, 30)];
+        let timeline = Timeline::played(&plan, &events, &nodes, &names(&["c1", "c2"]));
         let mut put = Operation::invoked(1, Function::Put, "k1", at_s * S);
         put.via = Some(via.into());
         put.extra.insert(HOST_FIELD.into(), "c1".into());

@@ -13,7 +13,7 @@ use super::late::late_losses;
 use super::{
     Availability, FaultClass, Owed, Promise, Property, Sight, fault_classes, judge_availability, promise,
 };
-use crate::fault::{FaultEvent, Phase, Plan, Timeline};
+use crate::fault::{Plan, PlannedFault, Span, Timeline};
 use crate::scenario::Scenario;
 use crate::workload::Rest;
 use crate::world::Played;
@@ -63,6 +63,10 @@ pub struct RunVerdict {
     pub keys: usize,
     /// Whether the store came to rest after healing.
     pub rest: Rest,
+    /// The change of the members that was still not over when nobody waited for it any more, and how
+    /// far it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck_change: Option<String>,
     /// How puts fared.
     pub availability: Availability,
     /// How many violations of each kind there are, promised or not.
@@ -114,25 +118,18 @@ pub fn judge(
     }
     let classes = fault_classes(plan, store);
     let demanded = scenario.expect.holds_for(&store.name);
-    let properties: Vec<PropertyVerdict> = Property::ALL
-        .iter()
-        .map(|&property| {
-            let restless = property == Property::Converged && matches!(played.rest, Rest::NotReached(_));
-            let broken = match property {
-                Property::BoundedLoss => late.len(),
-                _ => {
-                    found.violations.iter().filter(|v| property.is_broken_by(v)).count()
-                        + usize::from(restless)
-                }
-            };
-            let promise = if demanded.contains(&property) {
-                Promise::Holds
-            } else {
-                promise(store, property, &classes)
-            };
-            PropertyVerdict { property, promise, broken: broken as u64 }
-        })
-        .collect();
+    let mut properties = weigh(store, &classes, &found.violations);
+    for fared in &mut properties {
+        if demanded.contains(&fared.property) {
+            fared.promise = Promise::Holds;
+        }
+        match fared.property {
+            Property::BoundedLoss => fared.broken = late.len() as u64,
+            Property::MembersSettle => fared.broken = u64::from(played.stuck_change.is_some()),
+            Property::Converged => fared.broken += u64::from(matches!(played.rest, Rest::NotReached(_))),
+            _ => {}
+        }
+    }
     for read in &played.final_reads_failed {
         found.verdict = found.verdict.merge(Verdict::Unknown);
         found.not_judged.push(NotJudged { what: "final reads".into(), why: read.clone() });
@@ -149,11 +146,28 @@ pub fn judge(
         operations: played.operations.len(),
         keys: history.keys(),
         rest: played.rest.clone(),
+        stuck_change: played.stuck_change.clone(),
         availability,
         violation_counts: found.counts(),
         violations: found.listed(),
         not_judged: found.not_judged,
     })
+}
+
+/// How often `violations` break each property, in the order of the promise table, and what `store` had
+/// promised of it under faults of these `classes`.
+#[must_use]
+pub fn weigh(
+    store: &StoreDefinition,
+    classes: &[FaultClass],
+    violations: &[Violation],
+) -> Vec<PropertyVerdict> {
+    let fared = |&property: &Property| PropertyVerdict {
+        property,
+        promise: promise(store, property, classes),
+        broken: violations.iter().filter(|v| property.is_broken_by(v)).count() as u64,
+    };
+    Property::ALL.iter().map(fared).collect()
 }
 
 fn judge_puts(
@@ -166,23 +180,17 @@ fn judge_puts(
 ) -> (Availability, Vec<Violation>) {
     let nodes: Vec<String> = scenario.cluster.node_names().chain(scenario.cluster.spare_names()).collect();
     let clients: Vec<String> = scenario.workload.hosts().collect();
-    let tick_ns = nanos(scenario.network.tick);
-    let timeline = Timeline::new(plan, &nodes, &clients, played.load_start_ns, tick_ns);
+    let timeline = Timeline::played(plan, &played.events, &nodes, &clients);
     let load_end_ns = played.load_start_ns.saturating_add(nanos(scenario.workload.duration));
-    let windows: Vec<Window> = plan
-        .faults
-        .iter()
-        .map(|fault| Window {
+    let window = |fault: &PlannedFault| {
+        let span = Span::played(fault.fault, &played.events)?;
+        Some(Window {
             name: format!("{} {} {}", fault.fault, fault.kind, fault.hosts().join(",")),
-            start_ns: played.load_start_ns + fault.from_ms * 1_000_000,
-            end_ns: if fault.kind.changes_members() {
-                let is_end = |e: &&FaultEvent| e.fault == fault.fault && e.event == Phase::End;
-                played.events.iter().find(is_end).map_or(load_end_ns, |end| end.at_ns)
-            } else {
-                played.load_start_ns + fault.until_ms * 1_000_000
-            },
+            start_ns: span.from_ns,
+            end_ns: if span.until_ns == u64::MAX { load_end_ns } else { span.until_ns },
         })
-        .collect();
+    };
+    let windows: Vec<Window> = plan.faults.iter().filter_map(window).collect();
     let owed = Owed {
         store,
         timing: Timing::default(),
@@ -270,5 +278,39 @@ impl Found {
             *count <= LISTED_MAX
         });
         short
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    fn judged(stuck_change: Option<&str>) -> RunVerdict {
+        let text = "[store]\nname = \"loose\"\nhinted_handoff = false\nanti_entropy = \"off\"\n";
+        let scenario = Scenario::from_toml(text, "test", "stuck").unwrap();
+        let played = Played {
+            operations: Vec::new(),
+            events: Vec::new(),
+            load_start_ns: 0,
+            elapsed_ns: 1,
+            rest: Rest::NotAwaited,
+            stuck_change: stuck_change.map(str::to_owned),
+            final_reads_failed: Vec::new(),
+            eras: Vec::new(),
+            machine: None,
+            logs: Vec::new(),
+        };
+        let store = scenario.store_named("loose").unwrap();
+        judge(&scenario, &store, 1, &Plan::default(), &played, &|_| 0).unwrap()
+    }
+
+    #[test]
+    fn a_change_that_is_never_over_is_a_failure_even_where_copies_may_differ() {
+        let stuck = judged(Some("Join(\"n6\") was not accepted: n1 is tired"));
+        let broken: Vec<Property> = stuck.violated().map(|p| p.property).collect();
+        assert_eq!((broken, stuck.verdict), (vec![Property::MembersSettle], Verdict::Invalid));
+        assert!(stuck.stuck_change.is_some_and(|why| why.contains("n1 is tired")));
+        assert_eq!(judged(None).violated().count(), 0);
     }
 }

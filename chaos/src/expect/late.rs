@@ -73,6 +73,7 @@ mod tests {
             kind: FaultKind::PowerCut,
             targets: vec!["n1".into()],
             at_ns: 1_000 * MS,
+            params: Default::default(),
         };
         let late = |durability: &str, events: &[FaultEvent]| {
             let store =

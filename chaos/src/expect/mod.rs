@@ -14,5 +14,5 @@ mod late;
 mod table;
 
 pub use availability::{Availability, Owed, judge_availability};
-pub use judge::{PropertyVerdict, RunVerdict, judge};
+pub use judge::{PropertyVerdict, RunVerdict, judge, weigh};
 pub use table::{Column, FaultClass, Promise, Property, Sight, fault_classes, promise};

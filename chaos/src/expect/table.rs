@@ -1,5 +1,7 @@
 //! The promise table: what each kind of store promises under each class of faults.
 
+use std::collections::BTreeSet;
+
 use quorate_check::{Guarantee, Kind, Violation};
 use quorate_cluster::config::{AntiEntropy, Conflict, Durability, EngineKind, QuorumKind, StoreDefinition};
 use serde::{Deserialize, Serialize};
@@ -26,12 +28,14 @@ words! {
         Available = "available",
         /// Under `interval:T` only writes acknowledged less than T before a power cut are lost.
         BoundedLoss = "bounded-loss",
+        /// A change of the members that was asked for is over soon after everything was healed.
+        MembersSettle = "members-settle",
     }
 }
 
 impl Property {
-    /// Whether `violation` breaks it. [`Property::BoundedLoss`] is a matter of when, too, and judged
-    /// apart. A lost update that a later get no longer shows was only read
+    /// Whether `violation` breaks it. [`Property::BoundedLoss`] is a matter of when, too, and
+    /// [`Property::MembersSettle`] none of what clients saw: both are judged apart. A lost update that a later get no longer shows was only read
     /// too early: that is a stale read, not a lost write.
     #[must_use]
     pub fn is_broken_by(self, violation: &Violation) -> bool {
@@ -192,6 +196,10 @@ pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClas
             matches!(store.durability, Durability::Interval(_)) && store.conflict == Conflict::Siblings;
         return if bounded { Promise::Holds } else { Promise::None };
     }
+    if property == Property::MembersSettle {
+        // Whatever a store promises of its data: who its members are it must be able to change.
+        return Promise::Holds;
+    }
     let repairs = store.hinted_handoff && store.anti_entropy != AntiEntropy::Off;
     if property == Property::Converged && !repairs {
         return Promise::Shows;
@@ -240,41 +248,33 @@ pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClas
 }
 
 /// The classes that `plan` belongs to for `store`: whether a crash loses data is a matter of its
-/// durability. Losses are counted without looking at refills in between, which can only promise
-/// too little.
+/// durability. Nodes that lose their copies are counted, each once: what one and the same node loses
+/// time and again leaves the others whole. Refills in between are not looked at, which can only
+/// promise too little.
 #[must_use]
 pub fn fault_classes(plan: &Plan, store: &StoreDefinition) -> Vec<FaultClass> {
     let mut classes = Vec::new();
-    let mut losses = 0;
+    let mut losers: BTreeSet<&String> = BTreeSet::new();
     let forgets_on_kill = store.engine == EngineKind::Memory || store.durability == Durability::Memory;
     for fault in &plan.faults {
-        let class = match fault.kind {
+        let (class, loses) = match fault.kind {
             FaultKind::Partition
             | FaultKind::Hold
             | FaultKind::OneWay
             | FaultKind::Latency
-            | FaultKind::SlowNode => FaultClass::Network,
-            FaultKind::Kill | FaultKind::Restart => {
-                losses += if forgets_on_kill { fault.targets.len() } else { 0 };
-                FaultClass::Kill
-            }
-            FaultKind::PowerCut => {
-                losses += if store.durability == Durability::Commit { 0 } else { fault.targets.len() };
-                FaultClass::Kill
-            }
-            FaultKind::Wipe | FaultKind::Rot => {
-                losses += fault.targets.len();
-                FaultClass::Kill
-            }
-            FaultKind::Join | FaultKind::Leave => FaultClass::Membership,
-            FaultKind::Remove | FaultKind::Replace => {
-                losses += fault.targets.len();
-                FaultClass::Membership
-            }
+            | FaultKind::SlowNode => (FaultClass::Network, false),
+            FaultKind::Kill | FaultKind::Restart => (FaultClass::Kill, forgets_on_kill),
+            FaultKind::PowerCut => (FaultClass::Kill, store.durability != Durability::Commit),
+            FaultKind::Wipe | FaultKind::Rot => (FaultClass::Kill, true),
+            FaultKind::Join | FaultKind::Leave => (FaultClass::Membership, false),
+            FaultKind::Remove | FaultKind::Replace => (FaultClass::Membership, true),
         };
+        if loses {
+            losers.extend(&fault.targets);
+        }
         classes.push(class);
     }
-    match losses {
+    match losers.len() {
         0 => {}
         1 => classes.push(FaultClass::OneLoss),
         _ => classes.push(FaultClass::TwoLosses),
@@ -318,7 +318,9 @@ mod tests {
         let all = [Calm, Network, Kill, Clock, Membership, OneLoss, TwoLosses, OldDisk];
         for profile in ["always-write", "dynamo", "quorum", "lww"] {
             for class in all {
-                for property in [Property::NoPhantom, Property::Converged, Property::Available] {
+                for property in
+                    [Property::NoPhantom, Property::Converged, Property::Available, Property::MembersSettle]
+                {
                     assert_eq!(cell(profile, property, &[class]), Holds, "{profile} {property} {class:?}");
                 }
                 let siblings = cell(profile, Property::NoFalseSibling, &[class]);
@@ -379,10 +381,10 @@ mod tests {
 
     #[test]
     fn whether_a_crash_loses_data_is_a_matter_of_durability() {
-        let fault = |kind| PlannedFault {
-            fault: 0,
+        let fault = |(number, &kind): (usize, &FaultKind)| PlannedFault {
+            fault: number,
             kind,
-            targets: vec!["n1".into()],
+            targets: vec![format!("n{}", number + 1)],
             joining: Vec::new(),
             from_ms: 0,
             until_ms: 1,
@@ -390,7 +392,7 @@ mod tests {
             direction: Direction::Out,
         };
         let classes = |kinds: &[FaultKind], durability| {
-            let plan = Plan { faults: kinds.iter().map(|k| fault(*k)).collect() };
+            let plan = Plan { faults: kinds.iter().enumerate().map(fault).collect() };
             fault_classes(&plan, &StoreDefinition { durability, ..StoreDefinition::default() })
         };
         let interval = Durability::Interval(Duration::from_millis(100));
@@ -411,5 +413,19 @@ mod tests {
             classes(&[FaultKind::Replace, FaultKind::Kill], Durability::Commit),
             [FaultClass::Kill, FaultClass::Membership, FaultClass::OneLoss]
         );
+    }
+
+    #[test]
+    fn what_one_node_loses_twice_is_one_loss() {
+        let rot = crate::scenario::Scenario::load("rot").unwrap();
+        let random = quorate_env::Random::from_seed(1);
+        let plan = Plan::draw(&rot, random, &|_| Vec::new());
+        assert_eq!(plan.faults.len(), 2);
+        for profile in ["dynamo", "quorum"] {
+            let store = StoreDefinition::profile(profile).unwrap();
+            let classes = fault_classes(&plan, &store);
+            assert_eq!(classes, [FaultClass::Kill, FaultClass::OneLoss]);
+            assert_eq!(promise(&store, Property::NoLostWrite, &classes), Promise::Holds, "{profile}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What one run does: every target named, every time fixed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_env::{Random, RandomStream};
@@ -63,6 +64,9 @@ pub struct FaultEvent {
     pub targets: Vec<String>,
     /// When, in nanoseconds on the clock of the history.
     pub at_ns: u64,
+    /// What else there is to say of it, such as that there was nothing to do.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
 }
 
 /// All faults of one run, in order of their beginning.

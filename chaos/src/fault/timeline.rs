@@ -1,6 +1,6 @@
-//! When was what in order? Looks a plan up by time, for judging availability.
+//! When was what in order? Looks up by time what was played, for judging availability.
 
-use super::{Effects, Plan};
+use super::{Effects, FaultEvent, Phase, Plan};
 
 /// A closed interval on the clock of the history, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,31 +17,33 @@ impl Span {
     pub fn meets(self, other: Self) -> bool {
         self.from_ns <= other.until_ns && other.from_ns <= self.until_ns
     }
+
+    /// When a fault was on, by `events`: for good if it did not end, nothing if it did not begin.
+    #[must_use]
+    pub fn played(fault: usize, events: &[FaultEvent]) -> Option<Self> {
+        let at = |phase| events.iter().find(|e| e.fault == fault && e.event == phase).map(|e| e.at_ns);
+        Some(Self { from_ns: at(Phase::Begin)?, until_ns: at(Phase::End).unwrap_or(u64::MAX) })
+    }
 }
 
-/// The plan of a run by host and by link.
+/// What was done in a run by host and by link.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     faults: Vec<(Span, Effects)>,
 }
 
 impl Timeline {
-    /// The timeline of `plan`, whose load began at `start_ns`. Faults are done and undone up to
-    /// `slack_ns` late: the simulator's tick.
+    /// The timeline of the faults of `plan` as `events` say that they were played: how long one lasted
+    /// is known only afterwards, since a process takes its time to start. One that never began does not
+    /// count, one that never ended lasts for good.
     #[must_use]
-    pub fn new(plan: &Plan, nodes: &[String], clients: &[String], start_ns: u64, slack_ns: u64) -> Self {
-        let at = |ms: u64| start_ns + ms * 1_000_000;
-        let faults = plan
-            .faults
-            .iter()
-            .map(|fault| {
-                let until_ns =
-                    if fault.kind.is_for_good() { u64::MAX } else { at(fault.until_ms) + slack_ns };
-                let span = Span { from_ns: at(fault.from_ms), until_ns };
-                (span, Effects::of(fault, nodes, clients))
-            })
-            .collect();
-        Self { faults }
+    pub fn played(plan: &Plan, events: &[FaultEvent], nodes: &[String], clients: &[String]) -> Self {
+        let faults = plan.faults.iter().filter_map(|fault| {
+            let span = Span::played(fault.fault, events)?;
+            let until_ns = if fault.kind.is_for_good() { u64::MAX } else { span.until_ns };
+            Some((Span { until_ns, ..span }, Effects::of(fault, nodes, clients)))
+        });
+        Self { faults: faults.collect() }
     }
 
     /// Whether `node` ran, on a disk of normal speed, all through `span`.
@@ -70,6 +72,7 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
@@ -78,32 +81,47 @@ mod tests {
     #[test]
     fn a_link_is_in_order_outside_its_faults_only() {
         let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
-        let fault = |kind, from_ms, until_ms| PlannedFault {
-            fault: 0,
+        let fault = |kind, number| PlannedFault {
+            fault: number,
             kind,
             targets: names(&["n1"]),
             joining: Vec::new(),
-            from_ms,
-            until_ms,
+            from_ms: 1,
+            until_ms: 2,
             add: Duration::from_millis(1),
             direction: Direction::In,
         };
-        let plan = Plan { faults: vec![fault(FaultKind::OneWay, 10, 20), fault(FaultKind::Kill, 30, 40)] };
-        let timeline = Timeline::new(&plan, &names(&["n1", "n2", "n3"]), &names(&["c1"]), 1_000_000, 0);
+        let at = |fault: usize, event, at_ms: u64| FaultEvent {
+            fault,
+            event,
+            kind: FaultKind::Kill,
+            targets: Vec::new(),
+            at_ns: at_ms * 1_000_000,
+            params: BTreeMap::new(),
+        };
+        let plan = Plan { faults: vec![fault(FaultKind::OneWay, 0), fault(FaultKind::Kill, 1)] };
+        // Planned for other times: what counts is when it was done.
+        let events = [at(0, Phase::Begin, 10), at(0, Phase::End, 20), at(1, Phase::Begin, 30)];
+        let killed_for_good = Timeline::played(&plan, &events, &names(&["n1", "n2", "n3"]), &names(&["c1"]));
+        let events = [&events[..], &[at(1, Phase::End, 40)]].concat();
+        let timeline = Timeline::played(&plan, &events, &names(&["n1", "n2", "n3"]), &names(&["c1"]));
         let span = |from_ms: u64, until_ms: u64| Span {
             from_ns: from_ms * 1_000_000,
             until_ns: until_ms * 1_000_000,
         };
-        assert!(timeline.is_linked("n1", "n2", span(1, 10)));
+        assert!(timeline.is_linked("n1", "n2", span(1, 9)));
         assert!(!timeline.is_linked("n1", "n2", span(5, 11)));
-        assert!(!timeline.is_linked("n2", "n1", span(21, 22)));
+        assert!(!timeline.is_linked("n2", "n1", span(19, 22)));
         assert!(timeline.is_linked("n2", "n3", span(0, 50)));
         assert!(timeline.is_linked("n1", "c1", span(0, 25)));
-        assert!(timeline.is_up("n1", span(0, 30)) && !timeline.is_up("n1", span(35, 36)));
+        assert!(timeline.is_up("n1", span(0, 29)) && !timeline.is_up("n1", span(39, 41)));
+        assert!(timeline.is_up("n1", span(41, 100)) && !killed_for_good.is_up("n1", span(41, 100)));
         assert!(timeline.is_up("n2", span(0, 100)));
 
-        let plan = Plan { faults: vec![fault(FaultKind::Remove, 50, 50)] };
-        let timeline = Timeline::new(&plan, &names(&["n1", "n2"]), &[], 1_000_000, 0);
-        assert!(timeline.is_up("n1", span(0, 50)) && !timeline.is_up("n1", span(900, 901)));
+        let plan = Plan { faults: vec![fault(FaultKind::Remove, 0), fault(FaultKind::Kill, 1)] };
+        // That the change is over does not bring the node back; and the kill never came.
+        let events = [at(0, Phase::Begin, 50), at(0, Phase::End, 60)];
+        let timeline = Timeline::played(&plan, &events, &names(&["n1", "n2"]), &[]);
+        assert!(timeline.is_up("n1", span(0, 49)) && !timeline.is_up("n1", span(900, 901)));
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use quorate_check::history::{HistoryWriter, Operation};
 use quorate_loadgen::rundir::{Revision, SCHEMA_VERSION};
-use quorate_loadgen::trust::{self, MachineInfo};
+use quorate_loadgen::trust::{self, Figures, MachineInfo};
 use serde::Serialize;
 use serde_json::json;
 
@@ -136,6 +136,7 @@ fn run_json(run: &Run, provenance: &Provenance) -> serde_json::Value {
     let elapsed_s = run.played.elapsed_ns as f64 / 1e9;
     let load_s = run.explicit.workload.duration.as_secs_f64();
     let by_clients = run.played.operations.iter().filter(|op| !op.r#final).count();
+    let achieved_per_s = by_clients as f64 / load_s;
     json!({
         "schema_version": SCHEMA_VERSION,
         "kind": "chaos",
@@ -156,13 +157,59 @@ fn run_json(run: &Run, provenance: &Provenance) -> serde_json::Value {
         },
         // Clients of a chaos run wait for their answers: nothing is offered that is not achieved.
         "offered_per_s": null,
-        "achieved_per_s": by_clients as f64 / load_s,
+        "achieved_per_s": achieved_per_s,
         "results": {
             "verdict": run.verdict.verdict,
             "operations": run.played.operations.len(),
             "elapsed_s": elapsed_s,
         },
-        // Simulated time does not pass while the machine is busy with something else.
-        "trust": { "verdict": trust::Verdict::Valid, "reasons": [] },
+        "trust": trusted(run, achieved_per_s, provenance),
     })
+}
+
+/// How far the run can be trusted; null where nobody could look at the machine.
+fn trusted(run: &Run, achieved_per_s: f64, provenance: &Provenance) -> serde_json::Value {
+    if run.is_deterministic {
+        // Simulated time does not pass while the machine is busy with something else.
+        return json!({ "verdict": trust::Verdict::Valid, "reasons": [] });
+    }
+    let figures = run.played.machine.map(|machine| Figures {
+        achieved_per_s,
+        cores: provenance.machine.as_ref().and_then(|machine| machine.cores),
+        own_cpu_cores: Some(machine.own_cpu_cores),
+        steal_percent: machine.steal_percent,
+        run_queue_percent: machine.run_queue_percent,
+        ..Figures::default()
+    });
+    json!(figures.map(Figures::judge_light))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use quorate_loadgen::trust::LoadOnMachine;
+
+    use super::*;
+    use crate::run::run;
+    use crate::scenario::Scenario;
+    use crate::world::{Seams, SimulatedWorld};
+
+    #[test]
+    fn only_simulated_time_is_trusted_whatever_the_machine_does() {
+        let calm = Scenario::from_toml("[workload]\nduration = \"1s\"\n", "test", "calm").unwrap();
+        let mut run = run(&SimulatedWorld, &calm, "quorum", 1, &Seams::default()).unwrap();
+        let busy =
+            LoadOnMachine { own_cpu_cores: 0.1, steal_percent: Some(30.0), run_queue_percent: Some(1.0) };
+        run.played.machine = Some(busy);
+        let verdict = |run: &Run| run_json(run, &Provenance::default())["trust"]["verdict"].clone();
+        assert_eq!(verdict(&run), "valid");
+        (run.world, run.is_deterministic) = ("process", false);
+        assert_eq!(verdict(&run), "disturbed");
+        let schema = serde_json::from_str(include_str!("../../schemas/run.schema.json")).unwrap();
+        let schema = jsonschema::validator_for(&schema).unwrap();
+        assert!(schema.is_valid(&run_json(&run, &Provenance::default())));
+        run.played.machine = None;
+        assert_eq!(verdict(&run), serde_json::Value::Null, "nobody looked");
+        assert!(schema.is_valid(&run_json(&run, &Provenance::default())));
+    }
 }

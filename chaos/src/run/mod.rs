@@ -15,7 +15,6 @@ use crate::expect::{RunVerdict, judge};
 use crate::fault::Plan;
 use crate::members::Era;
 use crate::scenario::Scenario;
-use crate::world::sim::members;
 use crate::world::{Play, Played, Seams, World, WorldError};
 
 /// One run that was played and judged.
@@ -29,6 +28,8 @@ pub struct Run {
     pub seed: u64,
     /// The world that it was played in, as [`World::name`] has it.
     pub world: &'static str,
+    /// Whether that world gives the same bytes from the same seed, however busy the machine is.
+    pub is_deterministic: bool,
     /// What happened.
     pub played: Played,
     /// What it means.
@@ -66,7 +67,9 @@ pub fn run(
     seams: &Seams,
 ) -> Result<Run, RunError> {
     let store = scenario.store_named(profile)?;
-    let members = members(scenario).map_err(WorldError::SetUp)?;
+    // Who owns what is a matter of names, capacities and zones; addresses are for the world to give.
+    let members = scenario.cluster.members(|name| (name.to_owned(), name.to_owned()));
+    let members = members.map_err(WorldError::SetUp)?;
     let view = View::of_store(members, &store);
     let first = Era::first(&view);
     let partition_of = |key: &str| view.placement().partition_of(key.as_bytes());
@@ -90,5 +93,6 @@ pub fn run(
         explicit.profiles = vec![profile.to_owned()];
         explicit.expect.profile.retain(|name, _| name == profile);
     }
-    Ok(Run { explicit, store, seed, world: world.name(), played, verdict })
+    let is_deterministic = world.is_deterministic();
+    Ok(Run { explicit, store, seed, world: world.name(), is_deterministic, played, verdict })
 }

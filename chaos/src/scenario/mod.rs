@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use quorate_cluster::config::{
-    AntiEntropy, ConfigError, PROFILES, StoreDefinition, format_duration, refuse_unknown_keys,
+    AntiEntropy, ConfigError, EngineKind, PROFILES, StoreDefinition, format_duration, refuse_unknown_keys,
 };
 use serde::{Deserialize, Serialize};
 
-pub use catalogue::{CatalogueEntry, QUICK_SUITE, catalogue};
+pub use catalogue::{CatalogueEntry, catalogue, quick_suite};
 pub use error::ScenarioError;
 pub use legs::{Component, Exponential, Legs, Lognormal, Pareto, Uniform};
 pub use sections::{
@@ -189,6 +189,7 @@ impl Scenario {
                 return bad("fault.targets", &"primaries-of", "name the key: \"primaries-of k1\"");
             }
         }
+        self.validate_rot()?;
         self.validate_changes(&spares)?;
         if let Some(random) = &self.faults {
             random.validate(self.workload.duration)?;
@@ -204,6 +205,19 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// Checks that what rots is kept in files of ours.
+    fn validate_rot(&self) -> Result<(), ConfigError> {
+        let Some(rot) = self.fault.iter().find(|fault| fault.kind == FaultKind::Rot) else { return Ok(()) };
+        match self.stores()?.iter().find(|store| store.engine != EngineKind::Log) {
+            Some(store) => Err(ConfigError::Clash {
+                first: format!("the rot at {}", format_duration(rot.at)),
+                second: format!("engine {:?} of {}", store.engine, store.name).to_lowercase(),
+                why: "it keeps nothing in files whose checksums are looked at; choose engine log".into(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Checks that there are spare nodes for all who join, and always enough members.
@@ -392,6 +406,13 @@ holds = ["no-stale-read"]
             for needle in needles {
                 assert!(message.contains(needle), "{kind} {rest}: {message} lacks {needle}");
             }
+        }
+        for engine in ["memory", "sled"] {
+            let rot = "[[fault]]\nkind = \"rot\"\ntargets = [\"n1\"]\nat = \"1s\"\n";
+            let store = format!("[store]\nengine = \"{engine}\"\ndurability = \"memory\"\n");
+            let message = read(&format!("{store}{rot}")).unwrap_err().to_string();
+            assert!(message.contains("the rot at 1s") && message.contains(engine), "{message}");
+            assert!(read(&store).is_ok());
         }
         let drawn = refused("\"power-cut\"]", "\"wipe\"]");
         assert!(drawn.contains("not drawn at random"), "{drawn}");

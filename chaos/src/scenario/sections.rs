@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use quorate_cluster::config::{ConfigError, format_duration, nearest, refuse_unknown_keys};
+use quorate_cluster::config::{ConfigError, Member, format_duration, nearest, refuse_unknown_keys};
+use quorate_processes::NodePlan;
 use serde::{Deserialize, Serialize};
 
 use super::{ByProfile, Legs, bad, text};
@@ -55,6 +56,43 @@ impl ClusterSection {
     /// The names in order of those that are not.
     pub fn spare_names(&self) -> impl Iterator<Item = String> + use<> {
         (self.nodes + 1..=self.nodes + self.spares).map(|i| format!("n{i}"))
+    }
+
+    /// What each node is like, spare ones last.
+    #[must_use]
+    pub fn plans(&self) -> Vec<NodePlan> {
+        let names = self.node_names().map(|name| (name, false));
+        let names = names.chain(self.spare_names().map(|name| (name, true)));
+        let plan = |(i, (id, is_spare)): (usize, (String, bool))| NodePlan {
+            id,
+            capacity: self.capacities.get(i).copied().unwrap_or(1),
+            zone: self.zones.get(i).cloned().unwrap_or_default(),
+            is_spare,
+        };
+        names.enumerate().map(plan).collect()
+    }
+
+    /// All nodes as they are described to each other, spare ones last. `address` gives the peer and
+    /// the API address of a node.
+    ///
+    /// # Errors
+    /// Names a node id that is not one; there is none among `n1`, `n2` and so on.
+    pub fn everybody(&self, address: impl Fn(&str) -> (String, String)) -> Result<Vec<Member>, String> {
+        let member = |plan: NodePlan| {
+            let (peer, api) = address(&plan.id);
+            Ok(Member { id: plan.id.parse()?, peer, api, capacity: plan.capacity, zone: plan.zone })
+        };
+        self.plans().into_iter().map(member).collect()
+    }
+
+    /// Those of [`ClusterSection::everybody`] that are members at first.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn members(&self, address: impl Fn(&str) -> (String, String)) -> Result<Vec<Member>, String> {
+        let mut all = self.everybody(address)?;
+        all.truncate(self.nodes);
+        Ok(all)
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {

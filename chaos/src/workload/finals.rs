@@ -7,7 +7,6 @@ use quorate_client::{Client, ReadOptions};
 use quorate_env::Clock;
 
 use super::recorder::{HOST_FIELD, Recorder};
-use super::worker::ids;
 
 /// After healing every read must succeed sooner or later; so often it is asked. All attempts are one
 /// operation of the history.
@@ -28,6 +27,8 @@ pub struct FinalReader<'a> {
     pub recorder: &'a Recorder,
     /// Its clock.
     pub clock: &'a dyn Clock,
+    /// How the history names a value.
+    pub named: fn(&[u8]) -> Value,
 }
 
 /// Reads all `keys`, each with the names of the nodes that own it, and records what came. Returns
@@ -77,7 +78,7 @@ async fn read(
         match answer {
             Ok(reply) => {
                 reader.recorder.ok(reader.clock, call, |op| {
-                    op.values = Some(ids(&reply));
+                    op.values = Some(reply.values.iter().map(|value| (reader.named)(&value.bytes)).collect());
                     op.version = reply.version.map(Value::from);
                 });
                 return Ok(());

@@ -1,5 +1,5 @@
 //! What clients do, and the record of it. Knows no simulator: it runs on whatever network and clock
-//! it is given.
+//! it is given; a bench uses the last two of its parts as well.
 //!
 //! [`Worker`] is one client of the `siblings` workload; [`Recorder`] keeps the history; [`settle()`]
 //! waits for the store to come to rest; [`final_reads`] asks every node and then a quorum of all
@@ -11,6 +11,6 @@ mod settle;
 mod worker;
 
 pub use finals::{FinalReader, final_reads};
-pub use recorder::{Call, ERROR_FIELD, HOST_FIELD, Recorder, STATUS_FIELD};
+pub use recorder::{Call, ERROR_FIELD, HOST_FIELD, Recorder, STATUS_FIELD, value_id};
 pub use settle::{Repairs, Rest, Resting, settle};
 pub use worker::{Tamper, Worker, WorkerSetup};

@@ -43,6 +43,14 @@ impl Recorder {
         Self::default()
     }
 
+    /// An empty history whose processes are numbered beyond `last`, to go with another one.
+    #[must_use]
+    pub fn beyond(last: u64) -> Self {
+        let recorder = Self::new();
+        recorder.lock().processes = last;
+        recorder
+    }
+
     /// A process id that nobody has used.
     #[must_use]
     pub fn fresh_process(&self) -> u64 {
@@ -134,7 +142,8 @@ fn note(operation: &mut Operation, error: &str, status: Option<u16>) {
 }
 
 /// A value as histories name it: its text without the padding, or a name that no client wrote.
-pub(super) fn value_id(bytes: &[u8]) -> Value {
+#[must_use]
+pub fn value_id(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::from(text.trim_end()),
         // Nobody writes such bytes here, so whatever came back is a phantom and is named as one.

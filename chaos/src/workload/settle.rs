@@ -1,10 +1,17 @@
 //! Waiting until a healed store has come to rest: no hints left and nothing to refill, and since
 //! then one whole round of anti-entropy on every member that found no difference; and members that
 //! left hold nothing more.
+//!
+//! A node tells of its last clean round by when that began, on a clock of its own, which in a process
+//! starts with it: that says which of its rounds it was, and nothing about anybody else's time. So
+//! rounds are counted. The second new one that a node tells of began after the first had ended,
+//! which was after the last hint was seen to be gone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_client::{Client, ReadOptions};
+use quorate_cluster::config::{AntiEntropy, StoreDefinition};
 use quorate_env::Clock;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +36,14 @@ pub struct Repairs {
     pub hints: bool,
     /// Copies are compared.
     pub anti_entropy: bool,
+}
+
+impl Repairs {
+    /// What `store` does.
+    #[must_use]
+    pub fn of(store: &StoreDefinition) -> Self {
+        Self { hints: store.hinted_handoff, anti_entropy: store.anti_entropy != AntiEntropy::Off }
+    }
 }
 
 /// Who must come to rest.
@@ -56,54 +71,72 @@ pub async fn settle(
     }
     let patience_ns = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
     let give_up_ns = clock.monotonic_ns().saturating_add(patience_ns);
-    // Since when no node has had a hint, as far as the polls show.
-    let mut hintless_since: Option<u64> = None;
+    let mut rounds = CleanRounds::default();
     loop {
         let mut waiting_for = None;
         let mut clean = Vec::with_capacity(members.len());
         for &i in members.iter().chain(departed) {
-            let (node, left) = (&nodes[i], departed.contains(&i));
+            let left = departed.contains(&i);
             match client.metrics(ReadOptions { node: Some(i) }).await {
                 Ok(text) => {
-                    let hints = gauge(&text, "quorate_hints_pending");
+                    waiting_for =
+                        unrest(&text, left, repairs).map(|why| format!("{} {why}", nodes[i])).or(waiting_for);
                     if !left {
-                        clean.push((node, gauge(&text, "quorate_anti_entropy_clean_ns").unwrap_or(0)));
-                    }
-                    let records = gauge(&text, "quorate_store_records");
-                    if left && records != Some(0) {
-                        waiting_for = Some(format!("{node} left and still holds {records:?} record(s)"));
-                    }
-                    let refill = gauge(&text, "quorate_partitions_to_refill");
-                    if !left && refill != Some(0) {
-                        waiting_for = Some(format!("{node} still refills {refill:?} partition(s)"));
-                    }
-                    if repairs.hints && hints != Some(0) {
-                        let count =
-                            hints.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
-                        waiting_for = Some(format!("{node} still keeps {count} hint(s)"));
+                        clean.push((i, gauge(&text, "quorate_anti_entropy_clean_ns").unwrap_or(0)));
                     }
                 }
-                Err(error) => waiting_for = Some(format!("{node} does not answer: {error}")),
+                Err(error) => waiting_for = Some(format!("{} does not answer: {error}", nodes[i])),
             }
         }
         let pending = match waiting_for {
             Some(why) => {
-                hintless_since = None;
+                // What is still brought to its place may make copies differ again.
+                rounds = CleanRounds::default();
                 why
             }
-            None => {
-                // A round that begins only now has seen everything that hints brought.
-                let since = *hintless_since.get_or_insert_with(|| clock.monotonic_ns());
-                match clean.iter().find(|(_, round)| repairs.anti_entropy && *round < since) {
-                    None => return Rest::Reached,
-                    Some((node, _)) => format!("{node} has not yet found all copies equal"),
-                }
-            }
+            None => match rounds.first_without(&clean).filter(|_| repairs.anti_entropy) {
+                None => return Rest::Reached,
+                Some(i) => format!("{} has not yet found all copies equal", nodes[i]),
+            },
         };
         if clock.monotonic_ns() >= give_up_ns {
             return Rest::NotReached(pending);
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// What still goes on in a node by its metrics, if anything does.
+fn unrest(metrics: &str, left: bool, repairs: Repairs) -> Option<String> {
+    let hints = gauge(metrics, "quorate_hints_pending");
+    if repairs.hints && hints != Some(0) {
+        let count = hints.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
+        return Some(format!("still keeps {count} hint(s)"));
+    }
+    let records = gauge(metrics, "quorate_store_records");
+    if left && records != Some(0) {
+        return Some(format!("left and still holds {records:?} record(s)"));
+    }
+    let refill = gauge(metrics, "quorate_partitions_to_refill");
+    (!left && refill != Some(0)).then(|| format!("still refills {refill:?} partition(s)"))
+}
+
+/// The clean rounds that each node has told of since nothing else was going on.
+#[derive(Default)]
+struct CleanRounds(BTreeMap<usize, Vec<u64>>);
+
+impl CleanRounds {
+    /// Takes what each node tells of its last clean round. Returns the first node that has not begun and
+    /// ended one since this was first called.
+    fn first_without(&mut self, told: &[(usize, u64)]) -> Option<usize> {
+        for (node, round) in told {
+            let seen = self.0.entry(*node).or_default();
+            if seen.last() != Some(round) {
+                seen.push(*round);
+            }
+        }
+        // The one told of at first is old, the next may have been under way by then.
+        told.iter().map(|(node, _)| *node).find(|node| self.0.get(node).is_none_or(|seen| seen.len() < 3))
     }
 }
 
@@ -126,5 +159,31 @@ mod tests {
         assert_eq!(gauge(text, "a_b"), Some(3));
         assert_eq!(gauge(text, "d"), Some(1_000));
         assert_eq!(gauge(text, "c"), None);
+    }
+
+    #[test]
+    fn rounds_count_whatever_the_clock_of_their_node_shows() {
+        // n0's clock is far ahead of any other, n1's began anew a moment ago.
+        let mut rounds = CleanRounds::default();
+        assert_eq!(rounds.first_without(&[(0, 900_000), (1, 7)]), Some(0), "from before the hints were gone");
+        assert_eq!(rounds.first_without(&[(0, 900_000), (1, 7)]), Some(0));
+        assert_eq!(rounds.first_without(&[(0, 901_000), (1, 8)]), Some(0), "may have begun before");
+        assert_eq!(rounds.first_without(&[(0, 902_000), (1, 8)]), Some(1));
+        assert_eq!(rounds.first_without(&[(0, 902_000), (1, 9)]), None);
+    }
+
+    #[test]
+    fn what_still_goes_on_is_told() {
+        let told = |hints: u64, refill: u64, records: u64, left| {
+            let text = format!(
+                "quorate_hints_pending {hints}\nquorate_partitions_to_refill {refill}\nquorate_store_records {records}\n"
+            );
+            unrest(&text, left, Repairs { hints: true, anti_entropy: true })
+        };
+        assert_eq!(told(0, 0, 9, false), None);
+        assert!(told(2, 0, 9, false).is_some_and(|why| why.contains("2 hint")));
+        assert!(told(0, 1, 9, false).is_some_and(|why| why.contains("refills")));
+        assert!(told(0, 1, 9, true).is_some_and(|why| why.contains("holds")));
+        assert_eq!(told(0, 1, 0, true), None);
     }
 }

@@ -235,6 +235,6 @@ impl Worker {
 }
 
 /// The values of a reply as histories name them.
-pub(super) fn ids(reply: &GetReply) -> Vec<Value> {
+fn ids(reply: &GetReply) -> Vec<Value> {
     reply.values.iter().map(|v| value_id(&v.bytes)).collect()
 }

@@ -5,6 +5,7 @@
 //! faults nor judges.
 
 pub mod process;
+mod script;
 pub mod sim;
 mod stage;
 
@@ -16,13 +17,14 @@ use quorate_check::history::Operation;
 use quorate_cluster::config::StoreDefinition;
 use quorate_cluster::store::Engine;
 use quorate_env::Disk;
+use quorate_loadgen::trust::LoadOnMachine;
 
 use crate::fault::{FaultEvent, Plan};
 use crate::members::Era;
 use crate::scenario::Scenario;
 use crate::workload::{Rest, Tamper};
 
-pub use process::ProcessWorld;
+pub use process::{Deed, ProcessFaults, ProcessWorld, Step};
 pub use sim::SimulatedWorld;
 
 /// Everything that a world needs to play one run.
@@ -70,10 +72,14 @@ pub struct Played {
     pub elapsed_ns: u64,
     /// Whether the store came to rest after healing.
     pub rest: Rest,
+    /// A change of the members that was not over in time after everything was healed, and why.
+    pub stuck_change: Option<String>,
     /// Final reads that never succeeded.
     pub final_reads_failed: Vec<String>,
     /// Who owned what when.
     pub eras: Vec<Era>,
+    /// What the machine was like while the load lasted, where that matters and could be read.
+    pub machine: Option<LoadOnMachine>,
     /// What each node printed last, if it is a process of its own.
     pub logs: Vec<(String, String)>,
 }

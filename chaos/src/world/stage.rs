@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate_client::{Client, ReadOptions};
-use quorate_cluster::config::{AntiEntropy, Member, Timing};
+use quorate_cluster::config::{Member, Timing};
 use quorate_env::{Clock, Random};
 
 use crate::members::{Desk, Operator};
 use crate::workload::{
-    FinalReader, Recorder, Repairs, Rest, Resting, Worker, WorkerSetup, final_reads, settle,
+    FinalReader, Recorder, Repairs, Rest, Resting, Worker, WorkerSetup, final_reads, settle, value_id,
 };
 use crate::world::{Play, WorldError};
 
@@ -32,7 +32,7 @@ const REST_PATIENCE: Duration = Duration::from_secs(120);
 const CHANGE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the operator waits for a node to say what view it is in.
-const GLANCE: Duration = Duration::from_millis(500);
+pub(super) const GLANCE: Duration = Duration::from_millis(500);
 
 /// Clients do not use a connection again that was idle for longer. Without power a node says no
 /// goodbye, so an older connection may be to an earlier run of the node, and the first request on
@@ -43,6 +43,7 @@ pub(super) const IDLE_AGE_MAX: Duration = Duration::from_millis(400);
 #[derive(Clone, Debug)]
 pub(super) struct Ending {
     pub(super) rest: Rest,
+    pub(super) stuck_change: Option<String>,
     pub(super) final_reads_failed: Vec<String>,
 }
 
@@ -82,6 +83,7 @@ impl Stage {
     pub(super) fn ending(&self) -> Ending {
         let unfinished = || Ending {
             rest: Rest::NotReached("the run ended before".into()),
+            stuck_change: None,
             final_reads_failed: Vec::new(),
         };
         self.lock().ending.clone().unwrap_or_else(unfinished)
@@ -179,10 +181,7 @@ impl Casting<'_> {
             clock: self.clock,
             clients: section.clients,
             load_ns,
-            repairs: Repairs {
-                hints: store.hinted_handoff,
-                anti_entropy: store.anti_entropy != AntiEntropy::Off,
-            },
+            repairs: Repairs::of(store),
         };
         Ok((crews, watcher))
     }
@@ -217,7 +216,10 @@ impl Watcher {
         self.wait_until_ready().await?;
         let clock = Arc::clone(&self.clock);
         let start_ns = clock.monotonic_ns();
-        let operator = self.operator.take().map(|operator| tokio::spawn(operator.run()));
+        let operators = self.operator.take().map(|operator| {
+            let rival = tokio::spawn(operator.clone().run_as_rival());
+            [tokio::spawn(operator.run()), rival]
+        });
         self.stage.lock().load_start_ns = Some(start_ns);
         while clock.monotonic_ns() < start_ns + self.load_ns || self.stage.lock().workers_done < self.clients
         {
@@ -225,13 +227,10 @@ impl Watcher {
         }
         // What clients gave up on may still be going on at its node for a request's time.
         tokio::time::sleep(Timing::default().request).await;
-        let unchanged = self.wait_for_changes().await;
+        let stuck_change = self.wait_for_changes().await;
         let (members, departed) = (self.desk.members(), self.desk.departed());
         let resting = Resting { nodes: &self.nodes, members: &members, departed: &departed };
-        let mut rest = settle(&self.client, resting, &*clock, self.repairs, REST_PATIENCE).await;
-        if let Some(why) = unchanged {
-            rest = Rest::NotReached(why);
-        }
+        let rest = settle(&self.client, resting, &*clock, self.repairs, REST_PATIENCE).await;
         let reader = FinalReader {
             client: &self.client,
             nodes: &self.nodes,
@@ -239,6 +238,7 @@ impl Watcher {
             host: WATCHER,
             recorder: &self.recorder,
             clock: &*clock,
+            named: value_id,
         };
         let eras = self.desk.eras();
         let owners_of =
@@ -247,10 +247,10 @@ impl Watcher {
             self.keys.iter().map(|(key, partition)| (key.clone(), owners_of(*partition))).collect();
         let final_reads_failed = final_reads(&reader, &keys).await;
         self.desk.close();
-        if let Some(operator) = operator {
+        for operator in operators.into_iter().flatten() {
             operator.await.map_err(|e| e.to_string())?;
         }
-        self.stage.lock().ending = Some(Ending { rest, final_reads_failed });
+        self.stage.lock().ending = Some(Ending { rest, stuck_change, final_reads_failed });
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 mod broken;
 mod campaign;
+mod changes;
 mod determinism;
 mod failures;
 mod gossip;

@@ -18,6 +18,8 @@ pub(super) fn summary(run: &RunData) -> Markup {
         p {
             @if let Some((verdict, _)) = &trust {
                 "Trust: " span class=(tone(verdict)) { (verdict) } ". "
+            } @else if run.run.get("trust").is_some() {
+                "Trust: " span.unsure { "nobody could look at the machine" } ". "
             }
             @for (name, verdict) in &run.verdicts {
                 "Checked" @if !name.is_empty() { " (" (name) ")" } ": "
@@ -159,5 +161,7 @@ mod tests {
         assert!(
             page.contains("disturbed") && page.contains("the machine was busy") && page.contains("partial")
         );
+        let page = summary(&RunData { run: json!({ "trust": null }), ..RunData::default() }).into_string();
+        assert!(page.contains("nobody could look"), "{page}");
     }
 }

@@ -1,22 +1,28 @@
 //! `--fault`: what is done to nodes of a cluster of our own while it is measured.
+//!
+//! Not here: doing it to a process (`quorate_chaos::world`).
 
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quorate_chaos::fault::{FaultEvent, FaultKind, Phase};
-use quorate_client::{Client, ReadOptions};
+use quorate_chaos::fault::{Direction, FaultEvent, FaultKind, Plan, PlannedFault};
+use quorate_chaos::world::{Deed, ProcessFaults, Step};
+use quorate_client::Client;
 use quorate_cluster::config::parse_duration;
-use quorate_env::{Clock as _, SystemClock};
-use quorate_loadgen::windows::Window;
+use quorate_env::SystemClock;
+use quorate_loadgen::windows::{Window, Windows};
 use quorate_loadgen::{Interval, IntervalSink};
 use quorate_processes::LocalCluster;
 use tokio::sync::oneshot;
 
 use crate::outcome::Failure;
 
-/// How often a node that was started is asked whether it is ready.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often it looks whether something is due.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How long a calm must at least be for what follows to be compared with: it is looked at by the second.
+const CALM_MIN: Duration = Duration::from_secs(1);
 
 /// `KIND:NODE@AT+FOR`, times from the beginning of the measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,10 +68,10 @@ pub fn validate(faults: &[FaultFlag], nodes: usize, measured: Duration) -> Resul
         if !known.contains(&fault.node) {
             return Err(say(&format!("no such node; there are {}", known.join(", "))));
         }
-        if fault.at.is_zero() || fault.at < free_from {
+        if fault.at < free_from.max(CALM_MIN) {
             return Err(say(
                 "begins too soon; leave a calm second or more before the first, and list them in \
-                            order, one after the other",
+                 order, one after the other",
             ));
         }
         if fault.at + fault.lasts >= measured {
@@ -84,20 +90,36 @@ pub fn validate(faults: &[FaultFlag], nodes: usize, measured: Duration) -> Resul
     Ok(())
 }
 
-/// What was done when, on the clock of the measurement.
+/// The faults as a plan, times from the beginning of the measurement.
+pub fn plan(faults: &[FaultFlag]) -> Plan {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let planned = |(number, flag): (usize, &FaultFlag)| PlannedFault {
+        fault: number,
+        kind: flag.kind,
+        targets: vec![flag.node.clone()],
+        joining: Vec::new(),
+        from_ms: millis(flag.at),
+        until_ms: millis(flag.at + flag.lasts),
+        add: Duration::ZERO,
+        direction: Direction::Out,
+    };
+    Plan { faults: faults.iter().enumerate().map(planned).collect() }
+}
+
+/// What was done when, on the clock of the measurement, and what the load was like meanwhile.
 #[derive(Clone, Debug, Default)]
 pub struct Deeds {
     /// Beginnings and ends.
     pub events: Vec<FaultEvent>,
-    /// The stretches between them; empty if nothing was done.
-    pub windows: Vec<Window>,
+    /// The stretches between them; none if nothing was to be done.
+    pub windows: Windows,
 }
 
-/// Does what the flags say. `client` numbers the nodes as `cluster` does.
+/// Does what a plan says. `client` numbers the nodes as `cluster` does.
 pub struct Faulter<'a> {
     pub cluster: &'a mut LocalCluster,
     pub client: Client,
-    pub flags: &'a [FaultFlag],
+    pub plan: Plan,
     pub clock: Arc<SystemClock>,
     pub deeds: Arc<Mutex<Deeds>>,
 }
@@ -108,69 +130,58 @@ impl Faulter<'_> {
     /// # Errors
     /// If a node does not start again.
     pub async fn run(self, measuring: oneshot::Receiver<u64>) -> Result<(), Failure> {
+        let Self { cluster, client, plan, clock, deeds } = self;
         let Ok(start_ns) = measuring.await else { return Ok(()) };
-        let flags = self.flags;
-        if !flags.is_empty() {
-            self.deeds().windows.push(Window { name: "calm".into(), from_ns: 0 });
+        if plan.faults.is_empty() {
+            return Ok(());
         }
-        for (number, flag) in flags.iter().enumerate() {
-            self.wait_until(start_ns, flag.at).await;
-            self.note(start_ns, number, Phase::Begin, &format!("{} {}", flag.kind, flag.node));
-            self.cluster.kill(&flag.node).await;
-            if flag.kind == FaultKind::Wipe {
-                self.cluster.wipe(&flag.node)?;
+        let begin = |deeds: &mut Deeds, name: String, at_ns: u64| {
+            deeds.windows.begin(Window { name, from_ns: at_ns.saturating_sub(start_ns) });
+        };
+        begin(&mut locked(&deeds), "calm".into(), start_ns);
+        let nodes: Vec<String> = cluster.state().nodes.iter().map(|node| node.id.clone()).collect();
+        let mut faults = ProcessFaults::new(&plan, &nodes, &[], client, clock);
+        while !faults.are_all_over() {
+            let done = faults.apply_due(cluster, start_ns).await?;
+            {
+                let mut deeds = locked(&deeds);
+                for Deed { fault, step, at_ns } in done {
+                    let PlannedFault { kind, targets, .. } = faults.fault(fault);
+                    let node = targets.join(", ");
+                    let name = match step {
+                        Step::Begins => format!("{kind} {node}"),
+                        Step::Heals => format!("{node} comes back"),
+                        Step::IsOver => format!("{node} is back"),
+                    };
+                    begin(&mut deeds, name, at_ns);
+                }
+                let since = |event: &FaultEvent| FaultEvent {
+                    at_ns: event.at_ns.saturating_sub(start_ns),
+                    ..event.clone()
+                };
+                deeds.events = faults.events().iter().map(since).collect();
             }
-            self.wait_until(start_ns, flag.at + flag.lasts).await;
-            self.cluster.start_node(&flag.node)?;
-            self.note(start_ns, number, Phase::End, &format!("{} comes back", flag.node));
-            self.wait_until_ready(&flag.node).await;
-            let from_ns = self.clock.monotonic_ns().saturating_sub(start_ns);
-            self.deeds().windows.push(Window { name: format!("{} is back", flag.node), from_ns });
+            tokio::time::sleep(LOOK).await;
         }
         Ok(())
     }
-
-    async fn wait_until(&self, start_ns: u64, at: Duration) {
-        let at_ns = start_ns + u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
-        tokio::time::sleep(Duration::from_nanos(at_ns.saturating_sub(self.clock.monotonic_ns()))).await;
-    }
-
-    async fn wait_until_ready(&self, node: &str) {
-        let number = self.cluster.state().nodes.iter().position(|known| known.id == node);
-        while !matches!(self.client.is_ready(ReadOptions { node: number }).await, Ok(true)) {
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    fn note(&self, start_ns: u64, number: usize, event: Phase, name: &str) {
-        let flag = &self.flags[number];
-        let at_ns = self.clock.monotonic_ns().saturating_sub(start_ns);
-        let mut deeds = self.deeds();
-        deeds.events.push(FaultEvent {
-            fault: number,
-            event,
-            kind: flag.kind,
-            targets: vec![flag.node.clone()],
-            at_ns,
-        });
-        deeds.windows.push(Window { name: name.to_owned(), from_ns: at_ns });
-    }
-
-    fn deeds(&self) -> std::sync::MutexGuard<'_, Deeds> {
-        self.deeds.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Keeps the seconds of a run, and passes them on.
-pub struct Kept<'a, S> {
+/// What was done so far.
+pub fn locked(deeds: &Mutex<Deeds>) -> MutexGuard<'_, Deeds> {
+    deeds.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Passes the seconds of a run on, and gathers them by what was done meanwhile.
+pub struct Gathered<'a, S> {
     pub sink: &'a mut S,
-    pub intervals: Vec<Interval>,
+    pub deeds: &'a Mutex<Deeds>,
 }
 
-impl<S: IntervalSink> IntervalSink for Kept<'_, S> {
+impl<S: IntervalSink> IntervalSink for Gathered<'_, S> {
     fn interval(&mut self, interval: &Interval) {
         self.sink.interval(interval);
-        self.intervals.push(interval.clone());
+        locked(self.deeds).windows.add(interval);
     }
 }
 
@@ -201,9 +212,11 @@ mod tests {
             validate(&flags, nodes, Duration::from_secs(30)).map_err(|e| e.to_string())
         };
         assert_eq!(check(&["kill:n1@5s+5s", "wipe:n2@10s+5s"], 3), Ok(()));
+        assert_eq!(check(&["kill:n1@1s+5s"], 3), Ok(()), "a calm second is there to compare with");
         for (flags, nodes, word) in [
             (&["kill:n4@5s+5s"][..], 3, "n1, n2, n3"),
             (&["kill:n1@0s+5s"], 3, "too soon"),
+            (&["kill:n1@999ms+5s"], 3, "too soon"),
             (&["kill:n1@5s+5s", "kill:n2@9s+5s"], 3, "too soon"),
             (&["kill:n1@5s+25s"], 3, "--duration"),
             (&["kill:n1@5s+5s", "kill:n2@10s+5s"], 2, "every node"),

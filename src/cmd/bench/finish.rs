@@ -1,14 +1,16 @@
 //! What a bench leaves behind: the files of its run directory, and what is printed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use quorate_chaos::expect::{Promise, Property, promise};
-use quorate_chaos::fault::FaultEvent;
+use quorate_chaos::expect::{PropertyVerdict, fault_classes, weigh};
+use quorate_chaos::fault::{FaultEvent, Plan, PlannedFault};
 use quorate_chaos::run::faults_text;
 use quorate_check::history::History;
-use quorate_check::{Options, Report, check};
+use quorate_check::{Kind, Options, Report, Verdict, check};
+use quorate_cluster::config::StoreDefinition;
 use quorate_loadgen::trust::MachineInfo;
 use quorate_loadgen::windows::WindowResults;
 use quorate_loadgen::{LoadPlan, RunDirectory, RunOutcome, RunRecord, Trust};
@@ -22,6 +24,9 @@ use crate::build_info;
 use crate::cmd::check::{details, exit_of};
 use crate::outcome::{Exit, Failure, say};
 use crate::stdout;
+
+/// Violations of one kind that `verdict.json` lists; all are counted.
+const LISTED_MAX: usize = 100;
 
 /// A bench that has measured.
 pub struct Finished {
@@ -41,7 +46,9 @@ pub struct Finished {
     pub started_wall_ns: u64,
     /// What a reader of the results should know.
     pub troubles: Vec<String>,
-    /// What was done to the store.
+    /// What was to be done to the store.
+    pub planned: Plan,
+    /// What was done to it.
     pub faults: Vec<FaultEvent>,
     /// The time before, while and after that.
     pub windows: Vec<WindowResults>,
@@ -71,7 +78,7 @@ impl Finished {
         Ok(if self.outcome.interrupted {
             Exit::Unknown
         } else {
-            verdict.map_or(Exit::Held, |report| exit_of(report.verdict))
+            verdict.map_or(Exit::Held, |judged| judged.exit())
         })
     }
 
@@ -94,33 +101,27 @@ impl Finished {
     }
 
     /// Writes the history and its verdict, if there is one.
-    fn judged(&self) -> Result<Option<Report>, Failure> {
+    fn judged(&self) -> Result<Option<Judged>, Failure> {
         let Some(recording) = &self.recording else { return Ok(None) };
         let path = self.directory.file("history.jsonl.zst");
         recording.write(&path).map_err(|e| Failure::setup(format_args!("{}: {e}", path.display())))?;
         let history = History::read(&path).map_err(Failure::setup)?;
-        let report = check(&history, &Options { model: self.wanted.model(), ..Options::default() });
-        let mut text = serde_json::to_string_pretty(&report).map_err(Failure::setup)?;
-        text.push('\n');
+        // All of them: which promise one breaks is a matter of more than its kind.
+        let options =
+            Options { model: self.wanted.model(), violations_max: usize::MAX, ..Options::default() };
+        let judged = Judged::of(check(&history, &options), self.wanted.store(), &self.done());
+        let text = judged.to_json().map_err(Failure::setup)?;
         self.directory.write("verdict.json", text.as_bytes()).map_err(Failure::setup)?;
-        Ok(Some(report))
+        Ok(Some(judged))
     }
 
-    /// Says of what was broken whether the store had promised it on a calm day.
-    fn promised(&self, report: &Report) -> Vec<String> {
-        let Wanted::Own { store, .. } = &self.wanted else { return Vec::new() };
-        let broken = |property: &&Property| report.violations.iter().any(|v| property.is_broken_by(v));
-        let line = |property: &Property| {
-            let promised = match promise(store, *property, &[]) {
-                Promise::Holds => "promised, and broken",
-                Promise::May | Promise::Shows | Promise::None => "not promised",
-            };
-            format!("{property}: {promised} by store `{}`", store.name)
-        };
-        Property::ALL.iter().filter(broken).map(line).collect()
+    /// The faults that were begun.
+    fn done(&self) -> Plan {
+        let is_done = |fault: &&PlannedFault| self.faults.iter().any(|event| event.fault == fault.fault);
+        Plan { faults: self.planned.faults.iter().filter(is_done).cloned().collect() }
     }
 
-    fn print(&self, record: &RunRecord, run: &RunData, verdict: Option<&Report>) -> Result<(), Failure> {
+    fn print(&self, record: &RunRecord, run: &RunData, verdict: Option<&Judged>) -> Result<(), Failure> {
         if let Some(load) = record.load.as_ref().filter(|load| load.loaded < load.keys) {
             let example =
                 load.first_error.as_deref().map(|e| format!("; first error: {e}")).unwrap_or_default();
@@ -148,13 +149,14 @@ impl Finished {
         if let Some(trust) = &record.trust {
             stdout::line(trusted(trust))?;
         }
-        if let Some(report) = verdict {
+        if let Some(judged) = verdict {
+            let report = &judged.report;
             let model = report.model.map_or("", quorate_check::Model::name);
             stdout::line(format_args!(
                 "checked: {} ({model}, {} operations on {} keys)",
                 report.verdict, report.operations, report.keys
             ))?;
-            for line in details(report).into_iter().chain(self.promised(report)) {
+            for line in details(report).into_iter().chain(judged.promises()) {
                 stdout::line(format_args!("  {line}"))?;
             }
         }
@@ -168,6 +170,60 @@ impl Finished {
     }
 }
 
+/// What the checkers found, held against what the store had promised.
+struct Judged {
+    report: Report,
+    /// Every property, if it is known what store it was.
+    properties: Vec<PropertyVerdict>,
+    store: String,
+}
+
+impl Judged {
+    /// `done` are the faults that the store had to bear.
+    fn of(mut report: Report, store: Option<&StoreDefinition>, done: &Plan) -> Self {
+        let properties = store.map(|store| weigh(store, &fault_classes(done, store), &report.violations));
+        let mut listed: BTreeMap<Kind, usize> = BTreeMap::new();
+        report.violations.retain(|violation| {
+            let count = listed.entry(violation.kind).or_default();
+            *count += 1;
+            *count <= LISTED_MAX
+        });
+        let store = store.map(|store| store.name.clone()).unwrap_or_default();
+        Self { report, properties: properties.unwrap_or_default(), store }
+    }
+
+    /// As of a chaos run: a broken promise is a violation, what was never promised is none. Of a store
+    /// that nobody knows, whatever was found is.
+    fn exit(&self) -> Exit {
+        match self.report.verdict {
+            Verdict::Invalid if self.properties.is_empty() => Exit::Violated,
+            Verdict::Valid | Verdict::Invalid => {
+                let is_broken = self.properties.iter().any(PropertyVerdict::is_violated);
+                if is_broken { Exit::Violated } else { Exit::Held }
+            }
+            undecided @ (Verdict::Unknown | Verdict::Error) => exit_of(undecided),
+        }
+    }
+
+    /// Says of what was broken whether the store had promised it.
+    fn promises(&self) -> Vec<String> {
+        let line = |fared: &PropertyVerdict| {
+            let promised = if fared.is_violated() { "promised, and broken" } else { "not promised" };
+            format!("{}: {promised} by store `{}`", fared.property, self.store)
+        };
+        self.properties.iter().filter(|fared| fared.broken > 0).map(line).collect()
+    }
+
+    /// The text of `verdict.json`: the report, and what had been promised.
+    fn to_json(&self) -> serde_json::Result<String> {
+        let mut value = serde_json::to_value(&self.report)?;
+        if let (Value::Object(fields), false) = (&mut value, self.properties.is_empty()) {
+            fields.insert("properties".into(), serde_json::to_value(&self.properties)?);
+        }
+        Ok(serde_json::to_string_pretty(&value)? + "\n")
+    }
+}
+
 fn trusted(trust: &Trust) -> String {
     let reasons =
         if trust.reasons.is_empty() { String::new() } else { format!(": {}", trust.reasons.join("; ")) };
@@ -177,4 +233,58 @@ fn trusted(trust: &Trust) -> String {
 /// Whether standard output is for eyes that want colours.
 pub fn colours() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use quorate_check::Violation;
+
+    use super::*;
+    use crate::cmd::bench::faults::{self, FaultFlag};
+
+    /// What a checker would report of a history that shows `kind` once.
+    fn report(kind: Kind) -> Report {
+        let violation = Violation {
+            kind,
+            guarantee: None,
+            key: "k1".into(),
+            operations: vec![3],
+            says: "v7 is gone".into(),
+            lasting: None,
+        };
+        let history = History::from_operations(&[]).unwrap();
+        Report {
+            verdict: Verdict::Invalid,
+            violations: vec![violation],
+            ..check(&history, &Options::default())
+        }
+    }
+
+    fn judged(kind: Kind, profile: Option<&str>, flags: &[&str]) -> (Exit, Vec<String>) {
+        let flags: Vec<FaultFlag> = flags.iter().map(|flag| flag.parse().unwrap()).collect();
+        let store = profile.map(|profile| StoreDefinition::profile(profile).unwrap());
+        let judged = Judged::of(report(kind), store.as_ref(), &faults::plan(&flags));
+        (judged.exit(), judged.promises())
+    }
+
+    #[test]
+    fn a_broken_promise_is_a_violation_and_what_was_never_promised_is_none() {
+        let (kill, wipes) = ("kill:n1@1s+1s", ["wipe:n1@1s+1s", "wipe:n2@5s+1s"]);
+        for (kind, profile, flags, exit, word) in [
+            (Kind::Lost, "dynamo", &[][..], Exit::Violated, "promised, and broken"),
+            (Kind::Lost, "quorum", &[kill], Exit::Violated, "promised, and broken"),
+            (Kind::Lost, "quorum", &wipes[..1], Exit::Violated, "promised, and broken"),
+            (Kind::Lost, "quorum", &wipes, Exit::Held, "not promised"),
+            (Kind::Lost, "lww", &[], Exit::Held, "not promised"),
+            (Kind::Stale, "dynamo", &[], Exit::Violated, "promised, and broken"),
+            (Kind::Stale, "always-write", &[], Exit::Held, "not promised"),
+            (Kind::NotLinearizable, "dynamo", &[], Exit::Held, "not promised"),
+        ] {
+            let (ended, lines) = judged(kind, Some(profile), flags);
+            assert_eq!((ended, lines.len()), (exit, 1), "{kind:?} {profile} {flags:?}: {lines:?}");
+            assert!(lines[0].contains(word) && lines[0].contains(profile), "{lines:?}");
+        }
+        assert_eq!(judged(Kind::Lost, None, &[]), (Exit::Violated, vec![]), "a store that nobody knows");
+    }
 }

@@ -12,14 +12,12 @@ mod store;
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use quorate_client::{Client, ClientOptions, NodeUrl, Retry, TlsTrust};
-use quorate_cluster::config::AntiEntropy;
 use quorate_env::{Clock as _, RealPacer, SystemClock, TokioNetwork};
 use quorate_loadgen::trust::SystemProbe;
-use quorate_loadgen::windows::by_window;
-use quorate_loadgen::{Interval, LoadPlan, LoadRun, QuorateTarget, RunDirectory, RunOutcome};
+use quorate_loadgen::{LoadPlan, LoadRun, QuorateTarget, RunDirectory, RunOutcome};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +25,7 @@ pub use args::BenchArgs;
 pub use finish::colours;
 
 use self::args::Route;
-use self::faults::{Deeds, FaultFlag, Faulter, Kept};
+use self::faults::{Deeds, FaultFlag, Faulter, Gathered};
 use self::finish::Finished;
 use self::history::Recording;
 use self::store::Subject;
@@ -80,19 +78,17 @@ async fn measure(
         recording: recording.clone(),
         cancel: cancel.clone(),
         beginning,
+        deeds: Arc::clone(&watched),
     };
     let loading = Box::pin(loading.run());
     let asking = client(&subject, &plan, Route::Any, Arc::clone(&clock), &[])?;
+    let planned = faults::plan(&args.fault);
     let faulting = async {
         let Some(cluster) = subject.own() else { return Ok(()) };
-        let (flags, deeds) = (args.fault.as_slice(), Arc::clone(&watched));
-        Faulter { cluster, client: asking, flags, clock: Arc::clone(&clock), deeds }.run(measuring).await
+        let (plan, deeds) = (planned.clone(), Arc::clone(&watched));
+        Faulter { cluster, client: asking, plan, clock: Arc::clone(&clock), deeds }.run(measuring).await
     };
     let outcome = until_interrupted(Box::pin(with_faults(loading, faulting)), &mut interrupts, &cancel).await;
-    let (outcome, intervals) = match outcome {
-        Ok((outcome, intervals)) => (Ok(outcome), intervals),
-        Err(failure) => (Err(failure), Vec::new()),
-    };
     if let (Some(recording), Ok(RunOutcome { interrupted: false, .. })) = (&recording, &outcome) {
         let reading = Box::pin(read_finally(&subject, &plan, clock, recording));
         let read = tokio::select! {
@@ -106,8 +102,7 @@ async fn measure(
     }
     let troubles = subject.stop(args.keep).await;
     troubles.iter().for_each(|trouble| say(format_args!("warning: {trouble}")));
-    let deeds = std::mem::take(&mut *watched.lock().unwrap_or_else(PoisonError::into_inner));
-    let windows = by_window(&intervals, &deeds.windows);
+    let Deeds { events, windows } = std::mem::take(&mut *faults::locked(&watched));
     let outcome = outcome?;
     let finished = Finished {
         outcome,
@@ -118,8 +113,9 @@ async fn measure(
         recording,
         started_wall_ns,
         troubles,
-        faults: deeds.events,
-        windows,
+        planned,
+        faults: events,
+        windows: windows.results(),
     };
     // Checking may take seconds of pure computation: the runtime has nothing else to do by now.
     finished.write_and_print(json)
@@ -135,13 +131,14 @@ struct Load<'a> {
     cancel: CancellationToken,
     /// Is told when the measurement begins, in nanoseconds of `clock`.
     beginning: oneshot::Sender<u64>,
+    /// Where seconds are gathered by what was done meanwhile.
+    deeds: Arc<Mutex<Deeds>>,
 }
 
 impl Load<'_> {
-    /// Loads the store as planned, writing what is measured as it is measured. Returns it all, and
-    /// second by second.
-    async fn run(self) -> Result<(RunOutcome, Vec<Interval>), Failure> {
-        let Self { client, plan, directory, clock, recording, cancel, beginning } = self;
+    /// Loads the store as planned, writing what is measured as it is measured.
+    async fn run(self) -> Result<RunOutcome, Failure> {
+        let Self { client, plan, directory, clock, recording, cancel, beginning, deeds } = self;
         let target = Arc::new(QuorateTarget::new(client));
         let pacer = RealPacer::new(Arc::clone(&clock) as _)
             .map_err(|e| Failure::setup(format_args!("timer: {e}")))?;
@@ -154,11 +151,9 @@ impl Load<'_> {
         if let Some(recording) = recording {
             run = run.with_observer(recording);
         }
-        let mut kept = Kept { sink: &mut files, intervals: Vec::new() };
-        let outcome = run.run(&mut kept).await;
-        let intervals = kept.intervals;
+        let outcome = run.run(&mut Gathered { sink: &mut files, deeds: &deeds }).await;
         files.finish().map_err(|e| Failure::setup(format_args!("{}: {e}", directory.path().display())))?;
-        Ok((outcome, intervals))
+        Ok(outcome)
     }
 }
 
@@ -188,13 +183,9 @@ async fn read_finally(
     recording: &Recording,
 ) -> Result<(), Failure> {
     let Some(config) = subject.config()? else { return Ok(()) };
-    let AntiEntropy::Every(period) = config.store.anti_entropy else {
-        return Err(Failure::unknown("anti_entropy is off, so the store does not come to rest by itself"));
-    };
     say("waiting until the store is at rest, then reading every copy");
     let client = client(subject, plan, Route::Any, Arc::clone(&clock), &[])?;
-    let read =
-        finals::read_all(&client, &config, plan.keys, period, clock).await.map_err(Failure::unknown)?;
+    let read = finals::read_all(&client, &config, plan.keys, clock).await.map_err(Failure::unknown)?;
     read.into_iter().for_each(|operation| recording.push(operation));
     Ok(())
 }

@@ -78,6 +78,14 @@ impl Wanted {
         }
     }
 
+    /// What it promises, if that is known.
+    pub fn store(&self) -> Option<&StoreDefinition> {
+        match self {
+            Self::Own { store, .. } => Some(store),
+            Self::Running { .. } => None,
+        }
+    }
+
     /// How `run.json` names it.
     pub fn described(&self) -> Value {
         match self {

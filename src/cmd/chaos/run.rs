@@ -13,7 +13,7 @@ use quorate_chaos::campaign::{
     CampaignOptions, Entry, Outcome, Progress, Summary, quick_seeds, run_campaign,
 };
 use quorate_chaos::run::Provenance;
-use quorate_chaos::scenario::{QUICK_SUITE, Scenario};
+use quorate_chaos::scenario::{Scenario, quick_suite};
 use quorate_chaos::world::{SimulatedWorld, World};
 use quorate_env::{Clock as _, SystemClock};
 use quorate_loadgen::RunDirectory;
@@ -135,7 +135,7 @@ pub fn run(args: RunArgs, json: bool) -> Result<Exit, Failure> {
 
 fn entries(args: &RunArgs, world: &dyn World) -> Result<Vec<Entry>, Failure> {
     let names: Vec<String> = if args.scenarios.is_empty() {
-        QUICK_SUITE.iter().map(|name| (*name).to_owned()).collect()
+        quick_suite().map(str::to_owned).collect()
     } else {
         args.scenarios.clone()
     };

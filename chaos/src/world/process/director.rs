@@ -1,13 +1,15 @@
-//! Does to real processes what the plan says, when it says so.
+//! Takes real processes through the faults of a run, from the beginning of the load to its end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_client::Client;
 use quorate_env::Clock;
+use quorate_loadgen::trust::{LoadOnMachine, Probed, SystemProbe};
 use quorate_processes::LocalCluster;
 
-use crate::fault::{Effects, FaultEvent, FaultKind, Phase, Plan};
+use super::faults::{Deed, ProcessFaults, Step};
+use crate::fault::FaultEvent;
 use crate::members::Desk;
 use crate::world::Play;
 use crate::world::stage::Stage;
@@ -16,32 +18,39 @@ use crate::world::stage::Stage;
 const LOOK: Duration = Duration::from_millis(5);
 
 pub(super) struct Director {
-    plan: Plan,
-    effects: Vec<Effects>,
-    schedule: std::iter::Peekable<std::vec::IntoIter<(u64, Phase, usize)>>,
-    /// How many faults keep a node down.
-    down: BTreeMap<String, u32>,
+    faults: ProcessFaults,
     cluster: LocalCluster,
     desk: Desk,
     clock: Arc<dyn Clock>,
-    events: Vec<FaultEvent>,
+    /// How long the load lasts.
+    load_ns: u64,
+    probe: SystemProbe,
+    /// The machine when the load began.
+    then: Option<Probed>,
+    machine: Option<LoadOnMachine>,
 }
 
 impl Director {
-    /// Spare nodes are down until a fault starts them.
-    pub(super) fn new(play: &Play<'_>, cluster: LocalCluster, desk: Desk, clock: Arc<dyn Clock>) -> Self {
+    /// `client` asks nodes whether they are ready.
+    pub(super) fn new(
+        play: &Play<'_>,
+        cluster: LocalCluster,
+        desk: Desk,
+        client: Client,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let section = &play.scenario.cluster;
-        let nodes: Vec<String> = section.node_names().chain(section.spare_names()).collect();
-        let clients: Vec<String> = play.scenario.workload.hosts().collect();
+        let members: Vec<String> = section.node_names().collect();
+        let spares: Vec<String> = section.spare_names().collect();
         Self {
-            plan: play.plan.clone(),
-            effects: play.plan.faults.iter().map(|f| Effects::of(f, &nodes, &clients)).collect(),
-            schedule: play.plan.schedule().into_iter().peekable(),
-            down: section.spare_names().map(|name| (name, 1)).collect(),
+            faults: ProcessFaults::new(play.plan, &members, &spares, client, Arc::clone(&clock)),
             cluster,
             desk,
             clock,
-            events: Vec::new(),
+            load_ns: u64::try_from(play.scenario.workload.duration.as_nanos()).unwrap_or(u64::MAX),
+            probe: SystemProbe::new(),
+            then: None,
+            machine: None,
         }
     }
 
@@ -52,7 +61,16 @@ impl Director {
     pub(super) async fn run(&mut self, stage: &Stage) -> Result<(), String> {
         while !stage.is_over() {
             if let Some(start_ns) = stage.load_start_ns() {
-                self.apply_due(start_ns).await?;
+                self.look_at_the_machine(start_ns);
+                for over in self.desk.take_over() {
+                    self.faults.is_over(over);
+                }
+                let deeds = self.faults.apply_due(&mut self.cluster, start_ns).await;
+                for Deed { fault, step, .. } in deeds.map_err(|e| e.to_string())? {
+                    if step == Step::Begins {
+                        self.desk.ask_for(fault, self.faults.fault(fault));
+                    }
+                }
             }
             let ended = self.cluster.ended();
             if !ended.is_empty() {
@@ -63,71 +81,22 @@ impl Director {
         Ok(())
     }
 
-    /// Stops all nodes. Returns what was done.
-    pub(super) async fn stop(self) -> Vec<FaultEvent> {
+    /// Stops all nodes. Returns what was done, and what the machine was like under the load.
+    pub(super) async fn stop(self) -> (Vec<FaultEvent>, Option<LoadOnMachine>) {
         self.cluster.stop().await;
-        self.events
+        (self.faults.events().to_vec(), self.machine)
     }
 
-    async fn apply_due(&mut self, start_ns: u64) -> Result<(), String> {
-        for over in self.desk.take_over() {
-            self.note(over, Phase::End);
+    fn look_at_the_machine(&mut self, start_ns: u64) {
+        if self.machine.is_some() {
+            return;
         }
-        let now_ns = self.clock.monotonic_ns();
-        let is_due = |(at_ms, ..): &(u64, Phase, usize)| start_ns + at_ms * 1_000_000 <= now_ns;
-        while let Some((_, phase, i)) = self.schedule.next_if(is_due) {
-            // Noted before a fault begins and after it has ended, so that what clients see of it
-            // lies between the two.
-            match phase {
-                Phase::Begin => {
-                    self.note(i, phase);
-                    self.begin(i).await?;
-                }
-                Phase::End => {
-                    self.end(i)?;
-                    self.note(i, phase);
-                }
+        match self.then {
+            None => self.then = self.probe.read(),
+            Some(then) if self.clock.monotonic_ns() >= start_ns.saturating_add(self.load_ns) => {
+                self.machine = self.probe.read().map(|now| now.since(&then));
             }
+            Some(_) => {}
         }
-        Ok(())
-    }
-
-    fn note(&mut self, fault: usize, event: Phase) {
-        let planned = &self.plan.faults[fault];
-        let at_ns = self.clock.monotonic_ns();
-        self.events.push(FaultEvent { fault, event, kind: planned.kind, targets: planned.hosts(), at_ns });
-    }
-
-    async fn begin(&mut self, i: usize) -> Result<(), String> {
-        let effects = self.effects[i].clone();
-        for node in &effects.down {
-            let count = self.down.entry(node.clone()).or_default();
-            *count += 1;
-            if *count == 1 {
-                self.cluster.kill(node).await;
-            }
-            if self.plan.faults[i].kind == FaultKind::Wipe {
-                self.cluster.wipe(node).map_err(|e| e.to_string())?;
-            }
-        }
-        for node in &effects.starting {
-            self.start_if_free(node)?;
-        }
-        self.desk.ask_for(i, &self.plan.faults[i]);
-        Ok(())
-    }
-
-    fn end(&mut self, i: usize) -> Result<(), String> {
-        let effects = self.effects[i].clone();
-        effects.down.iter().try_for_each(|node| self.start_if_free(node))
-    }
-
-    fn start_if_free(&mut self, node: &str) -> Result<(), String> {
-        let count = self.down.entry(node.to_owned()).or_default();
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            self.cluster.start_node(node).map_err(|e| e.to_string())?;
-        }
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 //! depends on the machine.
 
 mod director;
+mod faults;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -13,18 +14,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_client::{Client, ClientOptions, NodeUrl, TlsTrust};
-use quorate_cluster::config::Member;
 use quorate_env::{Clock, Random, SystemClock, TokioNetwork};
 use quorate_processes::layout::tail;
 use quorate_processes::state::NodeState;
-use quorate_processes::{Lifetime, LocalCluster, NodePlan};
+use quorate_processes::{Lifetime, LocalCluster};
+
+pub use self::faults::{Deed, ProcessFaults, Step};
 
 use self::director::Director;
-use super::stage::{Casting, IDLE_AGE_MAX, Stage};
+use super::stage::{Casting, GLANCE, IDLE_AGE_MAX, Stage};
 use super::{Play, Played, World, WorldError};
 use crate::fault::FaultKind;
 use crate::members::Desk;
-use crate::scenario::{ClusterSection, Scenario};
+use crate::scenario::Scenario;
 use crate::workload::Recorder;
 
 /// Plays runs with real processes on this machine.
@@ -92,13 +94,12 @@ impl ProcessWorld {
     async fn play_out(&self, play: &Play<'_>) -> Result<Played, WorldError> {
         let home = tempfile::Builder::new().prefix("quorate-chaos-").tempdir().map_err(|e| set_up(&e))?;
         let section = &play.scenario.cluster;
-        let plan =
-            quorate_processes::Plan { store: play.store.clone(), nodes: node_plans(section), logs: None };
+        let plan = quorate_processes::Plan { store: play.store.clone(), nodes: section.plans(), logs: None };
         let cluster =
             LocalCluster::start_with(&self.program, home.path(), &plan, Lifetime::WithHarness).await;
         let cluster = cluster.map_err(|e| set_up(&e))?;
         let states: Vec<NodeState> = cluster.state().nodes.iter().chain(cluster.spares()).cloned().collect();
-        let everybody = members(&states, &plan.nodes)?;
+        let everybody = section.everybody(|name| addresses(&states, name)).map_err(|e| set_up(&e))?;
         let clock = Arc::new(SystemClock::new());
         let trust = TlsTrust::from_ca_file(&cluster.state().ca, Arc::clone(&clock) as Arc<dyn Clock>);
         let trust = trust.map_err(|e| set_up(&e))?;
@@ -121,13 +122,15 @@ impl ProcessWorld {
             tasks.spawn(async move { crew.run().await.map_err(|e| e.to_string()) });
         }
         tasks.spawn(watcher.run());
-        let mut director = Director::new(play, cluster, desk.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
+        let asking = client(GLANCE)?;
+        let clock_too = Arc::clone(&clock) as Arc<dyn Clock>;
+        let mut director = Director::new(play, cluster, desk.clone(), asking, clock_too);
         let ended = tokio::select! {
             biased;
             ended = director.run(&stage) => ended,
             failed = first_failure(&mut tasks) => failed,
         };
-        let events = director.stop().await;
+        let (events, machine) = director.stop().await;
         ended.map_err(|message| {
             let logs = states.iter().map(|node| format!("{}:\n{}", node.id, tail(&node.log)));
             let message =
@@ -141,8 +144,10 @@ impl ProcessWorld {
             load_start_ns: stage.load_start_ns().unwrap_or_default(),
             elapsed_ns: clock.monotonic_ns(),
             rest: ending.rest,
+            stuck_change: ending.stuck_change,
             final_reads_failed: ending.final_reads_failed,
             eras: desk.eras(),
+            machine,
             logs: states.into_iter().map(|node| (node.id, tail(&node.log))).collect(),
         })
     }
@@ -156,32 +161,11 @@ async fn first_failure(tasks: &mut tokio::task::JoinSet<Result<(), String>>) -> 
     std::future::pending().await
 }
 
-fn node_plans(section: &ClusterSection) -> Vec<NodePlan> {
-    let names = section.node_names().map(|name| (name, false));
-    let names = names.chain(section.spare_names().map(|name| (name, true)));
-    names
-        .enumerate()
-        .map(|(i, (id, is_spare))| NodePlan {
-            id,
-            capacity: section.capacities.get(i).copied().unwrap_or(1),
-            zone: section.zones.get(i).cloned().unwrap_or_default(),
-            is_spare,
-        })
-        .collect()
-}
-
-/// The nodes as they are described to the one who has members changed.
-fn members(states: &[NodeState], plans: &[NodePlan]) -> Result<Vec<Member>, WorldError> {
-    let member = |(state, plan): (&NodeState, &NodePlan)| {
-        Ok(Member {
-            id: state.id.parse().map_err(|e: String| set_up(&e))?,
-            peer: state.peer.clone(),
-            api: state.url.trim_start_matches("https://").to_owned(),
-            capacity: plan.capacity,
-            zone: plan.zone.clone(),
-        })
-    };
-    states.iter().zip(plans).map(member).collect()
+/// Where peers and clients reach a node.
+fn addresses(states: &[NodeState], name: &str) -> (String, String) {
+    let state = states.iter().find(|state| state.id == name);
+    let api = |state: &NodeState| state.url.trim_start_matches("https://").to_owned();
+    state.map(|state| (state.peer.clone(), api(state))).unwrap_or_default()
 }
 
 fn client(nodes: &[NodeState], trust: &TlsTrust, deadline: Duration) -> Result<Client, WorldError> {

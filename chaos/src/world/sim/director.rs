@@ -6,26 +6,21 @@ use std::time::Duration;
 use quorate_env::{Random, RandomStream};
 
 use super::node::{NodeHosts, SYNC_LATENCY};
-use crate::fault::{Effects, FaultEvent, FaultKind, LinkEffect, LinkTable, PairState, Phase, Plan};
+use crate::fault::{Effects, FaultEvent, FaultKind, LinkEffect, LinkTable, PairState, Phase};
 use crate::members::Desk;
 use crate::scenario::NetworkSection;
 use crate::world::Play;
+use crate::world::script::Script;
 
 pub(super) struct Director {
-    plan: Plan,
-    effects: Vec<Effects>,
-    schedule: std::vec::IntoIter<(u64, Phase, usize)>,
-    next: Option<(u64, Phase, usize)>,
+    script: Script,
     links: LinkTable,
-    /// How many faults keep a node down.
-    down: BTreeMap<String, u32>,
     /// By how much the faults on a node's disk slow it, in all.
     slow: BTreeMap<String, Duration>,
     nodes: NodeHosts,
     disk_random: BTreeMap<String, RandomStream>,
     network: NetworkSection,
     hosts: Vec<String>,
-    events: Vec<FaultEvent>,
     desk: Desk,
 }
 
@@ -39,31 +34,25 @@ impl Director {
         desk: Desk,
     ) -> Self {
         let section = &play.scenario.cluster;
-        let names: Vec<String> = section.node_names().chain(section.spare_names()).collect();
-        let mut down = BTreeMap::new();
-        for spare in section.spare_names() {
-            sim.crash(spare.as_str());
-            down.insert(spare, 1);
-        }
+        let members: Vec<String> = section.node_names().collect();
+        let spares: Vec<String> = section.spare_names().collect();
         let clients: Vec<String> = play.scenario.workload.hosts().collect();
-        let effects = play.plan.faults.iter().map(|f| Effects::of(f, &names, &clients)).collect();
-        let mut schedule = play.plan.schedule().into_iter();
-        let next = schedule.next();
-        let disk_random =
-            names.iter().map(|n| (n.clone(), random.child("faults").stream(&format!("disk-{n}")))).collect();
+        for spare in &spares {
+            sim.crash(spare.as_str());
+        }
+        let disk_random = members
+            .iter()
+            .chain(&spares)
+            .map(|n| (n.clone(), random.child("faults").stream(&format!("disk-{n}"))))
+            .collect();
         Self {
-            plan: play.plan.clone(),
-            effects,
-            schedule,
-            next,
+            script: Script::new(play.plan, &members, &spares, &clients),
             links: LinkTable::default(),
-            down,
             slow: BTreeMap::new(),
             nodes,
             disk_random,
             network: play.scenario.network.clone(),
-            hosts: names.into_iter().chain(clients).collect(),
-            events: Vec::new(),
+            hosts: members.into_iter().chain(spares).chain(clients).collect(),
             desk,
         }
     }
@@ -72,33 +61,24 @@ impl Director {
     pub(super) fn apply_due(&mut self, sim: &mut turmoil::Sim<'_>, start_ns: u64) {
         let now_ns = u64::try_from(sim.elapsed().as_nanos()).unwrap_or(u64::MAX);
         for over in self.desk.take_over() {
-            self.note(over, Phase::End, now_ns);
+            self.script.note(over, Phase::End, now_ns);
         }
-        while let Some((at_ms, phase, i)) = self.next {
-            if start_ns + at_ms * 1_000_000 > now_ns {
-                return;
-            }
+        while let Some((phase, i)) = self.script.next_due(start_ns, now_ns) {
+            self.script.note(i, phase, now_ns);
             match phase {
                 Phase::Begin => self.begin(sim, i),
                 Phase::End => self.end(sim, i),
             }
-            self.note(i, phase, now_ns);
-            self.next = self.schedule.next();
         }
     }
 
-    fn note(&mut self, fault: usize, event: Phase, at_ns: u64) {
-        let planned = &self.plan.faults[fault];
-        self.events.push(FaultEvent { fault, event, kind: planned.kind, targets: planned.hosts(), at_ns });
-    }
-
     pub(super) fn into_events(self) -> Vec<FaultEvent> {
-        self.events
+        self.script.into_events()
     }
 
     fn begin(&mut self, sim: &mut turmoil::Sim<'_>, i: usize) {
-        let effects = self.effects[i].clone();
-        let kind = self.plan.faults[i].kind;
+        let effects = self.script.effects(i);
+        let kind = self.script.fault(i).kind;
         let cuts_power = kind.cuts_power();
         // Without power nothing leaves the node any more, not even the end of its connections, and
         // what was on the way to it is lost. The links themselves are in order again at once.
@@ -108,9 +88,7 @@ impl Director {
             self.issue(sim);
         }
         for node in &effects.down {
-            let count = self.down.entry(node.clone()).or_default();
-            *count += 1;
-            if *count == 1
+            if self.script.goes_down(node)
                 && let Some(host) = self.nodes.get(node)
             {
                 host.network.set_crashing(true);
@@ -142,27 +120,32 @@ impl Director {
         for node in &effects.starting {
             self.start_if_free(sim, node);
         }
-        self.desk.ask_for(i, &self.plan.faults[i]);
+        self.desk.ask_for(i, self.script.fault(i));
     }
 
+    /// A disk that was wiped a moment ago, or has taken no record yet, has nothing that could rot.
     fn rot(&mut self, i: usize) {
-        for node in &self.plan.faults[i].targets {
-            if let (Some(host), Some(random)) = (self.nodes.get(node), self.disk_random.get_mut(node)) {
-                assert!(host.rot(random), "{node} keeps nothing in files that could rot; choose engine log");
+        let mut sound = Vec::new();
+        for node in &self.script.fault(i).targets {
+            if let (Some(host), Some(random)) = (self.nodes.get(node), self.disk_random.get_mut(node))
+                && !host.rot(random)
+            {
+                sound.push(node.clone());
             }
+        }
+        if !sound.is_empty() {
+            self.script.remark("nothing_to_rot", &sound.join(", "));
         }
     }
 
     fn start_if_free(&mut self, sim: &mut turmoil::Sim<'_>, node: &str) {
-        let count = self.down.entry(node.to_owned()).or_default();
-        *count = count.saturating_sub(1);
-        if *count == 0 {
+        if self.script.may_run(node) {
             sim.bounce(node);
         }
     }
 
     fn end(&mut self, sim: &mut turmoil::Sim<'_>, i: usize) {
-        let effects = self.effects[i].clone();
+        let effects = self.script.effects(i);
         self.links.end(&effects);
         self.issue(sim);
         for (node, by) in &effects.slow_disks {

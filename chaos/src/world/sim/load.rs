@@ -23,7 +23,7 @@ pub(super) fn start(
     stage: &Stage,
     desk: &Desk,
 ) -> Result<(), WorldError> {
-    let everybody = everybody(play.scenario).map_err(WorldError::SetUp)?;
+    let everybody = everybody(play)?;
     let client = |deadline| client(&everybody, deadline);
     let clock = Arc::new(SimClock);
     let casting =

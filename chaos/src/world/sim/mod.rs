@@ -20,7 +20,6 @@ use std::time::Duration;
 
 pub use clock::{EPOCH_NS, SimClock};
 pub use net::SimNetwork;
-pub(crate) use node::members;
 
 use self::director::Director;
 use self::panics::PanicWatch;
@@ -115,8 +114,10 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
         load_start_ns: stage.load_start_ns().unwrap_or_default(),
         elapsed_ns: u64::try_from(sim.elapsed().as_nanos()).unwrap_or(u64::MAX),
         rest: ending.rest,
+        stuck_change: ending.stuck_change,
         final_reads_failed: ending.final_reads_failed,
         eras: desk.eras(),
+        machine: None,
         logs: Vec::new(),
     })
 }

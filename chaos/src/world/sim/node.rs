@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quorate_cluster::config::{Config, Member, NodeId, NodeSection};
+use quorate_cluster::config::{Config, Member, NodeSection};
 use quorate_cluster::node::{Node, NodeParts};
 use quorate_env::{Env, Random, RandomStream, SimulatedDisk};
 
 use super::{SimClock, SimNetwork};
-use crate::scenario::Scenario;
 use crate::world::{Play, Seams, WorldError};
 
 /// Port of every node's API.
@@ -24,33 +23,10 @@ pub(super) const SYNC_LATENCY: Duration = Duration::from_millis(1);
 /// How many bytes rot at a time: some hit records that are still in use.
 const ROTTEN_BYTES: u32 = 40;
 
-/// The members of the simulated cluster at its start.
-///
-/// # Errors
-/// Names a node id that is not one; there is none among `n1`, `n2` and so on.
-pub(crate) fn members(scenario: &Scenario) -> Result<Vec<Member>, String> {
-    let mut all = everybody(scenario)?;
-    all.truncate(scenario.cluster.nodes);
-    Ok(all)
-}
-
-/// All nodes, spare ones last.
-pub(super) fn everybody(scenario: &Scenario) -> Result<Vec<Member>, String> {
-    let section = &scenario.cluster;
-    section
-        .node_names()
-        .chain(section.spare_names())
-        .enumerate()
-        .map(|(i, name)| {
-            Ok(Member {
-                id: name.parse::<NodeId>()?,
-                peer: format!("{name}:{PEER_PORT}"),
-                api: format!("{name}:{API_PORT}"),
-                capacity: section.capacities.get(i).copied().unwrap_or(1),
-                zone: section.zones.get(i).cloned().unwrap_or_default(),
-            })
-        })
-        .collect()
+/// All nodes, spare ones last: each is a host of its own name.
+pub(super) fn everybody(play: &Play<'_>) -> Result<Vec<Member>, WorldError> {
+    let address = |name: &str| (format!("{name}:{PEER_PORT}"), format!("{name}:{API_PORT}"));
+    play.scenario.cluster.everybody(address).map_err(WorldError::SetUp)
 }
 
 /// What of each node outlives its crashes.
@@ -86,8 +62,8 @@ pub(super) fn start(
     play: &Play<'_>,
     random: Random,
 ) -> Result<NodeHosts, WorldError> {
-    let members = members(play.scenario).map_err(WorldError::SetUp)?;
-    let everybody = everybody(play.scenario).map_err(WorldError::SetUp)?;
+    let everybody = everybody(play)?;
+    let members = everybody[..play.scenario.cluster.nodes].to_vec();
     let mut nodes = NodeHosts::new();
     for member in &everybody {
         let name = member.id.to_string();

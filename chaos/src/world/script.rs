@@ -1,0 +1,124 @@
+//! What is due when, which nodes are kept down by how many faults, and what was done: the part of
+//! carrying out a plan that is the same in every world.
+//!
+//! Not here: doing any of it; each world has a director of its own.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+
+use crate::fault::{Effects, FaultEvent, Phase, Plan, PlannedFault};
+
+/// A plan that is being carried out.
+pub(super) struct Script {
+    plan: Plan,
+    effects: Vec<Effects>,
+    schedule: Peekable<std::vec::IntoIter<(u64, Phase, usize)>>,
+    /// How many faults keep a node down.
+    down: BTreeMap<String, u32>,
+    events: Vec<FaultEvent>,
+}
+
+impl Script {
+    /// The script of `plan` among `members`, `spares` and the clients' hosts. Spare nodes are down until
+    /// a fault starts them.
+    pub(super) fn new(plan: &Plan, members: &[String], spares: &[String], clients: &[String]) -> Self {
+        let nodes: Vec<String> = members.iter().chain(spares).cloned().collect();
+        Self {
+            plan: plan.clone(),
+            effects: plan.faults.iter().map(|fault| Effects::of(fault, &nodes, clients)).collect(),
+            schedule: plan.schedule().into_iter().peekable(),
+            down: spares.iter().map(|name| (name.clone(), 1)).collect(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The next beginning or end whose time has come, if the load began at `start_ns`.
+    pub(super) fn next_due(&mut self, start_ns: u64, now_ns: u64) -> Option<(Phase, usize)> {
+        let is_due = |(at_ms, ..): &(u64, Phase, usize)| start_ns + at_ms * 1_000_000 <= now_ns;
+        self.schedule.next_if(is_due).map(|(_, phase, number)| (phase, number))
+    }
+
+    /// A fault by its number.
+    pub(super) fn fault(&self, number: usize) -> &PlannedFault {
+        &self.plan.faults[number]
+    }
+
+    /// What a fault does.
+    pub(super) fn effects(&self, number: usize) -> Effects {
+        self.effects[number].clone()
+    }
+
+    /// One more fault keeps `node` down. Whether it ran until now.
+    pub(super) fn goes_down(&mut self, node: &str) -> bool {
+        let count = self.down.entry(node.to_owned()).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// One fault less keeps `node` down. Whether nothing does any more.
+    pub(super) fn may_run(&mut self, node: &str) -> bool {
+        let count = self.down.entry(node.to_owned()).or_default();
+        *count = count.saturating_sub(1);
+        *count == 0
+    }
+
+    /// Something was done.
+    pub(super) fn note(&mut self, number: usize, event: Phase, at_ns: u64) {
+        let fault = &self.plan.faults[number];
+        let (kind, targets) = (fault.kind, fault.hosts());
+        self.events.push(FaultEvent { fault: number, event, kind, targets, at_ns, params: BTreeMap::new() });
+    }
+
+    /// Something to add to what was noted last.
+    pub(super) fn remark(&mut self, name: &str, value: &str) {
+        if let Some(event) = self.events.last_mut() {
+            event.params.insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    /// All that was done so far.
+    pub(super) fn events(&self) -> &[FaultEvent] {
+        &self.events
+    }
+
+    /// All that was done.
+    pub(super) fn into_events(self) -> Vec<FaultEvent> {
+        self.events
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fault::{Direction, FaultKind};
+
+    #[test]
+    fn a_node_runs_again_once_no_fault_keeps_it_down_and_spares_wait_to_be_started() {
+        let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+        let fault = |fault, from_ms, until_ms| PlannedFault {
+            fault,
+            kind: FaultKind::Kill,
+            targets: names(&["n1"]),
+            joining: Vec::new(),
+            from_ms,
+            until_ms,
+            add: Duration::ZERO,
+            direction: Direction::Out,
+        };
+        let plan = Plan { faults: vec![fault(0, 10, 30), fault(1, 20, 40)] };
+        let mut script = Script::new(&plan, &names(&["n1", "n2"]), &names(&["n3"]), &[]);
+        let ms = 1_000_000;
+        assert_eq!(script.next_due(5 * ms, 14 * ms), None, "times count from the start of the load");
+        assert_eq!(script.next_due(5 * ms, 15 * ms), Some((Phase::Begin, 0)));
+        assert_eq!(script.next_due(5 * ms, 15 * ms), None);
+        assert!(script.goes_down("n1") && !script.goes_down("n1"));
+        assert!(!script.may_run("n1") && script.may_run("n1"));
+        assert!(script.may_run("n3"), "only its being a spare kept it down");
+        script.note(1, Phase::End, 7);
+        script.remark("nothing", "to do");
+        assert_eq!(script.events()[0].targets, ["n1"]);
+        assert_eq!(script.into_events()[0].params.len(), 1);
+    }
+}
