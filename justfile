@@ -31,7 +31,7 @@ chaos-process *args:
 chaos-deep *args:
     cargo run --release --bin quorate -- chaos run $(cargo run --release --bin quorate -- chaos list | cut -d' ' -f1) --seeds 1..200 --keep-going {{args}}
 
-# Microbenchmarks (`just criterion version_join`).
+# Microbenchmarks (`just criterion version/join`).
 criterion *args:
     cargo bench -p quorate-benches {{args}}
 

@@ -211,4 +211,20 @@ mod tests {
         let writer = SiblingSet::put(blind(2).context().clone(), dot(2, 1), Payload::bytes("y"));
         assert_eq!(values(&both.merge(writer)), [dot(1, 1), dot(2, 1)]);
     }
+
+    #[test]
+    fn a_tombstone_holds_against_copies_of_what_it_deleted_however_often_and_late_they_come() {
+        let old = SiblingSet::put(Context::new(), dot(1, 1), Payload::bytes("x"));
+        let newer = SiblingSet::put(old.context().clone(), dot(2, 1), Payload::bytes("y"));
+        let tombstone = SiblingSet::delete(newer.context().clone(), dot(3, 1));
+        let mut kept = tombstone.clone();
+        for late in [&old, &newer, &old] {
+            kept = kept.merge(late.clone());
+            assert_eq!(values(&kept), [], "what was deleted is back");
+        }
+        assert_eq!(kept.context(), tombstone.context(), "and the deletion is not forgotten");
+        // Only what the deleter had not seen stands beside it.
+        let concurrent = SiblingSet::put(old.context().clone(), dot(1, 2), Payload::bytes("z"));
+        assert_eq!(values(&kept.merge(concurrent)), [dot(1, 2)]);
+    }
 }
