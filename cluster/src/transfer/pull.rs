@@ -23,8 +23,8 @@ pub(super) struct Progress {
     after: Option<Bytes>,
     /// The least that the owner said of itself on the way.
     standing: Option<Standing>,
-    /// How long the owner has held its disk.
-    pub(super) age: Duration,
+    /// How much longer the owner has held its disk than this node its own.
+    pub(super) older_by: Duration,
     is_done: bool,
 }
 
@@ -58,7 +58,10 @@ impl Pull<'_> {
         }
         while let Some((page, holding)) = self.page(progress.after.clone()).await {
             let standing = progress.standing.map_or(holding.standing, |before| before.min(holding.standing));
-            (progress.standing, progress.age) = (Some(standing), Duration::from_millis(holding.age_ms));
+            progress.standing = Some(standing);
+            // Both ages as of now: an answer that was long on its way makes nobody older.
+            let age = Duration::from_millis(holding.age_ms);
+            progress.older_by = age.saturating_sub(self.replica.holdings().age());
             self.background.slot(page.bytes()).await;
             let (merged, all) = self.merge(&page.records, standing).await;
             progress.after = merged.or(progress.after.take());
@@ -119,7 +122,7 @@ mod tests {
 
     use super::*;
     use crate::config::StoreDefinition;
-    use crate::membership::{Gap, Holdings};
+    use crate::membership::{Found, Gap, Holdings};
     use crate::rpc::CallError;
     use crate::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise};
     use crate::testing::node;
@@ -130,6 +133,8 @@ mod tests {
         replica: Replica,
         standing: Standing,
         breaks_after: Option<usize>,
+        /// How long its answers take, and how long it has held its disk then.
+        takes: Duration,
         pages: Mutex<Vec<Page>>,
     }
 
@@ -138,7 +143,7 @@ mod tests {
         for i in 0..keys {
             put(&replica, &format!("k{i:04}")).await;
         }
-        Owner { replica, standing: Standing::Whole, breaks_after: None, pages }
+        Owner { replica, standing: Standing::Whole, breaks_after: None, takes: Duration::ZERO, pages }
     }
 
     async fn put(replica: &Replica, key: &str) {
@@ -155,7 +160,8 @@ mod tests {
 
     impl Ask for Owner {
         fn ask(&self, _to: NodeId, request: Request) -> BoxFuture<'_, Result<Response, CallError>> {
-            let holding = Holding { standing: self.standing, age_ms: 7 };
+            let takes = self.takes;
+            let holding = Holding { standing: self.standing, age_ms: takes.as_millis() as u64 };
             let response = match request {
                 Request::Standing { partition: 3 } => Ok(Response::Standing(holding)),
                 Request::Page { partition: 3, after } => {
@@ -170,7 +176,10 @@ mod tests {
                 }
                 other => panic!("{other:?}"),
             };
-            Box::pin(async move { response })
+            Box::pin(async move {
+                tokio::time::sleep(takes).await;
+                response
+            })
         }
     }
 
@@ -179,11 +188,14 @@ mod tests {
     }
 
     fn replica_on(engine: Arc<dyn Engine>) -> Replica {
+        replica_of(engine, Holdings::in_memory(StoreDefinition::default().partitions, true))
+    }
+
+    fn replica_of(engine: Arc<dyn Engine>, holdings: Holdings) -> Replica {
         let store = StoreDefinition::default();
-        let holdings = Arc::new(Holdings::in_memory(store.partitions, true));
         let stamps = SharedClock::new(HybridClock::new(1, 0));
         let clock = Arc::new(SystemClock::new());
-        Replica::new(engine, clock, &store, holdings, stamps).unwrap()
+        Replica::new(engine, clock, &store, Arc::new(holdings), stamps).unwrap()
     }
 
     async fn pull(owner: &Owner, replica: &Replica, progress: &mut Progress) {
@@ -207,7 +219,6 @@ mod tests {
         owner.breaks_after = None;
         pull(&owner, &replica, &mut progress).await;
         assert_eq!(progress.merged(), Some(Standing::Whole));
-        assert_eq!(progress.age, Duration::from_millis(7));
         assert_eq!(owner.sent(), 1000, "nothing is sent twice");
         assert_eq!(replica.keys(3, None, 2000).unwrap().len(), 1000);
     }
@@ -226,6 +237,19 @@ mod tests {
         pull(&owner, &replica, &mut progress).await;
         assert_eq!(progress.merged(), Some(Standing::Whole));
         assert_eq!(replica.keys(3, None, 2000).unwrap().len(), 301);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_is_no_older_for_answering_late() {
+        let store = StoreDefinition::default();
+        let disk = SimulatedDisk::new().mount();
+        let holdings = Holdings::open(disk, store.partitions, Found::Empty, true).await.unwrap();
+        let replica = replica_of(Arc::new(MemoryEngine::new()), holdings);
+        let mut owner = owner(1).await;
+        owner.takes = Duration::from_secs(2);
+        let mut progress = Progress::default();
+        pull(&owner, &replica, &mut progress).await;
+        assert_eq!((progress.is_done, progress.older_by), (true, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

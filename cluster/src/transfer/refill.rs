@@ -163,8 +163,6 @@ impl Refill {
         sources.sort_by_key(|source| self.peers.is_suspected(*source));
         let ask = AskPeers { peers: &self.peers, view: view.version(), wait: self.timing.request };
         let (partition, why) = (filling.partition, filling.mark.why);
-        let age = self.views.holdings().age();
-        let is_older = |progress: &Progress| progress.age > age.saturating_add(SAME_BIRTH);
         for source in &sources {
             if is_enough(&filling, needed) || self.views.current().version() != view.version() {
                 break;
@@ -179,7 +177,7 @@ impl Refill {
                 metrics: &self.metrics,
             };
             pull.run(progress).await;
-            if why == Gap::New && is_older(progress) {
+            if why == Gap::New && progress.older_by > SAME_BIRTH {
                 return (filling, Filled::DiskWasLost);
             }
         }
