@@ -11,7 +11,7 @@ mod stop;
 mod strangers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_env::disk::SimulatedDisk;
@@ -22,9 +22,11 @@ use tokio::task::JoinHandle;
 
 use super::{Node, NodeHandle, NodeParts, StartError};
 use crate::config::{Config, Member, NodeSection, StoreDefinition};
+use crate::coordinator::Coordinator;
 
 struct Running {
     handle: NodeHandle,
+    coordinator: Arc<Coordinator>,
     api: String,
     task: JoinHandle<std::io::Result<()>>,
     disk: SimulatedDisk,
@@ -74,7 +76,9 @@ fn parts(
     clock: Arc<dyn Clock>,
     tls: Option<Arc<rustls::ServerConfig>>,
 ) -> NodeParts {
-    let random = Random::from_seed(7).child(config.node.id.as_str());
+    // No two starts draw the same, as with processes: a node that lost its disk draws a new one.
+    static STARTS: AtomicU64 = AtomicU64::new(0);
+    let random = Random::from_seed(STARTS.fetch_add(1, Ordering::Relaxed));
     let env = Env { net: Arc::new(TokioNetwork), clock, random, disk: disk.mount() };
     NodeParts { config, env, engine: None, tls }
 }
@@ -90,8 +94,13 @@ async fn start_with(
     tls: Option<Arc<rustls::ServerConfig>>,
 ) -> Result<Running, StartError> {
     let node = Node::start(parts(config, &disk, clock, tls)).await?;
+    Ok(run(node, disk))
+}
+
+fn run(node: Node, disk: SimulatedDisk) -> Running {
     let (handle, api) = (node.handle(), node.api_address().to_owned());
-    Ok(Running { handle, api, task: tokio::spawn(node.run()), disk })
+    let coordinator = Arc::clone(&node.api.coordinator);
+    Running { handle, coordinator, api, task: tokio::spawn(node.run()), disk }
 }
 
 async fn cluster(count: usize, store: &StoreDefinition) -> (Vec<Running>, Vec<Member>) {

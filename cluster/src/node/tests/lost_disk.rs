@@ -4,6 +4,16 @@ use super::members::{expect_all, join, keys, put_all, quiet, settled};
 use super::*;
 use crate::membership::SAME_BIRTH;
 
+/// Waits until the node votes on views.
+async fn votes(node: &Running) {
+    let waiting = async {
+        while node.coordinator.views.abstains().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the node votes");
+}
+
 async fn stop(node: Running) -> SimulatedDisk {
     node.handle.shut_down();
     node.task.await.unwrap().unwrap();
@@ -29,6 +39,9 @@ async fn a_member_whose_disk_was_lost_is_refilled_before_it_votes_on_anything() 
     let (nodes, members) = cluster(3, &store).await;
     put_all(&nodes[0], &keys(0..40)).await;
     let mut disks = Vec::new();
+    for node in &nodes {
+        votes(node).await;
+    }
     for node in nodes {
         disks.push(stop(node).await);
     }
@@ -50,6 +63,7 @@ async fn a_member_whose_disk_was_lost_is_refilled_before_it_votes_on_anything() 
         assert_eq!(own.status, 200, "{key}");
     }
     // Two of three must vote for a change of the members, and one is gone.
+    votes(&wiped).await;
     stop(third).await;
     let fourth = join(&members[1], &second, &store, "n4").await;
     settled(&[&wiped, &second, &fourth], 2).await;
@@ -86,6 +100,9 @@ async fn a_store_can_grow(early: impl AsyncFnOnce(&[Member], &StoreDefinition) -
     for node in &nodes {
         ready(&node.api).await;
     }
+    for node in &nodes {
+        votes(node).await;
+    }
     stop(nodes.remove(0)).await;
     let fourth = join(&members[1], &nodes[0], &store, "n4").await;
     settled(&[&nodes[0], &nodes[1], &fourth], 2).await;
@@ -119,6 +136,9 @@ async fn of_two_members_one_that_lost_its_disk_votes_again() {
     let store = StoreDefinition { replicas: 2, read_quorum: 1, write_quorum: 2, ..quiet("quorum") };
     let (mut nodes, members) = cluster(2, &store).await;
     put_all(&nodes[0], &keys(0..10)).await;
+    for node in &nodes {
+        votes(node).await;
+    }
     stop(nodes.remove(1)).await;
     let wiped = start(config(&members[1], &members, &store), SimulatedDisk::default()).await.unwrap();
     ready(&wiped.api).await;

@@ -41,8 +41,7 @@ async fn restless_cluster() -> Nodes {
         };
         let parts = NodeParts { config, env, engine: Some(Arc::clone(&engine)), tls: None };
         let node = Node::start(parts).await.unwrap();
-        let (handle, api) = (node.handle(), node.api_address().to_owned());
-        nodes.running.push(Running { handle, api, task: tokio::spawn(node.run()), disk });
+        nodes.running.push(run(node, disk));
         nodes.engines.push(engine);
     }
     for node in &nodes.running {
