@@ -13,9 +13,8 @@ use crate::stdout;
 ///
 /// # Errors
 /// If it cannot be printed.
-pub fn run(nodes: u32, seeds: usize, loss: f64, seed: u32, json: bool) -> Result<Exit, Failure> {
+pub fn run(nodes: u32, loss: f64, seed: u32, json: bool) -> Result<Exit, Failure> {
     let mut settings = Settings::new(nodes as usize, u64::from(seed));
-    settings.seeds = seeds.clamp(1, settings.nodes);
     settings.loss = loss;
     let began = Instant::now();
     let outcome = simulate(&settings);
@@ -36,7 +35,7 @@ fn table(outcome: &Outcome) -> Table {
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).force_no_tty();
     let seconds = |s: Option<f64>| s.map_or_else(|| "not in time".to_owned(), |s| format!("{s:.2} s"));
     let traffic = |t: &Traffic| format!("{:.1} messages/s, {:.0} bytes/s", t.messages_per_s, t.bytes_per_s);
-    table.set_header([format!("{} nodes, {} seeds", outcome.nodes, outcome.seeds), String::new()]);
+    table.set_header([format!("{} nodes", outcome.nodes), String::new()]);
     for (what, value) in [
         ("all know all to be alive after", seconds(outcome.all_know_all_s)),
         ("a node sent meanwhile", traffic(&outcome.joining)),

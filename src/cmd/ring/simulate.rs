@@ -68,9 +68,6 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "NODES", value_parser = clap::value_parser!(u32).range(2..=10_000),
           conflicts_with_all = ["servers", "zones", "partitions", "strategies"])]
     gossip: Option<u32>,
-    /// With --gossip: nodes that every other speaks to first.
-    #[arg(long, value_name = "NODES", default_value_t = 3, requires = "gossip")]
-    seeds: usize,
     /// With --gossip: how many messages are lost, of one.
     #[arg(long, value_name = "FRACTION", default_value_t = 0.01, requires = "gossip", value_parser = fraction)]
     loss: f64,
@@ -147,7 +144,7 @@ struct Step {
 /// If the servers cannot be placed as asked, or an event names a server that is not there.
 pub fn run(args: SimulateArgs, json: bool) -> Result<Exit, Failure> {
     if let Some(nodes) = args.gossip {
-        return super::gossip::run(nodes, args.seeds, args.loss, args.seed, json);
+        return super::gossip::run(nodes, args.loss, args.seed, json);
     }
     let count = args.servers.unwrap_or(args.capacities.len());
     if count > SERVERS_MAX {

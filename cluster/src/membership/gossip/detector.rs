@@ -124,14 +124,7 @@ impl Detector {
     }
 
     /// Takes a view: from now on its `members`, and nobody else, are listened to and spoken of.
-    /// `contacts` are spoken to first, if this node knows nobody; some members are if there are none.
-    pub fn set_view(
-        &mut self,
-        now: Duration,
-        version: ViewVersion,
-        members: &BTreeSet<NodeId>,
-        contacts: &[NodeId],
-    ) {
+    pub fn set_view(&mut self, now: Duration, version: ViewVersion, members: &BTreeSet<NodeId>) {
         let is_first = self.others.is_empty();
         let me = self.identity().node;
         let none = BTreeSet::new();
@@ -152,7 +145,7 @@ impl Detector {
         self.view = version;
         if is_first && !self.others.is_empty() {
             self.heard_at = now;
-            self.begin(now, contacts);
+            self.begin(now);
         } else if is_newer {
             self.after(now, RUMOUR_PERIOD, Timer::Rumour(RUMOURS));
             self.spread();
@@ -328,19 +321,12 @@ impl Detector {
                 opinion.unheard_since = self.heard_at.max(opinion.unheard_since);
             }
         }
-        self.begin(now, &[]);
+        self.begin(now);
     }
 
-    fn begin(&mut self, now: Duration, contacts: &[NodeId]) {
+    fn begin(&mut self, now: Duration) {
         self.timers.clear();
-        let mut spoke = false;
-        for node in contacts.iter().filter(|node| self.others.contains_key(node)) {
-            speak_to(&mut self.swim, &mut self.outbox, *node);
-            spoke = true;
-        }
-        if !spoke {
-            self.knock(FIRST_KNOCKS);
-        }
+        self.knock(FIRST_KNOCKS);
         self.schedule_knock(now);
     }
 

@@ -69,7 +69,7 @@ impl Gossiper {
     fn take_view(&self, detector: &mut Detector, now: Duration) {
         let view = self.views.current();
         let members: BTreeSet<NodeId> = View::everybody(&view).map(|m| m.id).collect();
-        detector.set_view(now, view.version(), &members, &[]);
+        detector.set_view(now, view.version(), &members);
     }
 
     fn carry_out(&self, detector: &mut Detector) {

@@ -20,7 +20,7 @@ fn version(epoch: u64) -> ViewVersion {
 fn detector(n: u32, starts: u64, members: &[u32]) -> Detector {
     let me = GossipId { node: node(n), incarnation: Incarnation::of_start(starts) };
     let mut detector = Detector::new(me, Random::from_seed(u64::from(n)));
-    detector.set_view(NOW, version(1), &set(members), &[]);
+    detector.set_view(NOW, version(1), &set(members));
     detector
 }
 
@@ -90,7 +90,7 @@ fn a_removed_node_does_not_come_back_by_hearsay() {
     converse(&mut a, &mut b);
     converse(&mut b, &mut c);
     assert_eq!(liveness(&b, 3), Some(Liveness::Alive));
-    a.set_view(NOW, version(2), &set(&[1, 2]), &[]);
+    a.set_view(NOW, version(2), &set(&[1, 2]));
     // b is still in the old view, and full of news of c.
     converse(&mut a, &mut b);
     for _ in 0..5 {
@@ -100,7 +100,7 @@ fn a_removed_node_does_not_come_back_by_hearsay() {
     }
     assert_eq!(liveness(&a, 3), None);
     assert_eq!(a.active(), 1, "and is not probed either");
-    b.set_view(NOW, version(2), &set(&[1, 2]), &[]);
+    b.set_view(NOW, version(2), &set(&[1, 2]));
     assert_eq!((liveness(&b, 3), b.active()), (None, 1), "what was believed of it is forgotten");
 }
 
@@ -153,7 +153,7 @@ fn late_words_of_an_earlier_life_change_nothing() {
 fn a_newer_view_is_heard_of_with_any_message() {
     let (mut a, mut b) = (detector(1, 1, &[1, 2]), detector(2, 1, &[1, 2]));
     converse(&mut a, &mut b);
-    b.set_view(NOW, version(2), &set(&[1, 2]), &[]);
+    b.set_view(NOW, version(2), &set(&[1, 2]));
     let effects = converse(&mut a, &mut b);
     assert!(effects.contains(&Effect::NewerView { held_by: node(2), version: version(2) }), "{effects:?}");
 }

@@ -25,8 +25,6 @@ const SPLIT_FOR: Duration = Duration::from_secs(30);
 pub struct Settings {
     /// How many nodes.
     pub nodes: usize,
-    /// How many of them every node speaks to first.
-    pub seeds: usize,
     /// All chance comes from it.
     pub seed: u64,
     /// Nodes start within so long of each other.
@@ -42,14 +40,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// So many nodes, with defaults for the rest: 3 seeds, a start within 100 ms, latency from
-    /// 0.5 to 5 ms, and one message in a hundred lost.
+    /// So many nodes, with defaults for the rest: a start within 100 ms, latency from 0.5 to
+    /// 5 ms, and one message in a hundred lost.
     #[must_use]
     pub fn new(nodes: usize, seed: u64) -> Self {
         let ms = Duration::from_millis;
         Self {
             nodes,
-            seeds: 3.min(nodes),
             seed,
             start_within: ms(100),
             latency: (Duration::from_micros(500), ms(5)),
@@ -86,8 +83,6 @@ impl Settings {
 pub struct Outcome {
     /// How many nodes.
     pub nodes: usize,
-    /// How many of them every node spoke to first.
-    pub seeds: usize,
     /// How many messages were lost, of one.
     pub loss: f64,
     /// From the start of the first node until every node knew every other to be alive.
@@ -163,7 +158,6 @@ pub fn simulate(settings: &Settings) -> Outcome {
     let seconds = |duration: Option<Duration>| duration.map(|d| d.as_secs_f64());
     Outcome {
         nodes: settings.nodes,
-        seeds: settings.seeds,
         loss: settings.loss,
         all_know_all_s: seconds(all_know_all),
         joining,

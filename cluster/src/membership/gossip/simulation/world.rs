@@ -195,14 +195,13 @@ impl World {
 
     /// Starts a node, or starts it again.
     pub(super) fn start(&mut self, place: Place) {
-        let contacts: Vec<NodeId> = self.nodes[..self.settings.seeds].iter().map(|n| n.id).collect();
         let node = &mut self.nodes[place];
         node.starts += 1;
         node.view = self.newest;
         let me = GossipId { node: node.id, incarnation: Incarnation::of_start(node.starts) };
         let random = self.random.child(node.id.as_str()).child(&node.starts.to_string());
         let mut detector = Detector::new(me, random);
-        detector.set_view(self.now, self.newest, &self.members, &contacts);
+        detector.set_view(self.now, self.newest, &self.members);
         node.detector = Some(detector);
         self.carry_out(place);
     }
@@ -247,7 +246,7 @@ impl World {
         let (now, newest, members) = (self.now, self.newest, self.members.clone());
         if self.nodes[place].view < newest {
             self.nodes[place].view = newest;
-            self.with(place, |detector| detector.set_view(now, newest, &members, &[]));
+            self.with(place, |detector| detector.set_view(now, newest, &members));
         }
     }
 
