@@ -147,8 +147,8 @@ impl Detector {
             self.heard_at = now;
             self.begin(now);
         } else if is_newer {
-            self.after(now, RUMOUR_PERIOD, Timer::Rumour(RUMOURS));
             self.spread();
+            self.after(now, RUMOUR_PERIOD, Timer::Rumour(RUMOURS - 1));
         }
         self.settle(now);
     }

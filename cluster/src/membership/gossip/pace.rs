@@ -10,7 +10,8 @@
 //!   200 ms while there is any. With half, news of one crash in twenty passed some node by; it then finds
 //!   out by its own probe, and that may take it a round of all members.
 //!
-//! A calm cluster sends about three messages a second and node, whatever its size.
+//! A calm cluster sends about three messages a second and node, whatever its size. A message that is
+//! lost costs a few more, which shows where there are only two nodes.
 
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;

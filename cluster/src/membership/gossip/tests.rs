@@ -159,6 +159,33 @@ fn a_newer_view_is_heard_of_with_any_message() {
 }
 
 #[test]
+fn a_new_view_is_spoken_of_in_so_many_rounds() {
+    let (mut a, mut b) = (detector(1, 1, &[1, 2]), detector(2, 1, &[1, 2]));
+    let (mut now, mut rumours, mut is_newer) = (NOW, 0, false);
+    while now < NOW + Duration::from_secs(40) {
+        now = a.next_deadline().unwrap().min(b.next_deadline().unwrap());
+        a.tick(now);
+        b.tick(now);
+        // By now all other news has been told.
+        if !is_newer && now > NOW + Duration::from_secs(30) {
+            a.set_view(now, version(2), &set(&[1, 2]));
+            (is_newer, rumours) = (true, 0);
+        }
+        for _ in 0..4 {
+            for datagram in mail(&mut a, node(2)) {
+                let message = datagram::read(&datagram.packet, |_| true).unwrap().header.message;
+                rumours += u32::from(message == foca::Message::Gossip);
+                b.receive(now, node(1), &datagram);
+            }
+            for datagram in mail(&mut b, node(1)) {
+                a.receive(now, node(2), &datagram);
+            }
+        }
+    }
+    assert_eq!(rumours, pace::RUMOURS, "one each, for there is one to tell");
+}
+
+#[test]
 fn a_member_that_is_never_heard_of_is_down_in_time() {
     let mut a = detector(1, 1, &[1, 2]);
     let mut downs = Vec::new();

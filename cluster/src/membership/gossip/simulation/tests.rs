@@ -21,7 +21,8 @@ fn a_cluster_finds_itself_notices_a_crash_and_heals() {
         assert!(outcome.restart_known_all_s.unwrap() < 3.0, "{outcome:#?}");
         assert!(outcome.healed_known_all_s.unwrap() < 6.0, "{outcome:#?}");
         assert!(outcome.view_known_all_s.unwrap() < 2.0, "{outcome:#?}");
-        assert!(outcome.calm.messages_per_s < 5.0, "{outcome:#?}");
+        let calm = if nodes == 2 { 2.5..4.5 } else { 2.5..3.5 };
+        assert!(calm.contains(&outcome.calm.messages_per_s), "{outcome:#?}");
     }
 }
 
