@@ -208,16 +208,14 @@ impl Detector {
 
     /// The latest life of `node` that the library holds.
     fn latest_of(&self, node: NodeId) -> Option<Incarnation> {
-        self.held_of(node).map(|held| held.id().incarnation)
+        let held = self.swim.iter_membership_state().find(|held| held.id().node == node);
+        held.map(|held| held.id().incarnation)
     }
 
-    fn suspicion_of(&self, node: NodeId) -> Option<(Incarnation, u16)> {
-        let suspect = self.held_of(node).filter(|held| held.state() == State::Suspect)?;
-        Some((suspect.id().incarnation, suspect.incarnation()))
-    }
-
-    fn held_of(&self, node: NodeId) -> Option<&foca::Member<GossipId>> {
-        self.swim.iter_membership_state().find(|held| held.id().node == node)
+    /// Everybody who is suspected: the life, and the library's own count.
+    fn suspects(&self) -> BTreeMap<NodeId, (Incarnation, u16)> {
+        let held = self.swim.iter_membership_state().filter(|held| held.state() == State::Suspect);
+        held.map(|held| (held.id().node, (held.id().incarnation, held.incarnation()))).collect()
     }
 
     /// When [`Self::tick`] must be called next.
@@ -420,9 +418,11 @@ impl Detector {
         while let Some((pause, timer)) = self.outbox.to_schedule() {
             self.after(now, pause, Timer::Swim(timer));
         }
+        let mut suspects = None;
         while let Some((to, packet)) = self.outbox.to_send() {
             if self.others.contains_key(&to.node) {
-                let suspected = self.suspicion_of(to.node);
+                let suspects = suspects.get_or_insert_with(|| self.suspects());
+                let suspected = suspects.get(&to.node).copied();
                 let datagram = Datagram { view: self.view, spoken_to: None, suspected, packet };
                 self.effects.push(Effect::Send { to: to.node, datagram });
             }

@@ -17,6 +17,9 @@ use crate::rpc::Peers;
 
 /// Datagrams heard that may wait for the detector; more are lost.
 pub const HEARD_MAX: usize = 1024;
+/// The board is written anew so often at most: it lists every member, and in a large cluster there may
+/// be thousands of messages a second that change one.
+const SHOW_PERIOD: Duration = Duration::from_millis(100);
 /// With no timer running, anything will do.
 const NOTHING_DUE: Duration = Duration::from_secs(3600);
 
@@ -47,9 +50,18 @@ impl Gossiper {
         let mut watch = self.views.watch();
         let mut detector = Detector::new(self.me, self.random);
         self.take_view(&mut detector, Duration::ZERO);
+        let (mut is_shown, mut show_at) = (false, Duration::ZERO);
         loop {
             self.carry_out(&mut detector);
-            let due = origin + detector.next_deadline().unwrap_or_else(|| origin.elapsed() + NOTHING_DUE);
+            let now = origin.elapsed();
+            if !is_shown && now >= show_at {
+                self.board.set(detector.seen());
+                (is_shown, show_at) = (true, now + SHOW_PERIOD);
+            }
+            let mut due = detector.next_deadline().unwrap_or(now + NOTHING_DUE);
+            if !is_shown {
+                due = due.min(show_at);
+            }
             tokio::select! {
                 biased;
                 heard = self.heard.recv() => match heard {
@@ -61,8 +73,9 @@ impl Gossiper {
                     None => return,
                 },
                 () = watch.changed() => self.take_view(&mut detector, origin.elapsed()),
-                () = sleep_until(due) => detector.tick(origin.elapsed()),
+                () = sleep_until(origin + due) => detector.tick(origin.elapsed()),
             }
+            is_shown = false;
         }
     }
 
@@ -95,7 +108,6 @@ impl Gossiper {
             }
         }
         self.metrics.gossip_ignored.set(detector.ignored());
-        self.board.set(detector.seen());
     }
 }
 
