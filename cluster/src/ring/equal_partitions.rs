@@ -16,7 +16,7 @@ pub(super) fn place(rules: Rules, nodes: Vec<PlacementNode>) -> Placement {
         // The last position of the partition, as `partition_of` scales it.
         let next = ((u128::from(partition) + 1) << 64).div_ceil(u128::from(rules.partitions));
         let end = (next - 1) as u64;
-        let first = thrown.partition_point(|(at, _)| *at < end) % thrown.len();
+        let first = thrown.partition_point(|(at, _)| *at < end);
         clockwise(&thrown, first, rules.replicas as usize, &mut owners);
     }
     Placement { rules, nodes, owners, cuts: Vec::new(), spread: 1 }

@@ -60,6 +60,27 @@ fn unequal_capacities_are_balanced_to_a_percent() {
 }
 
 #[test]
+fn balance_says_what_each_node_holds_and_should() {
+    // Four copies of each partition can be on two small nodes and two large ones in one way only.
+    let placement = Placement::new(&nodes(&[1, 1, 3, 3]), 8, 2);
+    let balance = placement.balance();
+    let of = |i: usize| (balance.nodes[i].partitions, balance.nodes[i].load, balance.nodes[i].fair);
+    assert_eq!(
+        [of(0), of(1), of(2), of(3)],
+        [(2, 0.25, 0.25), (2, 0.25, 0.25), (6, 0.75, 0.75), (6, 0.75, 0.75)]
+    );
+    assert_eq!((balance.max_over_fair(), balance.min_over_fair(), balance.efficiency()), (1.0, 1.0, 1.0));
+    let node = |load, fair| NodeLoad { load, fair, ..balance.nodes[0] };
+    assert_eq!(node(0.0, 0.0).over_fair(), 1.0);
+    assert_eq!(node(0.1, 0.0).over_fair(), f64::INFINITY);
+    assert_eq!(node(0.1, 0.2).over_fair(), 0.5);
+    let uneven = Balance { nodes: vec![node(0.4, 0.2), node(0.1, 0.2)] };
+    assert_eq!((uneven.max_over_fair(), uneven.min_over_fair(), uneven.efficiency()), (2.0, 0.5, 0.5));
+    let owners = 8 * 2 * size_of::<u32>();
+    assert_eq!(placement.memory_bytes(), owners + 4 * size_of::<PlacementNode>());
+}
+
+#[test]
 fn a_join_moves_its_quota_and_no_more() {
     let before = Placement::new(&nodes(&[1, 1, 2, 2, 4]), 1024, 3);
     let after = before.change(&nodes(&[1, 1, 2, 2, 4, 2]));

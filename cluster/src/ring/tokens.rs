@@ -28,7 +28,8 @@ pub(super) fn thrown(rules: Rules, nodes: &[PlacementNode]) -> Vec<(u64, u32)> {
     thrown
 }
 
-/// The first `replicas` distinct nodes from the token at `first` clockwise.
+/// The first `replicas` distinct nodes from the token at `first` clockwise, which may be one past
+/// the last: that is the first again.
 pub(super) fn clockwise(thrown: &[(u64, u32)], first: usize, replicas: usize, owners: &mut Vec<u32>) {
     let row = owners.len();
     for step in 0..thrown.len() {

@@ -216,7 +216,42 @@ mod tests {
             prop_assert_eq!(context_a == context_b, set_a == set_b);
             let mut union = context_a.clone();
             union.union(&context_b);
+            prop_assert!(union.covers(&context_a) && union.covers(&context_b));
+            prop_assert_eq!(context_a.covers(&union), context_a == union);
+            prop_assert_eq!(context_a.is_empty(), set_a.is_empty());
+            let actors: BTreeSet<Actor> = set_a.iter().map(|dot| dot.actor).collect();
+            prop_assert_eq!(context_a.actors(), actors.len());
             prop_assert_eq!(union, set_a.union(&set_b).copied().collect::<Context>());
         }
+    }
+
+    fn dot(node: u8, counter: u64) -> Dot {
+        Dot { actor: Actor { node: format!("n{node}").parse().unwrap(), incarnation: 1, epoch: 0 }, counter }
+    }
+
+    #[test]
+    fn a_history_without_holes_takes_the_space_of_one_dot() {
+        let bytes = |context: Context| postcard::to_stdvec(&context).unwrap().len();
+        let one: Context = [dot(1, 1)].into_iter().collect();
+        let backwards: Context = (1..=100).rev().map(|counter| dot(1, counter)).collect();
+        assert_eq!(bytes(backwards.clone()), bytes(one.clone()));
+        let (mut odd, even): (Context, Context) = (
+            (1..100).step_by(2).map(|counter| dot(1, counter)).collect(),
+            (2..=100).step_by(2).map(|counter| dot(1, counter)).collect(),
+        );
+        assert!(bytes(odd.clone()) > bytes(one));
+        odd.union(&even);
+        assert_eq!(odd, backwards);
+        assert_eq!(dot(1, 7).to_string(), "n1.0000000000000001.0.7");
+    }
+
+    #[test]
+    fn who_wrote_least_is_forgotten_first_but_never_who_is_needed() {
+        let history = [dot(1, 1), dot(2, 3), dot(2, 7), dot(3, 1), dot(3, 2), dot(4, 5)];
+        let mut context: Context = history.into_iter().collect();
+        context.forget_beyond(4, &BTreeSet::new());
+        assert_eq!(context, history.into_iter().collect(), "there is room for all");
+        context.forget_beyond(2, &BTreeSet::from([dot(1, 1).actor]));
+        assert_eq!(context, [dot(1, 1), dot(2, 3), dot(2, 7)].into_iter().collect());
     }
 }
