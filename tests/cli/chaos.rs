@@ -136,13 +136,6 @@ fn a_scenario_is_played_by_real_processes_and_its_plan_again() {
     let operations = quorate(&["check", run.to_str().unwrap(), "--json"]).json()["operations"].as_u64();
     assert!(operations.is_some_and(|count| count > 100), "{operations:?}");
 
-    // A node that was killed is down until it is ready again, which takes longer than planned.
-    let at = |event: &str| {
-        let line = faults.lines().find(|line| line.contains("\"fault\":0") && line.contains(event)).unwrap();
-        serde_json::from_str::<serde_json::Value>(line).unwrap()["at_ns"].as_u64().unwrap()
-    };
-    assert!(at("\"end\"") - at("\"begin\"") > 1_000_000_000, "{faults}");
-
     let replay = quorate(&["chaos", "replay", run.to_str().unwrap(), "--json"]).json();
     assert_eq!((&replay["world"], &replay["same"]), (&"process".into(), &true.into()), "{replay}");
 }

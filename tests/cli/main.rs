@@ -7,6 +7,7 @@ mod bench;
 mod chaos;
 mod check;
 mod cluster;
+mod faults;
 mod harness;
 mod ring;
 mod usage;
