@@ -99,3 +99,34 @@ pub struct KindMismatch;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a stored record: {0}")]
 pub struct Undecodable(String);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+    use crate::testing::node;
+    use crate::version::{Actor, Context, Dot, Stamp};
+
+    fn dot(n: usize) -> Dot {
+        Dot { actor: Actor { node: node(n), incarnation: 1, epoch: 0 }, counter: 1 }
+    }
+
+    #[test]
+    fn records_of_both_kinds_show_their_values_and_come_back_from_their_bytes() {
+        let put = |n| SiblingSet::put(Context::new(), dot(n), Payload::bytes(format!("v{n}")));
+        let siblings = Record::Siblings(put(1).merge(put(2)));
+        let (one, two) = (Payload::bytes("v1"), Payload::bytes("v2"));
+        assert_eq!(siblings.payloads(), [&one, &two]);
+        assert_eq!(siblings.versions(), [dot(1).to_string(), dot(2).to_string()]);
+        let stamp = Stamp { wall_ns: 7, ..Stamp::default() };
+        let latest = Record::Latest(Stamped { stamp, payload: Some(one.clone()) });
+        assert_eq!((latest.payloads(), latest.versions()), (vec![&one], vec![stamp.to_string()]));
+        let deleted = Record::Latest(Stamped { stamp, payload: None });
+        assert_eq!((deleted.payloads().len(), deleted.versions()), (0, vec![stamp.to_string()]));
+        for record in [&siblings, &latest, &deleted] {
+            assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(record));
+            assert!(Record::decode(&record.encode()[1..]).is_err());
+        }
+        assert_eq!(siblings.merge(latest), Err(KindMismatch));
+    }
+}
