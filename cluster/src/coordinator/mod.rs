@@ -30,7 +30,7 @@ use crate::membership::{View, Views, call_under};
 use crate::metrics::Metrics;
 use crate::replica::ReplicaService;
 use crate::ring::PreferenceList;
-use crate::rpc::{CallError, Peers, Request, Response, Service};
+use crate::rpc::{CallError, Peers, Request, Response, serve};
 
 pub use error::RequestError;
 pub use mint::Mint;
@@ -166,37 +166,19 @@ impl Coordinator {
         wait: Duration,
     ) -> Result<Response, CallError> {
         self.metrics.peer_requests.add(1);
-        if to == self.me {
-            return self.perform_here(&view, request, Instant::now() + wait).await;
+        if to != self.me {
+            let waits = (wait, self.timing.stall());
+            return call_under(&self.views, &self.peers, view.version(), (to, request), waits).await;
         }
-        let waits = (wait, self.timing.stall());
-        call_under(&self.views, &self.peers, view.version(), (to, request), waits).await
-    }
-
-    async fn perform_here(
-        self: Arc<Self>,
-        view: &View,
-        request: Request,
-        deadline: Instant,
-    ) -> Result<Response, CallError> {
-        // The coordinator's own copy travels the same legs (PBS, section 3), for a scenario that
-        // gives them; on a real network there is nothing to travel.
-        let legs = request.legs();
-        if let Some(delay) = legs.and_then(|(there, _)| self.env.net.message_delay(there)) {
-            sleep(delay).await;
+        let asked = (self.me, view.version(), request);
+        let deadline = Instant::now() + wait;
+        match serve(Arc::clone(&self.local), &self.env, &self.views, asked, deadline).await {
+            Some(Response::OtherView(_)) => Err(CallError::OtherView),
+            Some(response) => Ok(response),
+            None => {
+                self.metrics.peer_requests_expired.add(1);
+                Err(CallError::NotSent)
+            }
         }
-        if Instant::now() >= deadline {
-            self.metrics.peer_requests_expired.add(1);
-            return Err(CallError::NotSent);
-        }
-        let response = Arc::clone(&self.local).handle(self.me, request).await;
-        if let Some(delay) = legs.and_then(|(_, back)| self.env.net.message_delay(back)) {
-            sleep(delay).await;
-        }
-        // As for a peer: only what was done wholly within the view counts in it.
-        if self.views.current().version() != view.version() {
-            return Err(CallError::OtherView);
-        }
-        Ok(response)
     }
 }

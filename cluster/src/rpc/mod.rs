@@ -22,7 +22,7 @@ pub use frame::FrameError;
 pub use message::{Hello, HelloReply, Holding, Request, RequestFrame, Response, ResponseFrame, Standing};
 pub(crate) use peers::gossip_frame_bytes;
 pub use peers::{CallError, Peers};
-pub use server::{PeerServer, Service};
+pub use server::{PeerServer, Service, serve};
 
 /// Raised whenever the messages change; peers that speak another version refuse each other.
 pub const PROTOCOL_VERSION: u32 = 5;

@@ -16,8 +16,8 @@ use super::{
     FrameError, Hello, HelloReply, PROTOCOL_VERSION, Request, RequestFrame, Response, ResponseFrame,
 };
 use crate::config::{Limits, NodeId, StoreDefinition, Timing};
-use crate::membership::Views;
 use crate::membership::gossip::Datagram;
+use crate::membership::{ViewVersion, Views};
 use crate::metrics::Metrics;
 
 /// Requests about views of one connection that may run at once; more wait unread. They come first
@@ -233,31 +233,48 @@ impl<S: Service> PeerServer<S> {
     }
 
     async fn answer(&self, from: NodeId, frame: RequestFrame, deadline: Instant) -> Option<ResponseFrame> {
-        let legs = frame.request.legs();
-        if let Some(delay) = legs.and_then(|(there, _)| self.env.net.message_delay(there)) {
-            sleep(delay).await;
-        }
-        if Instant::now() >= deadline {
-            // Whoever asked has stopped waiting: work nobody will see is only load.
+        let service = Arc::clone(&self.service);
+        let asked = (from, frame.view, frame.request);
+        let response = serve(service, &self.env, &self.views, asked, deadline).await;
+        if response.is_none() {
             self.metrics.peer_requests_expired.add(1);
-            return None;
         }
-        let view = self.views.current().version();
-        let response = if frame.view == view || frame.request.is_about_views() {
-            let about_views = frame.request.is_about_views();
-            let response = Arc::clone(&self.service).handle(from, frame.request).await;
-            let now = self.views.current().version();
-            // A new owner may have copied from here in between and missed what was just stored:
-            // only what was done wholly within the view may count in it.
-            if about_views || now == view { response } else { Response::OtherView(now) }
-        } else {
-            Response::OtherView(view)
-        };
-        if let Some(delay) = legs.and_then(|(_, back)| self.env.net.message_delay(back)) {
-            sleep(delay).await;
-        }
-        Some(ResponseFrame { id: frame.id, response })
+        Some(ResponseFrame { id: frame.id, response: response? })
     }
+}
+
+/// Has `service` answer what `from`, which may be this node, asked under a view; nothing if the
+/// deadline was over before it began: work nobody will see is only load. Requests and responses
+/// travel the legs that a scenario gives them (PBS, section 3).
+pub async fn serve<S: Service>(
+    service: Arc<S>,
+    env: &Env,
+    views: &Views,
+    (from, view, request): (NodeId, ViewVersion, Request),
+    deadline: Instant,
+) -> Option<Response> {
+    let legs = request.legs();
+    if let Some(delay) = legs.and_then(|(there, _)| env.net.message_delay(there)) {
+        sleep(delay).await;
+    }
+    if Instant::now() >= deadline {
+        return None;
+    }
+    let about_views = request.is_about_views();
+    let began = views.current().version();
+    let response = if view == began || about_views {
+        let response = service.handle(from, request).await;
+        let now = views.current().version();
+        // A new owner may have copied from here in between and missed what was just stored:
+        // only what was done wholly within the view may count in it.
+        if about_views || now == began { response } else { Response::OtherView(now) }
+    } else {
+        Response::OtherView(began)
+    };
+    if let Some(delay) = legs.and_then(|(_, back)| env.net.message_delay(back)) {
+        sleep(delay).await;
+    }
+    Some(response)
 }
 
 /// Refuses a request of which nothing was done.
