@@ -4,17 +4,18 @@
 //! bench-check`) every case runs in a process of its own, on a history read from a file as `quorate check`
 //! would read it: best computing time of three, and the most memory that the process ever had, history included.
 //! Every case is checked for its verdict, so the bench is a test too; a bar that is missed is exit code 1.
+//! Recorded etcd logs are judged as well if `QUORATE_HISTORIES` names a directory with some.
 
 use std::hint::black_box;
 use std::io::BufWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use quorate_benches::histories::{Conflicts, Values, read_modify_write, register, set};
 use quorate_check::history::{History, HistoryWriter, Operation};
-use quorate_check::{Model, Options, Verdict, check};
+use quorate_check::{Model, Options, Verdict, check, check_path};
 
 /// One row of the table.
 struct Case {
@@ -115,6 +116,63 @@ fn child(case: &Case, file: &Path) {
     println!("{parsed} {best} {}", kilobytes / 1_000);
 }
 
+/// Seconds for all etcd logs of recorded histories together, parsing included, on one core.
+const ETCD_LOGS_MAX: f64 = 0.025;
+
+/// The environment variable that names a directory of recorded histories, which are never part of the
+/// repository.
+const RECORDED: &str = "QUORATE_HISTORIES";
+
+/// The etcd logs among the recorded histories; none without them.
+fn etcd_logs() -> Vec<PathBuf> {
+    let Some(directory) = std::env::var_os(RECORDED) else { return Vec::new() };
+    let directory = Path::new(&directory).join("etcd");
+    let entries = std::fs::read_dir(&directory)
+        .unwrap_or_else(|error| panic!("{RECORDED}: {}: {error}", directory.display()));
+    let paths = entries.map(|entry| entry.expect("the directory can be listed").path());
+    let mut logs: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect();
+    logs.sort();
+    assert!(!logs.is_empty(), "{RECORDED}: no logs in {}", directory.display());
+    logs
+}
+
+/// Reads and judges all etcd logs in this process, several times: prints how many, and the best time.
+fn etcd_child() {
+    let logs = etcd_logs();
+    let started = Instant::now();
+    let best = (0..5).map(|_| {
+        let before = computed(started);
+        for log in &logs {
+            let verdict = check_path(log, &Options::default()).verdict;
+            assert!(matches!(verdict, Verdict::Valid | Verdict::Invalid), "{}: {verdict}", log.display());
+        }
+        computed(started) - before
+    });
+    println!("{} {}", logs.len(), best.fold(f64::MAX, f64::min));
+}
+
+/// The row of the etcd logs; true if they missed their bar.
+fn etcd_row() -> bool {
+    let name = "etcd-logs, parse included";
+    if std::env::var_os(RECORDED).is_none() {
+        println!("{name:<36} skipped: {RECORDED} names no directory of recorded histories");
+        return false;
+    }
+    let this = std::env::current_exe().expect("the bench knows where it is");
+    let output = Command::new(&this).arg("--etcd-logs").output().expect("the bench can run itself");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let figures: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [logs, seconds] = figures[..] else {
+        println!("{name:<36} failed: {}", String::from_utf8_lossy(&output.stderr));
+        return true;
+    };
+    let is_missed = seconds > ETCD_LOGS_MAX;
+    let note = if is_missed { "  MISSED" } else { "" };
+    println!("{name:<36} {seconds:>9.3} {ETCD_LOGS_MAX:>8} {logs:>8} logs{note}");
+    is_missed
+}
+
 /// All cases against their bars.
 fn bars(wanted: &[String]) -> ExitCode {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -159,6 +217,9 @@ fn bars(wanted: &[String]) -> ExitCode {
             by_concurrency.push(seconds);
         }
     }
+    if wanted.is_empty() || wanted.iter().any(|name| "etcd-logs".contains(name.as_str())) {
+        missed += u32::from(etcd_row());
+    }
     if let [ten, thousand] = by_concurrency[..] {
         let is_missed = thousand > 1.5 * ten;
         missed += u32::from(is_missed);
@@ -189,6 +250,10 @@ fn criterion() {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if arguments == ["--etcd-logs"] {
+        etcd_child();
+        return ExitCode::SUCCESS;
+    }
     if let [flag, number, file] = arguments.as_slice()
         && flag == "--child"
     {

@@ -135,8 +135,11 @@ fn every_recorded_history_keeps_its_verdict_when_converted_to_json_lines() {
     }
 }
 
-/// What an operation may have seen, and what it wrote: registers and values, none for "not found".
-fn touches(operation: &Operation) -> (Vec<(Value, Option<Value>)>, Vec<(Value, Option<Value>)>) {
+/// A register and a value, none for "not found".
+type Touch = (Value, Option<Value>);
+
+/// What an operation may have seen, and what it wrote.
+fn touches(operation: &Operation) -> (Vec<Touch>, Vec<Touch>) {
     let key = operation.key.clone();
     let on = |value: &Value| vec![(key.clone(), Some(value.clone()).filter(|value| *value != Value::Null))];
     match (&operation.f, &operation.value) {
