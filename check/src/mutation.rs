@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::history::{Argument, Function, History, Operation, Outcome, Value, sort_by_invocation};
 use crate::report::{Guarantee, Kind, Model, Report, Verdict};
-use crate::testing::{Random, fuzz};
+use crate::testing::{Random, Slot, fuzz, slots};
 use crate::{Options, check};
 
 const OPERATIONS: u64 = 10_000;
@@ -18,21 +18,12 @@ const KEYS: u64 = 5;
 /// moment, keeps what did not read each other, and is read in the end: each copy, then through a quorum.
 fn valid(seed: u64) -> Vec<Operation> {
     let mut random = Random(seed);
-    let mut slots: Vec<(u64, u64, u64, u64)> = Vec::new();
-    for client in 0..CLIENTS {
-        let mut now = random.below(1_000);
-        for _ in 0..OPERATIONS / CLIENTS {
-            let ret = now + 100 + random.below(2_000);
-            slots.push((now + random.below(ret - now + 1), client, now, ret));
-            now = ret + 1 + random.below(50);
-        }
-    }
-    slots.sort_unstable();
-    let end = slots.iter().map(|slot| slot.3).max().unwrap() + 10;
+    let slots = slots(&mut random, OPERATIONS, CLIENTS);
+    let end = slots.iter().map(|slot| slot.ret).max().unwrap() + 10;
     let mut held: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
     let mut read: BTreeMap<u64, (u64, Vec<Value>)> = BTreeMap::new();
     let mut operations = Vec::new();
-    for (number, (_, client, call, ret)) in (0_i64..).zip(slots) {
+    for (number, Slot { client, call, ret, .. }) in (0_i64..).zip(slots) {
         let (key, context) = read.remove(&client).unwrap_or((random.below(KEYS), Vec::new()));
         let mut operation = Operation::invoked(client, Function::Get, key_name(key), call);
         (operation.return_ns, operation.outcome) = (Some(ret), Outcome::Ok);
@@ -297,19 +288,10 @@ fn an_injected_difference_of_copies_is_reported() {
 /// A register that really is one.
 fn register(seed: u64) -> Vec<Operation> {
     let mut random = Random(seed);
-    let mut slots: Vec<(u64, u64, u64, u64)> = Vec::new();
-    for client in 0..CLIENTS {
-        let mut now = random.below(1_000);
-        for _ in 0..OPERATIONS / CLIENTS {
-            let ret = now + 100 + random.below(2_000);
-            slots.push((now + random.below(ret - now + 1), client, now, ret));
-            now = ret + 1 + random.below(50);
-        }
-    }
-    slots.sort_unstable();
+    let slots = slots(&mut random, OPERATIONS, CLIENTS);
     let mut held: Vec<Value> = Vec::new();
     let mut operations = Vec::new();
-    for (number, (_, client, call, ret)) in (0_i64..).zip(slots) {
+    for (number, Slot { client, call, ret, .. }) in (0_i64..).zip(slots) {
         let mut operation = Operation::invoked(client, Function::Get, "k", call);
         (operation.return_ns, operation.outcome) = (Some(ret), Outcome::Ok);
         if random.once_in(2) {

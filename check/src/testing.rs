@@ -96,3 +96,27 @@ impl Random {
         self.below(times) == 0
     }
 }
+
+/// An operation that waits for what it does: when it is applied, by whom, and when called and answered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot {
+    pub(crate) moment: u64,
+    pub(crate) client: u64,
+    pub(crate) call: u64,
+    pub(crate) ret: u64,
+}
+
+/// Closed-loop clients, in the order in which their operations are applied.
+pub(crate) fn slots(random: &mut Random, operations: u64, clients: u64) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    for client in 0..clients {
+        let mut call = random.below(1_000);
+        for _ in 0..operations / clients {
+            let ret = call + 100 + random.below(2_000);
+            slots.push(Slot { moment: call + random.below(ret - call + 1), client, call, ret });
+            call = ret + 1 + random.below(50);
+        }
+    }
+    slots.sort_unstable();
+    slots
+}

@@ -118,15 +118,9 @@ impl History {
             (_, Outcome::Info) => "info",
         };
         let f = match entry.f {
-            Function::Get => "read",
-            Function::Put => "write",
-            Function::Delete => "delete",
-            Function::Cas => "cas",
-            Function::Append => "append",
-            Function::Add => "add",
-            Function::Acquire => "acquire",
-            Function::Release => "release",
-            Function::Txn => "txn",
+            Function::Get => "read".to_owned(),
+            Function::Put => "write".to_owned(),
+            other => other.to_string(),
         };
         let form = |id: Id| if id == NONE { Edn::Nil } else { edn(self.value(id)) };
         let value = match entry.f {
@@ -154,7 +148,7 @@ impl History {
         let mut entries = vec![
             (keyword("process"), Edn::Integer(process)),
             (keyword("type"), keyword(outcome)),
-            (keyword("f"), keyword(f)),
+            (keyword("f"), keyword(&f)),
             (keyword("value"), value),
             (keyword("time"), Edn::Integer(at)),
         ];

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use super::tests::{Mix, brute_force, random};
+use super::tests::{Mix, brute_force, random, some_order};
 use super::{NOT_FOUND, Op, Step, operations};
 use crate::report::{Kind, Report, Verdict};
 use crate::testing::fuzz;
@@ -29,7 +29,7 @@ fn the_distance_from_linearizable_agrees_with_its_definitions() {
             continue;
         }
         measured += 1;
-        let enough = two_are_enough(&ops, (NOT_FOUND, NOT_FOUND), 0);
+        let enough = two_are_enough(&ops);
         by_force[usize::from(enough)] += 1;
         match report.staleness.as_ref().unwrap().two_atomic {
             Some(two_atomic) => assert_eq!(two_atomic, enough, "two values, seed {seed}: {ops:?}"),
@@ -40,7 +40,7 @@ fn the_distance_from_linearizable_agrees_with_its_definitions() {
             // Each its own process: with calls moved back, a process's operations overlap.
             (0..).zip(&ops).map(|(process, op)| Op { call: shift(op), process, ..*op }).collect()
         };
-        let delta = (0..200).find(|&delta| brute_force(&shifted(delta), NOT_FOUND, 0));
+        let delta = (0..200).find(|&delta| brute_force(&shifted(delta), NOT_FOUND));
         let stretched = |gamma: i64| -> Vec<Op> {
             let stretch = |at: i64, by: i64| if at == i64::MAX { at } else { 2 * at + by };
             let one = |(process, op): (u32, &Op)| Op {
@@ -51,7 +51,7 @@ fn the_distance_from_linearizable_agrees_with_its_definitions() {
             };
             (0..).zip(&ops).map(one).collect()
         };
-        let gamma = (0..400).find(|&gamma| brute_force(&stretched(gamma), NOT_FOUND, 0));
+        let gamma = (0..400).find(|&gamma| brute_force(&stretched(gamma), NOT_FOUND));
         let staleness = report.staleness.clone().unwrap();
         let gamma_ns = staleness.gamma_ms_max.map(|ms| (ms * 1e6).round() as i64);
         assert_eq!(gamma_ns, gamma, "gamma, seed {seed}: {ops:?}");
@@ -91,23 +91,13 @@ fn the_distance_from_linearizable_agrees_with_its_definitions() {
 }
 
 /// Whether some order has every get return one of the latest two values.
-fn two_are_enough(ops: &[Op], (newest, before): (u32, u32), placed: u32) -> bool {
-    let precedes =
-        |a: usize, b: usize| ops[a].ret < ops[b].call || (ops[a].process == ops[b].process && a < b);
-    let open = |op: usize| placed & (1 << op) == 0;
-    if (0..ops.len()).all(|op| !open(op) || !ops[op].returned()) {
-        return true;
-    }
-    (0..ops.len()).filter(|&op| open(op)).any(|op| {
-        let minimal =
-            (0..ops.len()).all(|other| !open(other) || !ops[other].returned() || !precedes(other, op));
-        let next = match ops[op].step {
-            Step::Read(value) => (value == newest || value == before).then_some((newest, before)),
-            Step::Write(value) => Some((value, newest)),
-            Step::Cas(..) => None,
-        };
-        minimal && next.is_some_and(|next| two_are_enough(ops, next, placed | 1 << op))
-    })
+fn two_are_enough(ops: &[Op]) -> bool {
+    let step = |(newest, before), step| match step {
+        Step::Read(value) => (value == newest || value == before).then_some((newest, before)),
+        Step::Write(value) => Some((value, newest)),
+        Step::Cas(..) => None,
+    };
+    some_order(ops, (NOT_FOUND, NOT_FOUND), &step, 0)
 }
 
 fn visibility(report: &Report) -> Vec<(Option<u64>, u64, u64)> {

@@ -95,8 +95,14 @@ pub(super) fn random(seed: u64, mix: Mix) -> History {
     History::from_operations(&operations).unwrap()
 }
 
-/// Whether some order of the operations, given by their original stamps, is legal.
-pub(super) fn brute_force(ops: &[Op], state: u32, placed: u32) -> bool {
+/// Whether some order of the operations, given by their original stamps, is legal: by trying all. A step
+/// gives the state after it, if it may be taken.
+pub(super) fn some_order<S: Copy>(
+    ops: &[Op],
+    state: S,
+    step: &impl Fn(S, Step) -> Option<S>,
+    placed: u32,
+) -> bool {
     let precedes =
         |a: usize, b: usize| ops[a].ret < ops[b].call || (ops[a].process == ops[b].process && a < b);
     let open = |op: usize| placed & (1 << op) == 0;
@@ -106,13 +112,19 @@ pub(super) fn brute_force(ops: &[Op], state: u32, placed: u32) -> bool {
     (0..ops.len()).filter(|&op| open(op)).any(|op| {
         let minimal =
             (0..ops.len()).all(|other| !open(other) || !ops[other].returned() || !precedes(other, op));
-        let next = match ops[op].step {
-            Step::Read(value) => (value == state).then_some(value),
-            Step::Write(value) => Some(value),
-            Step::Cas(from, to) => (from == state).then_some(to),
-        };
-        minimal && next.is_some_and(|next| brute_force(ops, next, placed | 1 << op))
+        let next = step(state, ops[op].step);
+        minimal && next.is_some_and(|next| some_order(ops, next, step, placed | 1 << op))
     })
+}
+
+/// Whether some order of the operations is that of a register.
+pub(super) fn brute_force(ops: &[Op], state: u32) -> bool {
+    let step = |state, step| match step {
+        Step::Read(value) => (value == state).then_some(value),
+        Step::Write(value) => Some(value),
+        Step::Cas(from, to) => (from == state).then_some(to),
+    };
+    some_order(ops, state, &step, 0)
 }
 
 /// The first operation, by return, whose prefix has no legal order.
@@ -128,7 +140,7 @@ fn brute_force_first_impossible(ops: &[Op]) -> Option<u32> {
             .filter(|(position, op)| op.call <= ret && (done(*position) || !matches!(op.step, Step::Read(_))))
             .map(|(position, op)| Op { ret: if done(position) { op.ret } else { i64::MAX }, ..*op })
             .collect();
-        (!brute_force(&prefix, NOT_FOUND, 0)).then_some(ops[at].number)
+        (!brute_force(&prefix, NOT_FOUND)).then_some(ops[at].number)
     })
 }
 
@@ -147,7 +159,7 @@ fn compare(mix: Mix, seeds: std::ops::Range<u64>) -> (u64, u64) {
     for seed in seeds {
         let history = random(seed, mix);
         let ops = operations(&history, 0, |_| false);
-        let expected = brute_force(&ops, NOT_FOUND, 0);
+        let expected = brute_force(&ops, NOT_FOUND);
         let options = Options { model: Some(Model::CasRegister), ..Options::default() };
         let report = check(&history, &options);
         let verdict = if expected { Verdict::Valid } else { Verdict::Invalid };

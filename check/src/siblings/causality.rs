@@ -1,7 +1,7 @@
 //! Which write had read which: the causal past of every write to one key.
 //!
 //! past(w) is the values in w's context and their pasts. Kept as a vector over chains, as version
-//! vectors are ([`super::lineage`] says how chains are made).
+//! vectors are ([`super::lineage`] says how chains are made, [`super::link`] how pasts are worked out).
 //!
 //! Three things keep a hot key near-linear: equal contexts are joined once, whoever names them; vectors
 //! are joined eight chains at a time; and where chains become many (blind writes), what has long been in
@@ -18,9 +18,6 @@ use super::lineage::Lineage;
 use super::tables::{Listed, Marks, Tables};
 use crate::history::{Function, History, Id, NONE};
 use crate::linearizable::search::Folded;
-
-/// Blocks over all pasts of one key that are kept at most: 1 GiB.
-const BLOCKS_MAX: usize = (1 << 30) / size_of::<Block>();
 
 /// A write that happened or may have happened.
 #[derive(Debug, Clone, Copy)]
@@ -53,9 +50,9 @@ pub(super) struct Span {
 
 /// What a set of values covers, and whether one of them is in another's past.
 #[derive(Debug, Clone, Copy)]
-struct Known {
-    span: Span,
-    nested: bool,
+pub(super) struct Known {
+    pub(super) span: Span,
+    pub(super) nested: bool,
 }
 
 /// The causal past of every write to one key.
@@ -68,13 +65,13 @@ pub(crate) struct Causality {
     pub(super) past: Vec<Span>,
     pub(super) arena: Vec<Block>,
     /// By set of values, as contexts name them. Only asked, never walked.
-    known: HashMap<u128, Known, BuildHasherDefault<Folded>>,
+    pub(super) known: HashMap<u128, Known, BuildHasherDefault<Folded>>,
     pub(super) lineage: Lineage,
     /// By chain, by position from 1: the write.
     pub(super) chains: Vec<Vec<u32>>,
     pub(super) epochs: Epochs,
     pub(super) limits: Limits,
-    scratch: Cover,
+    pub(super) scratch: Cover,
 }
 
 impl Causality {
@@ -115,114 +112,8 @@ impl Causality {
         self.tables
     }
 
-    fn fill(&mut self, history: &History, key: usize) -> Result<(), Unclear> {
-        for &op in history.of_key(key) {
-            let entry = history.entry(op);
-            if entry.may_have_written() {
-                let index = u32::try_from(self.writes.len()).unwrap_or(NONE);
-                self.writes.push(Write { op, chain: NONE, position: 0, epoch: NONE });
-                self.tables.of_op[op as usize] = index;
-                if entry.value != NONE {
-                    let slot = &mut self.tables.of_value[entry.value as usize];
-                    if std::mem::replace(slot, index) != NONE {
-                        return Err(Unclear::Repeated(entry.value));
-                    }
-                }
-            }
-        }
-        self.past.resize(self.writes.len(), Span::default());
-        let mut parents = Vec::new();
-        self.find_heirs(history);
-        for index in 0..u32::try_from(self.writes.len()).unwrap_or(NONE) {
-            if self.tables.deadline.step() {
-                return Err(Unclear::Late);
-            }
-            self.link(history, index, &mut parents);
-            if self.arena.len() > BLOCKS_MAX {
-                return Err(Unclear::TooLarge);
-            }
-        }
-        self.lineage = Lineage::default();
-        Ok(())
-    }
-
-    /// Gives a write its past, and first those of what it had read, which by equal stamps may stand
-    /// after it.
-    fn link(&mut self, history: &History, index: u32, parents: &mut Vec<u32>) {
-        let mut open = vec![index];
-        let mut begun = std::collections::BTreeSet::new();
-        while let Some(&at) = open.last() {
-            if self.writes[at as usize].chain != NONE {
-                open.pop();
-                continue;
-            }
-            self.parents(history, at, parents);
-            // A circle can only be made of equal stamps: it is cut where it closes.
-            let unlinked = parents
-                .iter()
-                .copied()
-                .find(|&parent| self.writes[parent as usize].chain == NONE && !begun.contains(&parent));
-            if let Some(parent) = unlinked.filter(|&parent| parent != at) {
-                begun.insert(at);
-                open.push(parent);
-                continue;
-            }
-            let cut = parents.iter().any(|&parent| self.writes[parent as usize].chain == NONE);
-            let context = history.context_of(self.writes[at as usize].op);
-            // A context may name what only came later: then its parents are not the whole list.
-            let whole = !cut && !parents.is_empty() && context.len() == parents.len();
-            let list = whole.then(|| self.tables.marks.listed(context).hash);
-            let known = match list.and_then(|hash| self.known.get(&hash)) {
-                Some(known) => *known,
-                None => self.join_all(parents),
-            };
-            self.past[at as usize] = known.span;
-            self.extend_chain(at, parents);
-            self.order.push(at);
-            self.begin_epoch(at, parents);
-            if let Some(hash) = list {
-                // The others who name this list know of a new epoch, too.
-                self.known.insert(hash, Known { span: self.past[at as usize], ..known });
-            }
-            open.pop();
-        }
-    }
-
-    /// The writes that a write's context names. A value that is called only later is no past; who
-    /// recorded such a context is told so by the phantom check.
-    pub(crate) fn parents(&self, history: &History, index: u32, parents: &mut Vec<u32>) {
-        parents.clear();
-        let op = self.writes[index as usize].op;
-        let call = history.entry(op).invoke;
-        for &value in history.context_of(op) {
-            let parent = self.tables.of_value[value as usize];
-            if parent != NONE
-                && parent != index
-                && (parent < index || history.entry(self.writes[parent as usize].op).invoke <= call)
-            {
-                parents.push(parent);
-            }
-        }
-    }
-
-    /// Joins linked writes and their pasts, and keeps the result.
-    fn join_all(&mut self, writes: &[u32]) -> Known {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let nested = self.cover_writes(writes.iter().copied(), &mut scratch);
-        let span = self.keep(&scratch);
-        self.scratch = scratch;
-        Known { span, nested }
-    }
-
-    pub(super) fn keep(&mut self, cover: &Cover) -> Span {
-        let start = u32::try_from(self.arena.len()).unwrap_or(NONE);
-        self.arena.extend_from_slice(&cover.blocks);
-        let end = u32::try_from(self.arena.len()).unwrap_or(NONE);
-        Span { common: cover.common, start, end }
-    }
-
     /// Fills a cover with writes and their pasts; says whether one of them is in another's past.
-    fn cover_writes(&self, writes: impl Iterator<Item = u32> + Clone, cover: &mut Cover) -> bool {
+    pub(super) fn cover_writes(&self, writes: impl Iterator<Item = u32> + Clone, cover: &mut Cover) -> bool {
         cover.common = Common::NOTHING;
         cover.blocks.clear();
         let linked = |index: &u32| self.writes[*index as usize].chain != NONE;

@@ -25,6 +25,7 @@ pub(crate) mod finals;
 pub(crate) mod frontier;
 pub(crate) mod limits;
 pub(crate) mod lineage;
+pub(crate) mod link;
 pub(crate) mod lost;
 pub(crate) mod lost_update;
 pub(crate) mod not_converged;
@@ -42,6 +43,8 @@ mod oracle;
 mod scale_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod witness_tests;
 
 use crate::history::History;
 use crate::report::{Guarantee, Kind, Violation};

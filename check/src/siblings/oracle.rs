@@ -20,7 +20,7 @@ struct Plain<'o> {
     past: BTreeMap<Value, Set>,
 }
 
-fn id(operation: &Operation) -> Option<Value> {
+pub(super) fn id(operation: &Operation) -> Option<Value> {
     match &operation.value {
         Some(Argument::One(value)) => Some(value.clone()),
         _ => None,
@@ -231,7 +231,7 @@ impl<'o> Plain<'o> {
 
 /// A random history of one key: gets return any written values, writers name any values that were
 /// called by then. `at_most` operations before the final reads.
-fn random(seed: u64, at_most: u64) -> Vec<Operation> {
+pub(super) fn random(seed: u64, at_most: u64) -> Vec<Operation> {
     let mut random = Random(seed);
     let count = 2 + random.below(at_most - 1);
     let stamps = 2 + random.below(20);

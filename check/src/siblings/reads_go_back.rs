@@ -6,6 +6,7 @@ use super::KeyHistory;
 use super::causality::Causality;
 use super::cover::View;
 use super::frontier::{Demand, Frontier, by_return};
+use super::remembered::missed_write;
 use super::walk::Scene;
 use crate::report::{Findings, Guarantee, Kind};
 use crate::say;
@@ -42,9 +43,7 @@ impl ReadsGoBack {
         }
         let missed = self.frontier.gap(scene.excused).or_else(|| {
             scene.tied.iter().filter(|&&op| history.is_read(op)).find_map(|&because| {
-                let mut shown =
-                    history.values_of(because).iter().filter_map(|&value| causality.write_of(value));
-                let write = shown.find(|&index| !scene.settles(causality, index))?;
+                let write = missed_write(history, causality, scene, because)?;
                 Some(Demand { write, because })
             })
         });

@@ -102,14 +102,23 @@ pub(super) fn missed_put(causality: &Causality, scene: &Scene<'_>, put: u32) -> 
     causality.write_of_op(put).is_some_and(|index| !scene.settles(causality, index))
 }
 
-/// The put of a value that an earlier get showed and this one misses.
-pub(super) fn missed_read(
+/// The write of a value that an earlier get showed and this one misses.
+pub(super) fn missed_write(
     history: &History,
     causality: &Causality,
     scene: &Scene<'_>,
     earlier: u32,
 ) -> Option<u32> {
     let mut writes = history.values_of(earlier).iter().filter_map(|&value| causality.write_of(value));
-    let index = writes.find(|&index| !scene.settles(causality, index))?;
-    Some(causality.writes[index as usize].op)
+    writes.find(|&index| !scene.settles(causality, index))
+}
+
+/// [`missed_write`] as the operation that it is.
+pub(super) fn missed_read(
+    history: &History,
+    causality: &Causality,
+    scene: &Scene<'_>,
+    earlier: u32,
+) -> Option<u32> {
+    missed_write(history, causality, scene, earlier).map(|index| causality.writes[index as usize].op)
 }

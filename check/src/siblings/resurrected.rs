@@ -36,7 +36,14 @@ pub(crate) fn check(key: &KeyHistory<'_>, finals: &Finals, findings: &mut Findin
                     say::operation(history, newer.op)
                 );
                 let mut operations = vec![older, newer.op];
-                operations.extend(&finals.reads);
+                let value = history.entry(older).value;
+                let mut shows = finals.reads.iter().filter(|&&read| history.values_of(read).contains(&value));
+                if history.entry(newer.op).f == Function::Delete {
+                    // One read that shows it is proof; else all prove that the newer value is not there.
+                    operations.extend(shows.next());
+                } else {
+                    operations.extend(&finals.reads);
+                }
                 key.violation(Kind::Resurrected, &operations, says)
             });
         }

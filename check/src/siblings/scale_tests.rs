@@ -10,27 +10,18 @@ use crate::deadline::Deadline;
 use crate::deadline::tests::counting_looks;
 use crate::history::{Argument, Function, History, Operation, Outcome, Value, sort_by_invocation};
 use crate::report::{Kind, Model, Report, Verdict};
-use crate::testing::Random;
+use crate::testing::{Random, Slot, slots};
 use crate::{Options, check};
 
 /// Ten clients that read one key and then write it with what they read, one time in ten a delete, one
 /// time in twenty without what they read, of a store that keeps concurrent writes.
 fn deletes_and_blind_writes(operations: u64) -> History {
     let mut random = Random(11);
-    let mut slots: Vec<(u64, u64, u64, u64)> = Vec::new();
-    for client in 0..10 {
-        let mut now = random.below(10_000);
-        for _ in 0..operations / 10 {
-            let ret = now + 1_000 + random.below(20_000);
-            slots.push((now + random.below(ret - now + 1), client, now, ret));
-            now = ret + 1 + random.below(100);
-        }
-    }
-    slots.sort_unstable();
+    let slots = slots(&mut random, operations, 10);
     let mut held: Vec<Value> = Vec::new();
     let mut read: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
     let mut recorded = Vec::new();
-    for (number, (_, client, call, ret)) in (0_i64..).zip(slots) {
+    for (number, Slot { client, call, ret, .. }) in (0_i64..).zip(slots) {
         let mut operation = Operation::invoked(client, Function::Get, "k", call);
         (operation.return_ns, operation.outcome) = (Some(ret), Outcome::Ok);
         if let Some(context) = read.remove(&client) {
