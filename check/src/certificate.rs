@@ -65,7 +65,25 @@ struct Object {
     held: bool,
 }
 
-/// Checks an order. `initial` is what every key holds before the first write; not found if none.
+/// Checks an order, such as one that another program found.
+///
+/// ```
+/// use quorate_check::certificate::{Certificate, verify};
+/// use quorate_check::history::History;
+/// use quorate_check::Model;
+///
+/// let lines = r#"
+/// {"process":1,"f":"put","key":"k","value":"v1","invoke_ns":10,"return_ns":90,"outcome":"ok"}
+/// {"process":2,"f":"get","key":"k","values":[],"invoke_ns":20,"return_ns":30,"outcome":"ok"}
+/// "#;
+/// let history = History::from_jsonl(lines.as_bytes(), "example.jsonl")?;
+/// let order = |order: [u32; 2]| Certificate { orders: vec![order.to_vec()] };
+/// assert_eq!(verify(&history, Model::Register, None, &order([1, 0])), Ok(()));
+/// assert!(verify(&history, Model::Register, None, &order([0, 1])).is_err());
+/// # Ok::<(), quorate_check::history::HistoryError>(())
+/// ```
+///
+/// `initial` is what every key holds before the first write; not found if none.
 ///
 /// # Errors
 /// The first operation that refutes it.
@@ -120,8 +138,13 @@ pub fn verify(
                 return Err(Refuted::Answer(number));
             }
         }
-        for &number in order {
-            last_of_process[history.entry(number).process as usize] = NONE;
+        // Many keys must not cost as many tables, nor a long key a second walk over its entries.
+        if order.len() > last_of_process.len() {
+            last_of_process.fill(NONE);
+        } else {
+            for &number in order {
+                last_of_process[history.entry(number).process as usize] = NONE;
+            }
         }
     }
     let missing = (0_u32..).zip(history.entries()).find(|(number, entry)| {

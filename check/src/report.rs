@@ -302,6 +302,22 @@ pub struct SetReport {
 }
 
 /// How far from the newest state the gets were.
+///
+/// ```
+/// use quorate_check::history::History;
+/// use quorate_check::{Options, check};
+///
+/// // The get was called 15 microseconds after the put of v2 had returned, and still saw v1.
+/// let lines = r#"
+/// {"process":1,"f":"put","key":"k","value":"v1","invoke_ns":1000,"return_ns":2000,"outcome":"ok"}
+/// {"process":1,"f":"put","key":"k","value":"v2","invoke_ns":3000,"return_ns":5000,"outcome":"ok"}
+/// {"process":2,"f":"get","key":"k","values":["v1"],"invoke_ns":20000,"return_ns":21000,"outcome":"ok"}
+/// "#;
+/// let history = History::from_jsonl(lines.as_bytes(), "example.jsonl")?;
+/// let staleness = check(&history, &Options::default()).staleness.expect("values are unique");
+/// assert_eq!((staleness.delta_ms_max, staleness.k_at_least), (Some(0.015), Some(2)));
+/// # Ok::<(), quorate_check::history::HistoryError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Staleness {
     /// The smallest time by which all gets must be allowed to lag for the history to be linearizable

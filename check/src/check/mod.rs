@@ -103,6 +103,26 @@ pub fn initial_of(format: Format, model: Model) -> Option<Value> {
 }
 
 /// Checks a history.
+///
+/// A store that keeps concurrent writes side by side, and lost one of two that had read the same value:
+///
+/// ```
+/// use quorate_check::history::History;
+/// use quorate_check::{Kind, Model, Options, Verdict, check};
+///
+/// let lines = r#"
+/// {"process":1,"f":"put","key":"k","value":"a","invoke_ns":10,"return_ns":20,"outcome":"ok"}
+/// {"process":1,"f":"put","key":"k","value":"b","context":["a"],"invoke_ns":30,"return_ns":40,"outcome":"ok"}
+/// {"process":2,"f":"put","key":"k","value":"c","context":["a"],"invoke_ns":30,"return_ns":45,"outcome":"ok"}
+/// {"process":3,"f":"get","key":"k","values":["c"],"invoke_ns":50,"return_ns":60,"outcome":"ok"}
+/// "#;
+/// let history = History::from_jsonl(lines.as_bytes(), "example.jsonl")?;
+/// let report = check(&history, &Options { model: Some(Model::Siblings), ..Options::default() });
+/// assert_eq!(report.verdict, Verdict::Invalid);
+/// let lost = report.violations.iter().find(|violation| violation.kind == Kind::LostUpdate);
+/// assert_eq!(lost.map(|lost| lost.operations.as_slice()), Some([1, 2, 3].as_slice()));
+/// # Ok::<(), quorate_check::history::HistoryError>(())
+/// ```
 #[must_use]
 pub fn check(history: &History, options: &Options) -> Report {
     let deadline = Deadline::after(options.timeout);

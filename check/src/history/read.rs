@@ -98,6 +98,18 @@ impl History {
 
     /// Reads JSON Lines. `name` stands for the file in errors.
     ///
+    /// ```
+    /// use quorate_check::history::History;
+    ///
+    /// let line = r#"{"process":1,"f":"put","key":"k","value":1,"invoke_ns":10,"return_ns":20,"outcome":"ok"}"#;
+    /// let history = History::from_jsonl(line.as_bytes(), "one.jsonl")?;
+    /// assert_eq!((history.entries().len(), history.keys()), (1, 1));
+    ///
+    /// let error = History::from_jsonl(&b"{}\n"[..], "none.jsonl").expect_err("no operation");
+    /// assert!(error.to_string().starts_with("none.jsonl:1: field `process` is missing"));
+    /// # Ok::<(), quorate_check::history::HistoryError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`HistoryError`] with file, line and reason.
     pub fn from_jsonl(mut reader: impl BufRead, name: &str) -> Result<History, HistoryError> {

@@ -79,8 +79,12 @@ fn collect(history: &History, of_key: &[u32], zones: &mut Vec<Zone>, scratch: &m
             break;
         }
     }
-    for &number in of_key {
-        scratch.last_return[history.entry(number).process as usize] = i64::MIN;
+    if of_key.len() > scratch.last_return.len() {
+        scratch.last_return.fill(i64::MIN);
+    } else {
+        for &number in of_key {
+            scratch.last_return[history.entry(number).process as usize] = i64::MIN;
+        }
     }
     plain
         && of_key.iter().all(|&number| {
