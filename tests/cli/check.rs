@@ -100,3 +100,71 @@ fn histories_of_other_tools_are_read_converted_and_explained() {
     let page = std::fs::read_to_string(&page).unwrap();
     assert!(page.contains("<svg") && page.contains("not-linearizable"), "{page}");
 }
+
+/// A good line, with one thing about it changed.
+fn changed(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    GOOD.replacen(from, to, 1)
+}
+
+#[test]
+fn every_kind_of_bad_input_is_exit_code_3_with_file_line_and_field() {
+    let dir = TempDir::new().unwrap();
+    let etcd = "INFO  jepsen.util - 0\t:ok\t:write\t4\n";
+    let torn_edn = &EDN[..EDN.len() - 30];
+    let unpaired = "[{:process 0, :type :ok, :f :write, :value 1}]\n";
+    for (name, content, parts) in [
+        ("brace.jsonl", changed("}\n", "\n"), &["brace.jsonl:1", "object"][..]),
+        ("words.jsonl", format!("{GOOD}no operation\n"), &["words.jsonl:3"]),
+        ("f.jsonl", changed("\"put\"", "\"jump\""), &["f.jsonl:1", "field `f`", "jump"]),
+        ("type.jsonl", changed("\"process\":2", "\"process\":-2"), &["type.jsonl:2", "field `process`"]),
+        ("missing.jsonl", changed(",\"outcome\":\"ok\"", ""), &["missing.jsonl:1", "`outcome` is missing"]),
+        ("twice.jsonl", changed("\"f\"", "\"f\":\"put\",\"f\""), &["twice.jsonl:1", "`f` appears twice"]),
+        ("value.jsonl", changed(",\"value\":\"v1\"", ""), &["value.jsonl:1", "field `value`"]),
+        ("values.jsonl", changed(",\"values\":[\"v1\"]", ""), &["values.jsonl:2", "field `values`"]),
+        ("late.jsonl", changed("\"return_ns\":20", "\"return_ns\":5"), &["late.jsonl:1", "return_ns 5"]),
+        ("order.jsonl", changed("\"invoke_ns\":30", "\"invoke_ns\":3"), &["order.jsonl:2", "invoke_ns 3"]),
+        (
+            "open.jsonl",
+            changed("\"process\":2", "\"process\":1").replace(":30", ":15"),
+            &["open.jsonl:2", "process 1"],
+        ),
+        ("torn.edn", torn_edn.to_owned(), &["torn.edn:"]),
+        ("unpaired.edn", unpaired.to_owned(), &["unpaired.edn:1", "none open"]),
+        ("unknown.edn", EDN.replace(":write", ":jump"), &["unknown.edn:", "unknown function", "jump"]),
+        ("etcd.log", etcd.to_owned(), &["etcd.log:1", "none open"]),
+        ("kv.txt", "{:process 0, :type :invoke, :f :get, :key \"0\"\n".to_owned(), &["kv.txt:"]),
+        ("empty.jsonl", String::new(), &["empty.jsonl", "empty"]),
+        ("blob", "\u{1}\u{2}\u{3} nothing that anybody wrote\n".to_owned(), &["blob:1"]),
+        ("broken.jsonl.zst", "no frame".to_owned(), &["broken.jsonl.zst"]),
+    ] {
+        let path = file(&dir, name, &content);
+        quorate(&["check", &path]).refused(parts);
+        let out = quorate(&["check", "--json", &path]).with(3);
+        let report = out.json();
+        assert_eq!(
+            (&report["verdict"], &report["file"]),
+            (&"error".into(), &path.as_str().into()),
+            "{out:#?}"
+        );
+        for part in parts {
+            assert!(report["error"].as_str().is_some_and(|error| error.contains(part)), "{part}: {out:#?}");
+        }
+        quorate(&["check", "--convert", "jsonl", &path]).refused(parts);
+    }
+}
+
+#[test]
+fn words_that_mean_nothing_are_exit_code_3_with_what_would_do() {
+    let dir = TempDir::new().unwrap();
+    let good = file(&dir, "good.jsonl", GOOD);
+    quorate(&["check", "--format", "xml", &good]).refused(&["--format", "xml", "jsonl", "etcd-log"]);
+    quorate(&["check", "--model", "stack", &good]).refused(&["--model", "stack", "cas-register", "siblings"]);
+    quorate(&["check", "--timeout", "soon", &good]).refused(&["--timeout", "soon"]);
+    quorate(&["check", "--convert", "csv", &good]).refused(&["--convert", "csv"]);
+    quorate(&["check"]).refused(&["HISTORY"]);
+    quorate(&["check", &good, "no/such/history.jsonl"])
+        .refused(&["no/such/history.jsonl", "cannot be opened"]);
+    quorate(&["check", "--explain", "why.html", &good, &good]).refused(&["--explain", "one HISTORY"]);
+    quorate(&["check", "--explain", "no/such/why.html", &good]).refused(&["--explain", "no/such/why.html"]);
+}
