@@ -173,11 +173,19 @@ impl Views {
             return Ok(false);
         }
         self.mark_gaps(&view).await?;
-        file::save(&*self.disk, VIEW_FILE, &view).await?;
         let epoch = view.version().epoch + 1;
+        // Whoever becomes a member may have been one before, on a disk that was lost, and have learned
+        // of an older view since: it votes once the others have made up for what it may have forgotten.
+        let joins = current.member(self.me).is_none() && view.member(self.me).is_some();
+        let mut next = decree.clone();
         if decree.epoch != epoch {
-            *decree = Decree { epoch, acceptor: Acceptor::default(), abstains: decree.abstains };
+            next = Decree { epoch, acceptor: Acceptor::default(), abstains: decree.abstains || joins };
         }
+        if next.abstains != decree.abstains {
+            file::save(&*self.disk, DECREE_FILE, &next).await?;
+        }
+        file::save(&*self.disk, VIEW_FILE, &view).await?;
+        *decree = next;
         tracing::info!(node = %self.me, view = %view.version(), "a new view");
         lock(&self.reports).retain(|node, _| view.everybody().any(|m| m.id == *node));
         self.current.set(view);
@@ -596,6 +604,27 @@ mod tests {
             (member(n).id, disks)
         };
         (2..=4).map(answer).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_becomes_a_member_may_have_been_one_before_and_votes_only_after_the_others() {
+        let disk = SimulatedDisk::new();
+        let five = async |first| {
+            Views::open(member(5).id, disk.mount(), first, Found::EmptyAmongOthers, 5).await.unwrap().unwrap()
+        };
+        let views = five(Some(first())).await;
+        assert!(!views.abstains().await, "nobody asks it");
+        let joined = first().successor(&Change::Join(member(5))).unwrap();
+        views.learn(joined.clone()).await.unwrap();
+        let ballot = |round| Ballot { round, proposer: member(2).id };
+        for views in [views, five(None).await] {
+            assert!(views.abstains().await);
+            assert_eq!(views.vote(3, ballot(1), None).await.unwrap(), None);
+        }
+        let views = five(None).await;
+        assert!(views.recover(3, ballot(7), None).await.unwrap());
+        views.learn(joined.advanced().advanced()).await.unwrap();
+        assert_eq!(views.vote(3, ballot(8), None).await.unwrap(), Some(Vote::Promise(None)));
     }
 
     #[tokio::test(start_paused = true)]

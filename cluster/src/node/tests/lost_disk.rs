@@ -106,6 +106,7 @@ async fn a_store_can_grow(early: impl AsyncFnOnce(&[Member], &StoreDefinition) -
     stop(nodes.remove(0)).await;
     let fourth = join(&members[1], &nodes[0], &store, "n4").await;
     settled(&[&nodes[0], &nodes[1], &fourth], 2).await;
+    votes(&fourth).await;
 }
 
 #[tokio::test]
