@@ -127,7 +127,7 @@ impl Refill {
         if jobs.is_empty() {
             return gaps_to_fill > 0;
         }
-        let mut closed = 0;
+        let (mut closed, mut turned_out_lost) = (0, false);
         let mut jobs = jobs.into_iter();
         let mut running: FuturesUnordered<_> =
             jobs.by_ref().take(PARTITIONS_AT_ONCE).map(|job| self.fill(&view, job)).collect();
@@ -140,14 +140,16 @@ impl Refill {
                 Filled::NotYet => {
                     fillings.insert(filling.partition, filling);
                 }
-                Filled::DiskWasLost => *was_lost = true,
+                Filled::DiskWasLost => turned_out_lost = true,
             }
-            if !*was_lost && let Some(job) = jobs.next() {
+            // What is left is begun anew as that of a lost disk.
+            if !turned_out_lost && let Some(job) = jobs.next() {
                 running.push(self.fill(&view, job));
             }
         }
         drop(running);
-        let noted = if *was_lost { holdings.disk_was_lost().await } else { holdings.save().await };
+        *was_lost |= turned_out_lost;
+        let noted = if turned_out_lost { holdings.disk_was_lost().await } else { holdings.save().await };
         if let Err(error) = noted {
             tracing::warn!(%error, "what is whole cannot be noted");
         }
