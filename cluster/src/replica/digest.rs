@@ -53,9 +53,20 @@ pub struct Listed {
 }
 
 impl Replica {
-    /// The root of a partition's tree; nothing while there is no tree that can be trusted.
+    /// Whether the partition is being filled as a whole from other owners (`transfer::refill`):
+    /// comparing it meanwhile would only bring the same a second time.
+    #[must_use]
+    pub fn is_filling(&self, partition: u32) -> bool {
+        self.holdings.gap(partition).is_some_and(|gap| gap != Gap::Doubt)
+    }
+
+    /// The root of a partition's tree; nothing while there is no tree that can be trusted, or the
+    /// partition is being filled.
     #[must_use]
     pub fn root(&self, partition: u32) -> Option<Root> {
+        if self.is_filling(partition) {
+            return None;
+        }
         self.trees.slot(partition)?.trusted().map(Tree::root)
     }
 

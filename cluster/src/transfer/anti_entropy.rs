@@ -83,10 +83,11 @@ impl AntiEntropy {
         // Votes hang on a round that nothing escapes.
         let exact = !lacking.is_nothing();
         let salt = Salt { salt: self.random.next_u32(), exact };
-        let mut clean = self.ready_trees(throttle).await;
-        let mut unmerged = BTreeSet::new();
-        let mut goes_on = false;
         let view = self.views.current();
+        let mut unmerged: BTreeSet<u32> = view.partitions_written_to(self.me).into_iter().collect();
+        unmerged.retain(|partition| self.replica.is_filling(*partition));
+        let mut clean = self.ready_trees(throttle).await && unmerged.is_empty();
+        let mut goes_on = false;
         for (peer, partitions) in self.shared(&view) {
             let session = Session {
                 peer,
@@ -116,10 +117,11 @@ impl AntiEntropy {
         goes_on
     }
 
-    /// The partitions shared with each other owner.
+    /// The partitions shared with each other owner, but for those that are being filled.
     fn shared(&self, view: &View) -> BTreeMap<NodeId, Vec<u32>> {
         let mut shared: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
-        for partition in view.partitions_written_to(self.me) {
+        let own = view.partitions_written_to(self.me).into_iter();
+        for partition in own.filter(|partition| !self.replica.is_filling(*partition)) {
             for owner in view.write_owners(partition).into_iter().filter(|owner| *owner != self.me) {
                 shared.entry(owner).or_default().push(partition);
             }
