@@ -7,11 +7,10 @@ use super::Replica;
 use crate::quorum::ReadReply;
 use crate::store::StoreError;
 
-/// About how many bytes of records a page may have; one record may exceed it. Few enough not to
-/// crowd requests out, enough to be worth the sync that they share.
+/// About how many bytes of records a page may have; one record may exceed it.
 const PAGE_BYTES: usize = 64 << 10;
-/// Records in a page at most.
-const PAGE_KEYS: usize = 64;
+/// Records in a page at most: reading them keeps a processor from requests.
+const PAGE_KEYS: usize = 16;
 
 /// Some records of one partition, in the order of their keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

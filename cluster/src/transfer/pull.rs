@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use tokio::task::yield_now;
 
 use super::session::Ask;
 use crate::admission::Background;
@@ -14,7 +14,6 @@ use crate::config::NodeId;
 use crate::metrics::Metrics;
 use crate::replica::{Page, PageEnd, Paged, Replica};
 use crate::rpc::{Holding, Request, Response, Standing};
-use crate::version::Record;
 
 /// How far one owner's partition has been merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,17 +97,18 @@ impl Pull<'_> {
     /// Merges the records of an owner up to the first of which the owner may lack something that
     /// it does not say of itself anyway. The last key merged, and whether it was the last of all.
     async fn merge(&self, records: &[Paged], standing: Standing) -> (Option<Bytes>, bool) {
-        let counts = |paged: &&Paged| paged.is_complete || standing != Standing::Whole;
-        let sound: Vec<&Paged> = records.iter().take_while(counts).collect();
-        let kept = join_all(sound.iter().map(|paged| self.keep(paged))).await;
-        let merged = kept.iter().take_while(|kept| **kept).count();
-        (merged.checked_sub(1).map(|last| sound[last].key.clone()), merged == records.len())
-    }
-
-    async fn keep(&self, paged: &Paged) -> bool {
-        let Ok(record) = Record::decode(&paged.record) else { return false };
-        self.metrics.keys_taken_over.add(1);
-        self.replica.take(self.partition, &paged.key, &record).await.is_ok()
+        let counts = |paged: &Paged| paged.is_complete || standing != Standing::Whole;
+        let mut last = None;
+        for paged in records {
+            if !counts(paged) || self.replica.take(self.partition, &paged.key, &paged.record).await.is_err() {
+                return (last, false);
+            }
+            self.metrics.keys_taken_over.add(1);
+            last = Some(paged.key.clone());
+            // Nothing here waits for the disk, and requests are not to wait for all of a page.
+            yield_now().await;
+        }
+        (last, true)
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
     use crate::rpc::CallError;
     use crate::store::{Engine, LogEngine, LogOptions, MemoryEngine, Promise};
     use crate::testing::node;
-    use crate::version::{Actor, Context, Dot, HybridClock, Payload, SharedClock, SiblingSet};
+    use crate::version::{Actor, Context, Dot, HybridClock, Payload, Record, SharedClock, SiblingSet};
 
     /// An owner of partition 3 whose connection breaks after so many pages.
     struct Owner {
