@@ -262,6 +262,7 @@ mod tests {
         assert_eq!(get.replied(node(1), NOTHING), []);
         assert_eq!(get.replied(node(2), found(7)), [Answer]);
         assert_eq!(get.replied(node(3), found(9)), [Done]);
+        assert_eq!(get.votes(), 3);
         assert_eq!(get.stale_owners(), [node(1), node(2)]);
         assert!(matches!(get.merged(), Some(Record::Latest(s)) if s.stamp.sequence == 9));
     }
@@ -312,6 +313,7 @@ mod tests {
     fn a_silent_owner_is_replaced_unless_the_client_has_its_answer() {
         let (mut get, _) = start(2, true, &[]);
         assert_eq!(get.silent(node(1)), [send(4)]);
+        assert_eq!(get.failed(node(1)), [], "it has been replaced already");
         assert_eq!(get.replied(node(2), found(1)), []);
         assert_eq!(get.replied(node(3), found(1)), [Answer]);
         assert_eq!(get.silent(node(4)), []);

@@ -267,6 +267,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_fallback_keeps_needs_no_answer_of_the_owner() {
+        let (mut put, _) = start(2, true, 1, &[]);
+        assert!(!put.is_stored_anywhere());
+        assert_eq!(put.stored(node(1)), []);
+        assert!(put.is_stored_anywhere());
+        assert_eq!(put.silent(node(2)), [hint(4, 2)]);
+        assert_eq!(put.stored(node(3)), [Acknowledge]);
+        assert_eq!(put.stored(node(4)), [Done], "the owner of the second copy was never heard");
+    }
+
+    #[test]
     fn suspected_owners_are_replaced_at_once() {
         let (_, effects) = start(2, true, 1, &[2]);
         assert_eq!(effects, [send(1), hint(4, 2), send(3)]);
