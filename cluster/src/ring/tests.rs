@@ -335,6 +335,16 @@ fn a_placement_travels_in_two_bytes_an_owner() {
 }
 
 #[test]
+fn beyond_two_bytes_of_nodes_a_placement_travels_in_four_bytes_an_owner() {
+    let small = Placement::new(&nodes(&[1, 1, 1]), 4, 3);
+    let mut nodes = nodes(&[1; 70_000]);
+    nodes.sort_by_key(|node| node.id);
+    let placement = Placement { owners: (0..12).map(|i| 69_999 - i).collect(), nodes, ..small };
+    let bytes = postcard::to_stdvec(&placement).unwrap();
+    assert_eq!(postcard::from_bytes::<Placement>(&bytes).unwrap(), placement);
+}
+
+#[test]
 fn a_damaged_placement_is_refused() {
     let placement = Placement::new(&zoned(&[(1, "a"), (1, "b"), (1, "c"), (1, "a")]), 4, 3);
     let whole = serde_json::to_value(&placement).unwrap();
