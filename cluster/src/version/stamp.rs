@@ -142,6 +142,9 @@ mod tests {
         assert!(first.wall_ns > 500);
         let second = clock.next(50, None);
         assert!(second > first);
+        assert_eq!((first.sequence, second.sequence), (1, 2));
+        assert_ne!(first.to_string(), second.to_string());
+        assert!(first.to_string().contains("501"), "{first}");
         let above = clock.next(50, Some(Stamp { wall_ns: 9_000, incarnation: 99, sequence: 9 }));
         assert!(above.wall_ns > 9_000);
     }
@@ -157,6 +160,18 @@ mod tests {
         assert!(clock.next(100, None) > next, "an old stamp does not set it back");
         clock.observe(100, at(100 + SKEW_MAX.as_nanos() as u64 + 1));
         assert!(clock.next(100, None).wall_ns < 10_000, "a wrong clock is not followed");
+    }
+
+    #[test]
+    fn whoever_shares_a_clock_gives_stamps_above_all_that_any_of_them_received() {
+        let (giver, receiver) = {
+            let clock = SharedClock::new(HybridClock::new(1, 0));
+            (clock.clone(), clock)
+        };
+        receiver.observe(100, Stamp { wall_ns: 9_000, incarnation: 2, sequence: 1 });
+        let first = giver.next(100, None);
+        assert!(first.wall_ns > 9_000);
+        assert!(receiver.next(100, None) > first);
     }
 
     #[test]
