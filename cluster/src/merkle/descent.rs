@@ -130,4 +130,14 @@ mod tests {
         assert_eq!(asked, 3, "the root, one node below it, one leaf");
         assert!(found.contains(&mix(77)) && found.len() < 30, "{} keys to compare", found.len());
     }
+
+    #[test]
+    fn an_answer_that_is_cut_short_proves_nothing() {
+        let salt = Salt { salt: 1, exact: false };
+        let mut descent = Descent::new(salt, [5]);
+        let root = descent.ask(1)[0];
+        descent.answered(root, Some(&[salt.sum(0); FANOUT - 1]), Some([0; FANOUT]));
+        assert_eq!(descent.ask(1), []);
+        assert_eq!(descent.into_leaves(), [root], "it is compared key by key");
+    }
 }

@@ -259,4 +259,12 @@ mod tests {
         assert!(!Node { partition: 0, level: DEPTH_MAX + 1, index: 0 }.is_valid());
         assert_eq!(Tree::new(1).children(Node { partition: 0, level: 0, index: 1 }), None);
     }
+
+    #[test]
+    fn roots_are_the_same_by_content_whatever_their_depth() {
+        let root = Root { keys: 3, sum: [7; 8], depth: 1 };
+        assert!(root.is_same(&Root { depth: 2, ..root }));
+        assert!(!root.is_same(&Root { keys: 4, ..root }));
+        assert!(!root.is_same(&Root { sum: [8; 8], ..root }));
+    }
 }
