@@ -96,27 +96,29 @@ impl ReplicaService {
             Request::FetchView => Response::View(Box::new((*self.views.current()).clone())),
             Request::LearnView { view } => match self.views.learn(*view).await {
                 Ok(_) => Response::Learned,
-                Err(error) => refuse(&error.to_string(), false),
+                Err(error) => Response::refused(error.to_string(), false),
             },
             Request::Vote { epoch, ballot, view } => {
                 match self.views.vote(epoch, ballot, view.map(|v| *v)).await {
                     Ok(vote) => Response::Vote(vote.map(Box::new)),
-                    Err(error) => refuse(&error.to_string(), true),
+                    Err(error) => Response::refused(error.to_string(), true),
                 }
             }
             Request::Introduce { disk } => match self.views.introduced(from, disk).await {
                 Ok(Some(disks)) => Response::Introduced(disks),
-                Ok(None) => refuse("only the first members introduce themselves, and only at first", false),
-                Err(error) => refuse(&error.to_string(), true),
+                Ok(None) => {
+                    Response::refused("only the first members introduce themselves, and only at first", false)
+                }
+                Err(error) => Response::refused(error.to_string(), true),
             },
             Request::Report(report) => {
                 self.views.heard(from, report);
                 Response::Report(self.views.own_report())
             }
-            Request::Gossip(_) => refuse("nothing answers gossip", false),
+            Request::Gossip(_) => Response::refused("nothing answers gossip", false),
             Request::Page { partition, after } => match self.replica.page(partition, after.as_deref()) {
                 Ok(page) => Response::Page(page, self.holding(partition)),
-                Err(error) => refuse(&format!("{from} asked for a page: {error}"), false),
+                Err(error) => Response::refused(format!("{from} asked for a page: {error}"), false),
             },
             Request::Standing { partition } => Response::Standing(self.holding(partition)),
             Request::Roots { partitions } => {
@@ -125,7 +127,7 @@ impl ReplicaService {
             Request::TreeNodes { salt, nodes } => self.tree_nodes(salt, &nodes),
             Request::Compare { salt, leaves } => match self.compare(salt, &leaves).await {
                 Ok(answers) => Response::Compared(answers),
-                Err(error) => refuse(&format!("{from} asked for a comparison: {error}"), false),
+                Err(error) => Response::refused(format!("{from} asked for a comparison: {error}"), false),
             },
             Request::Exchange { records, wanted } => match self.exchange(&records, &wanted).await {
                 Ok(records) => Response::Exchanged(records),
@@ -154,7 +156,7 @@ impl ReplicaService {
         synced: bool,
     ) -> Result<(), Response> {
         self.checked(partition, key)?;
-        let record = Record::decode(record).map_err(|e| refuse(&e.to_string(), false))?;
+        let record = Record::decode(record).map_err(|e| Response::refused(e.to_string(), false))?;
         let at_least = if synced { Promise::Synced } else { Promise::Memory };
         let is_owner = self.views.current().write_owners(partition).contains(&self.me);
         let stored = match hint_for {
@@ -163,7 +165,9 @@ impl ReplicaService {
             }
             // An owner keeps what it is given as its own copy, whoever else lacks it.
             Some(_) | None if is_owner => self.replica.store(partition, key, &record, at_least).await,
-            Some(_) | None => return Err(refuse("this node does not own the key's partition", false)),
+            Some(_) | None => {
+                return Err(Response::refused("this node does not own the key's partition", false));
+            }
         };
         stored.map_err(|error| {
             let maybe_applied = matches!(&error, ReplicaError::Store(e) if e.maybe_applied());
@@ -176,13 +180,9 @@ impl ReplicaService {
         if self.views.current().placement().partition_of(key) == partition {
             Ok(())
         } else {
-            Err(refuse("the key does not belong to that partition", false))
+            Err(Response::refused("the key does not belong to that partition", false))
         }
     }
-}
-
-fn refuse(why: &str, maybe_applied: bool) -> Response {
-    Response::Refused { why: why.to_owned(), maybe_applied, disk_full: false }
 }
 
 impl From<ReadReply> for Response {

@@ -249,3 +249,12 @@ pub enum Response {
         disk_full: bool,
     },
 }
+
+impl Response {
+    /// Says no, for people to read why; `maybe_applied` if something may have been stored all the
+    /// same.
+    #[must_use]
+    pub fn refused(why: impl Into<String>, maybe_applied: bool) -> Self {
+        Self::Refused { why: why.into(), maybe_applied, disk_full: false }
+    }
+}

@@ -279,8 +279,7 @@ pub async fn serve<S: Service>(
 
 /// Refuses a request of which nothing was done.
 fn refused(id: u64, why: &str) -> ResponseFrame {
-    let response = Response::Refused { why: why.to_owned(), maybe_applied: false, disk_full: false };
-    ResponseFrame { id, response }
+    ResponseFrame { id, response: Response::refused(why, false) }
 }
 
 /// Writes responses, all that wait at once in one system call.
