@@ -15,6 +15,9 @@ use crate::target::Outcome;
 
 const NS_PER_MS: f64 = 1e6;
 
+/// So many usual seconds in a row mean that a window is back to normal; one may be luck.
+pub const NORMAL_IN_A_ROW: usize = 2;
+
 /// A stretch of the measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -50,8 +53,10 @@ pub struct WindowResults {
     pub p99_ratio: f64,
     /// `worst_second_p99_ms` over `p99_ms` of the first window.
     pub worst_second_ratio: f64,
-    /// How long after its beginning the last second ended whose 99th percentile exceeded that of
-    /// every second of the first window; 0 if there was none.
+    /// How long after its beginning the first [`NORMAL_IN_A_ROW`] seconds in a row began whose 99th
+    /// percentiles were all within the worst second of the first window; to its end if there were
+    /// none. A single second later on counts for `worst_second_ratio` alone: of seconds that are all
+    /// alike, one in eleven exceeds the worst of ten others by chance.
     pub normal_after_s: f64,
 }
 
@@ -114,8 +119,7 @@ impl Windows {
             let p99_ms = response_ms(all, 0.99);
             let worst = seconds.iter().map(|second| second.p99_ms).fold(0.0, f64::max);
             let (calm_p99_ms, calm_worst_ms) = *calm.get_or_insert((p99_ms, worst));
-            let unusual = seconds.iter().rfind(|second| second.p99_ms > calm_worst_ms);
-            let after_s = |second: &Second| second.end_ns.saturating_sub(window.from_ns) as f64 / 1e9;
+            let normal_ns = normal_from(seconds, calm_worst_ms).unwrap_or(last.end_ns);
             results.push(WindowResults {
                 name: window.name.clone(),
                 from_s: window.from_ns as f64 / 1e9,
@@ -127,11 +131,18 @@ impl Windows {
                 worst_second_p99_ms: worst,
                 p99_ratio: ratio(p99_ms, calm_p99_ms),
                 worst_second_ratio: ratio(worst, calm_p99_ms),
-                normal_after_s: unusual.map_or(0.0, after_s),
+                normal_after_s: normal_ns.saturating_sub(window.from_ns) as f64 / 1e9,
             });
         }
         results
     }
+}
+
+/// When the first usual seconds in a row begin: fewer than [`NORMAL_IN_A_ROW`] where the window ends.
+fn normal_from(seconds: &[Second], usual_ms: f64) -> Option<u64> {
+    let usual = |row: &[Second]| row.iter().all(|second| second.p99_ms <= usual_ms);
+    let row = |from: usize| &seconds[from..seconds.len().min(from + NORMAL_IN_A_ROW)];
+    (0..seconds.len()).find(|&from| usual(row(from))).map(|from| seconds[from].start_ns)
 }
 
 fn response_ms(recorder: &Recorder, quantile: f64) -> f64 {
@@ -205,6 +216,30 @@ mod tests {
         assert!(close(results[1].worst_second_ratio, 3.0) && close(results[2].p99_ratio, 0.25));
         assert!(close(results[1].normal_after_s, 1.0), "3 ms is within what is usual: {results:?}");
         assert!(results[2].normal_after_s.abs() < 1e-9);
+    }
+
+    #[test]
+    fn normal_again_means_two_usual_seconds_in_a_row_and_one_unusual_second_later_is_chance() {
+        let after = |latencies_ms: &[u64]| {
+            let mut windows = Windows::default();
+            windows.begin(window("calm", 0));
+            windows.add(&second(0, Phase::Measure, 4, Outcome::Ok));
+            windows.begin(window("kill", SECOND_NS));
+            for (number, &latency_ms) in (1..).zip(latencies_ms) {
+                windows.add(&second(number, Phase::Measure, latency_ms, Outcome::Ok));
+            }
+            windows.results()[1].normal_after_s
+        };
+        for (latencies_ms, expected_s) in [
+            (&[3, 3, 9, 3][..], 0.0),
+            (&[9, 3, 3, 9, 3], 1.0),
+            (&[9, 3, 9, 9, 3, 3], 4.0),
+            (&[9, 9, 3], 2.0),
+            (&[9, 9], 2.0),
+            (&[3, 9, 3, 9], 4.0),
+        ] {
+            assert!((after(latencies_ms) - expected_s).abs() < 1e-9, "{latencies_ms:?}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct WindowRow {
     pub p99_ratio: f64,
     /// `worst_second_p99_ms` over `p99_ms` of the first stretch.
     pub worst_second_ratio: f64,
-    /// Seconds until every second was as those of the first stretch.
+    /// Seconds until two in a row were as those of the first stretch.
     pub normal_after_s: f64,
 }
 
