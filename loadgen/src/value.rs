@@ -9,7 +9,29 @@ use std::str::FromStr;
 
 use crate::draws::{Draws, Purpose};
 
-const FILLER: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// Six bits of each byte, and what makes them printable: `0` to `o`, without the `|`.
+const BITS: u64 = 0x3f3f_3f3f_3f3f_3f3f;
+const BASE: u64 = 0x3030_3030_3030_3030;
+
+/// Words of eight printable bytes. Every get is compared with them, so they come from few draws: the
+/// same drawn word gives three, shifted.
+struct Filler {
+    draws: Draws,
+    word: u64,
+    left: u32,
+}
+
+impl Filler {
+    fn next(&mut self) -> [u8; 8] {
+        if self.left == 0 {
+            (self.word, self.left) = (self.draws.next_u64(), 3);
+        } else {
+            self.word >>= 1;
+        }
+        self.left -= 1;
+        ((self.word & BITS) + BASE).to_le_bytes()
+    }
+}
 
 /// The unique name of a written value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,15 +78,12 @@ impl ValueId {
             out.push(b'|');
             // The size is part of the seed: a value that was cut short does not match either.
             let seed = u64::from(self.process) ^ (bytes as u64) << 32;
-            let mut draws = Draws::new(seed, Purpose::Filler, self.sequence);
+            let mut words =
+                Filler { draws: Draws::new(seed, Purpose::Filler, self.sequence), word: 0, left: 0 };
             out.reserve(bytes - out.len());
             while out.len() < bytes {
-                // Ten characters of six bits from each draw.
-                let mut word = draws.next_u64();
-                for _ in 0..10.min(bytes - out.len()) {
-                    out.push(FILLER[(word & 63) as usize]);
-                    word >>= 6;
-                }
+                let word = words.next();
+                out.extend_from_slice(&word[..word.len().min(bytes - out.len())]);
             }
         }
     }
