@@ -4,6 +4,7 @@ mod null;
 mod quorate;
 
 use std::fmt;
+use std::sync::Arc;
 
 use quorate_env::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -128,4 +129,10 @@ impl Completion {
 pub trait Target: Send + Sync + 'static {
     /// Makes a call.
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Completion>;
+
+    /// The same store for a generator's thread that shares no connections with the others; none
+    /// if this target is as good for all of them. Called once for each thread, on its runtime.
+    fn for_thread(&self) -> Option<Arc<dyn Target>> {
+        None
+    }
 }
