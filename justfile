@@ -39,6 +39,12 @@ criterion *args:
 bench-check *args:
     QUORATE_BARS=1 cargo bench -p quorate-benches --bench checkers -- {{args}}
 
+# What hash trees cost: of a replica's put alone, and of the processor time of a whole put.
+bench-merkle *args:
+    cargo build --release --bin quorate
+    cargo bench -p quorate-benches --bench merkle -- {{args}}
+    QUORATE_BARS=1 cargo bench -p quorate-benches --bench put_cpu
+
 # Millions of random histories against brute force, and mutations; CI runs the short form with the tests.
 fuzz-check *args:
     QUORATE_FUZZ=1 cargo test --release -p quorate-check --lib {{args}} -- --nocapture --test-threads 2
