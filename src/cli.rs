@@ -29,7 +29,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Measure a store under load: starts one on this machine unless a target is given.
-    Bench(cmd::bench::BenchArgs),
+    Bench(Box<cmd::bench::BenchArgs>),
     /// Shake a store: scenarios with faults, judged by checkers.
     Chaos(cmd::chaos::ChaosArgs),
     /// Judge histories: linearizable, stale, lost, resurrected?

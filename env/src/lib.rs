@@ -14,6 +14,7 @@ pub mod disk;
 pub mod net;
 pub mod pacer;
 pub mod random;
+pub mod words;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -25,7 +25,7 @@ pub mod value;
 pub mod windows;
 pub mod workload;
 
-pub use arrivals::{ArrivalKind, Arrivals};
+pub use arrivals::{ArrivalKind, Arrivals, Rate, RateSetting, Schedule, Trace, TraceError};
 pub use engine::{Interval, IntervalSink, LoadReport, LoadRun, PhaseReport, RunOutcome};
 pub use keys::KeyDistribution;
 pub use observe::{OperationObserver, OperationRecord, Phase, Progress, Silent, Tick};

@@ -6,8 +6,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arrivals::Trace;
 use crate::draws::{Draws, Purpose};
 use crate::keys::{KeyChooser, KeyDistribution};
+use crate::plan::{LoadPlan, Pace};
 use crate::value::ValueId;
 
 /// The process in the names of values written by the load phase.
@@ -28,11 +30,13 @@ pub enum OpKind {
     Delete,
     /// Reads a key, then writes it with what the read gave; measured as one.
     Update,
+    /// Writes a key that is new.
+    Insert,
 }
 
 impl OpKind {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 4] = [Self::Get, Self::Put, Self::Delete, Self::Update];
+    pub const ALL: [Self; 5] = [Self::Get, Self::Put, Self::Delete, Self::Update, Self::Insert];
 
     /// The name in tags, files and tables.
     #[must_use]
@@ -42,6 +46,7 @@ impl OpKind {
             Self::Put => "put",
             Self::Delete => "delete",
             Self::Update => "update",
+            Self::Insert => "insert",
         }
     }
 }
@@ -123,16 +128,27 @@ pub struct Workload {
     seed: u64,
     mix: Mix,
     chooser: KeyChooser,
+    trace: Option<Trace>,
 }
 
 impl Workload {
+    /// The workload of a plan.
+    #[must_use]
+    pub fn of(plan: &LoadPlan) -> Self {
+        let trace = match &plan.pace {
+            Pace::Open { schedule } => schedule.trace().cloned(),
+            Pace::Closed { .. } => None,
+        };
+        Self { trace, ..Self::new(plan.seed, plan.mix, plan.distribution, plan.keys) }
+    }
+
     /// A workload over keys 0 to `keys`-1.
     ///
     /// # Panics
     /// If there are no keys; plans are checked before.
     #[must_use]
     pub fn new(seed: u64, mix: Mix, distribution: KeyDistribution, keys: u64) -> Self {
-        Self { seed, mix, chooser: KeyChooser::new(distribution, keys, seed) }
+        Self { seed, mix, chooser: KeyChooser::new(distribution, keys, seed), trace: None }
     }
 
     /// Operation `index`.
@@ -141,6 +157,9 @@ impl Workload {
         let mut draws = Draws::new(self.seed, Purpose::Operations, index);
         let kind = self.mix.pick(draws.unit());
         let key = self.chooser.choose(index, &mut draws);
+        let line = self.trace.as_ref().and_then(|trace| trace.lines().get(usize::try_from(index).ok()?));
+        let kind = line.and_then(|line| line.kind).unwrap_or(kind);
+        let key = line.and_then(|line| line.key).unwrap_or(key);
         Operation { index, kind, key, value: ValueId { process: RUN_PROCESS, sequence: index } }
     }
 
@@ -165,6 +184,10 @@ pub fn key_name(key: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::PlanSettings;
+
+    /// An operation of a warm-up.
+    const WARMUP: u64 = 1 << 40;
 
     fn workload(distribution: KeyDistribution) -> Workload {
         Workload::new(5, Mix { get: 3.0, put: 1.0, ..Mix::default() }, distribution, 100)
@@ -197,6 +220,22 @@ mod tests {
         assert!((0..300).all(|i| sequential.operation(i).key == i % 100));
         let zipfian = workload(KeyDistribution::Zipfian { theta: 1.2 });
         assert!((0..10_000).all(|i| zipfian.operation(i).key < 100));
+    }
+
+    #[test]
+    fn a_trace_says_what_it_wants_to_and_the_rest_is_drawn() {
+        let text = "0\n0 delete\n0 - 7\n0 insert 100\n";
+        let trace = Trace::parse("t".to_owned(), text.as_bytes()).expect("a trace");
+        let plan = PlanSettings { trace: Some(trace), keys: Some(100), ..PlanSettings::default() };
+        let traced = Workload::of(&plan.resolve().expect("a plan"));
+        let drawn = Workload { trace: None, ..traced.clone() };
+        for index in [0, 4, WARMUP] {
+            assert_eq!(traced.operation(index), drawn.operation(index));
+        }
+        let operation = |index| traced.operation(index);
+        assert_eq!((operation(1).kind, operation(1).key), (OpKind::Delete, drawn.operation(1).key));
+        assert_eq!((operation(2).kind, operation(2).key), (drawn.operation(2).kind, 7));
+        assert_eq!((operation(3).kind, operation(3).key), (OpKind::Insert, 100));
     }
 
     #[test]

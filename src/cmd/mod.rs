@@ -32,7 +32,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         _ => "warn",
     });
     match cli.command {
-        Command::Bench(args) => bench::run(args, json),
+        Command::Bench(args) => bench::run(*args, json),
         Command::Chaos(args) => chaos::run(args, json),
         Command::Check(args) => check::run(args, json),
         Command::Serve(args) => block_on(serve::run(args, json)),

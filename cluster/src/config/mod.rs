@@ -9,7 +9,6 @@
 mod definition;
 mod limits;
 mod node;
-mod units;
 
 pub use definition::{
     AntiEntropy, Conflict, Consistency, Durability, EngineKind, PROFILES, Placement, QuorumKind,
@@ -17,7 +16,7 @@ pub use definition::{
 };
 pub use limits::Limits;
 pub use node::{Config, Member, NodeId, NodeSection, Timing, TlsSection};
-pub use units::{format_bytes, format_duration, nearest, parse_bytes, parse_duration};
+pub use quorate_env::words::{format_bytes, format_duration, nearest, parse_bytes, parse_duration};
 
 /// Why a configuration was refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

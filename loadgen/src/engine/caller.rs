@@ -29,7 +29,7 @@ impl Caller {
 
     /// Makes ready what `operation` writes, so that it does not count as service time.
     pub(super) fn prepare(&mut self, operation: &Operation) {
-        if matches!(operation.kind, OpKind::Put | OpKind::Update) {
+        if matches!(operation.kind, OpKind::Put | OpKind::Update | OpKind::Insert) {
             operation.value.encode(self.shared.plan.value_bytes, &mut self.bytes);
         }
     }
@@ -39,7 +39,7 @@ impl Caller {
         let key = key_name(operation.key);
         match operation.kind {
             OpKind::Get => self.call(CallKind::Get, operation, key).await,
-            OpKind::Put => self.call(CallKind::Put, operation, key).await,
+            OpKind::Put | OpKind::Insert => self.call(CallKind::Put, operation, key).await,
             OpKind::Delete => self.call(CallKind::Delete, operation, key).await,
             OpKind::Update => {
                 let read = self.call(CallKind::Get, operation, key.clone()).await;

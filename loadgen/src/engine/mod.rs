@@ -164,7 +164,7 @@ impl LoadRun {
         clock: Arc<dyn Clock>,
         pacer: Box<dyn Pacer>,
     ) -> Self {
-        let workload = Workload::new(plan.seed, plan.mix, plan.distribution, plan.keys);
+        let workload = Workload::of(&plan);
         let shared = Shared {
             plan,
             workload,

@@ -9,7 +9,7 @@ use quorate_env::random::mix;
 use super::Shared;
 use super::caller::Caller;
 use super::phase::PhaseState;
-use crate::arrivals::{ArrivalKind, Arrivals};
+use crate::arrivals::Schedule;
 use crate::observe::Phase;
 use crate::recorder::Sample;
 
@@ -20,14 +20,16 @@ const BURST_MAX: u32 = 64;
 pub(super) async fn dispatch(
     shared: Arc<Shared>,
     state: Arc<PhaseState>,
-    kind: ArrivalKind,
-    rate: f64,
+    schedule: Schedule,
     mut pacer: Box<dyn Pacer>,
 ) -> Box<dyn Pacer> {
     // Warm-up follows a schedule of its own, so that its length changes nothing afterwards.
-    let seed = if state.phase == Phase::Measure { shared.plan.seed } else { mix(shared.plan.seed) };
+    let arrivals = match state.phase {
+        Phase::Measure => schedule.arrivals(shared.plan.seed),
+        Phase::Load | Phase::Warmup => schedule.warmup().arrivals(mix(shared.plan.seed)),
+    };
     let mut burst = 0;
-    for (index, offset_ns) in (state.first_index..).zip(Arrivals::new(kind, rate, seed).slots()) {
+    for (index, offset_ns) in (state.first_index..).zip(arrivals.slots()) {
         if offset_ns >= state.planned_ns {
             break;
         }

@@ -92,12 +92,12 @@ pub(super) async fn run(
     let mut worker_tasks = JoinSet::new();
     // In a closed loop the pacer has a holiday.
     let mut pacer_back = None;
-    match plan.pace {
-        Pace::Open { arrivals, rate } => {
+    match &plan.pace {
+        Pace::Open { schedule } => {
             for worker in 0..workers {
                 worker_tasks.spawn(open::work(Arc::clone(shared), Arc::clone(&state), worker));
             }
-            dispatcher.spawn(open::dispatch(Arc::clone(shared), Arc::clone(&state), arrivals, rate, pacer));
+            dispatcher.spawn(open::dispatch(Arc::clone(shared), Arc::clone(&state), schedule.clone(), pacer));
         }
         Pace::Closed { .. } => {
             for worker in 0..workers {

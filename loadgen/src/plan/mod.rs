@@ -6,24 +6,23 @@ mod settings;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use settings::PlanSettings;
 
-use crate::arrivals::ArrivalKind;
+use crate::arrivals::Schedule;
 use crate::keys::KeyDistribution;
 use crate::workload::Mix;
 
 /// Where operations come from.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "loop", rename_all = "kebab-case")]
 pub enum Pace {
     /// From a schedule, whatever the store does: latency includes the wait for a connection.
     Open {
-        /// How arrivals are spaced.
-        arrivals: ArrivalKind,
-        /// Operations a second.
-        rate: f64,
+        /// When operations are due.
+        #[serde(flatten)]
+        schedule: Schedule,
     },
     /// From so many clients, each waiting for its reply before the next operation. A slow store
     /// slows the load down, so these latencies must not be compared with those of an open loop.

@@ -6,12 +6,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{LoadPlan, Pace, PlanError};
-use crate::arrivals::ArrivalKind;
+use crate::arrivals::{ArrivalKind, Rate, RateSetting, Schedule, Trace};
 use crate::keys::KeyDistribution;
 use crate::workload::Mix;
 
 /// The exponent of YCSB's zipfian keys.
 const THETA: f64 = 0.99;
+/// The rate of an open loop.
+const RATE: RateSetting = RateSetting::Constant(2000.0);
 /// Slots that may wait: ten seconds of the default rate.
 const BACKLOG_MAX: usize = 20_000;
 /// Room for the name of any value a run of plausible length writes.
@@ -30,8 +32,7 @@ pub enum DistributionName {
 }
 
 /// A plan with everything optional. What is left out is documented at each field.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlanSettings {
     /// Default 1.
     pub seed: Option<u64>,
@@ -45,10 +46,12 @@ pub struct PlanSettings {
     pub distribution: Option<DistributionName>,
     /// Exponent of zipfian keys. Default 0.99.
     pub theta: Option<f64>,
-    /// Operations a second of an open loop. Default 2000, unless `clients` is given.
-    pub rate: Option<f64>,
+    /// Operations a second of an open loop, over time. Default 2000, unless `clients` or `trace` is given.
+    pub rate: Option<RateSetting>,
     /// Spacing of an open loop's arrivals. Default Poisson.
     pub arrivals: Option<ArrivalKind>,
+    /// Arrivals of an open loop as they once were, instead of a rate.
+    pub trace: Option<Trace>,
     /// Clients of a closed loop; makes the loop closed.
     pub clients: Option<usize>,
     /// Connections of an open loop. Default 64.
@@ -59,7 +62,7 @@ pub struct PlanSettings {
     pub load: Option<bool>,
     /// Seconds of warm-up. Default 5.
     pub warmup_s: Option<f64>,
-    /// Seconds of measurement. Default 30.
+    /// Seconds of measurement. Default 30, or as long as the trace.
     pub duration_s: Option<f64>,
     /// Seconds one operation may take. Default 5.
     pub deadline_s: Option<f64>,
@@ -71,7 +74,10 @@ impl PlanSettings {
     /// # Errors
     /// If a setting is out of range or two exclude each other; the message names them.
     pub fn resolve(&self) -> Result<LoadPlan, PlanError> {
-        let pace = self.pace()?;
+        // A slot at the very end of a measurement is no part of it.
+        let duration_s = self.trace.as_ref().map_or(30.0, |trace| trace.last_ns() as f64 / 1e9 + 0.001);
+        let duration = seconds("duration_s", self.duration_s.unwrap_or(duration_s), false)?;
+        let pace = self.pace(duration.as_secs_f64())?;
         let distribution = self.distribution()?;
         let mix = self.mix.unwrap_or_else(Mix::half_and_half);
         let weights = mix.weights();
@@ -102,30 +108,48 @@ impl PlanSettings {
             connections,
             backlog_max,
             load: self.load.unwrap_or(true),
-            warmup: duration("warmup_s", self.warmup_s.unwrap_or(5.0), true)?,
-            duration: duration("duration_s", self.duration_s.unwrap_or(30.0), false)?,
-            deadline: duration("deadline_s", self.deadline_s.unwrap_or(5.0), false)?,
+            warmup: seconds("warmup_s", self.warmup_s.unwrap_or(5.0), true)?,
+            duration,
+            deadline: seconds("deadline_s", self.deadline_s.unwrap_or(5.0), false)?,
         })
     }
 
-    fn pace(&self) -> Result<Pace, PlanError> {
-        let Some(clients) = self.clients else {
-            let rate = self.rate.unwrap_or(2000.0);
-            within("rate", rate, rate > 0.0 && rate <= 1e7, "above 0 and at most 10,000,000 a second")?;
-            return Ok(Pace::Open { arrivals: self.arrivals.unwrap_or_default(), rate });
+    fn pace(&self, measured_s: f64) -> Result<Pace, PlanError> {
+        let arrivals = self.arrivals.map(|a| format!("{a:?}").to_lowercase());
+        let trace = self.trace.as_ref().map(|trace| trace.name().to_owned());
+        if let Some(clients) = self.clients {
+            within("clients", clients, (1..=65_536).contains(&clients), "from 1 to 65536")?;
+            let clients_exclude = |b, b_value, why| excludes(("clients", &clients), b, b_value, why);
+            let closed = "clients make a closed loop, which has no schedule; give one of the two";
+            clients_exclude("rate", self.rate.as_ref().map(RateSetting::to_string), closed)?;
+            clients_exclude("arrivals", arrivals, closed)?;
+            clients_exclude("trace", trace, closed)?;
+            clients_exclude(
+                "connections",
+                self.connections.map(|n| n.to_string()),
+                "in a closed loop each client is one connection; give one of the two",
+            )?;
+            clients_exclude(
+                "backlog_max",
+                self.backlog_max.map(|n| n.to_string()),
+                "in a closed loop nothing waits; leave it out",
+            )?;
+            return Ok(Pace::Closed { clients });
+        }
+        let schedule = if let Some(trace) = &self.trace {
+            let own = "a trace says itself when operations are due; give one of the two";
+            let trace_excludes = |b, b_value| excludes(("trace", &trace.name()), b, b_value, own);
+            trace_excludes("rate", self.rate.as_ref().map(RateSetting::to_string))?;
+            trace_excludes("arrivals", arrivals)?;
+            Schedule::Trace { trace: trace.clone() }
+        } else {
+            let setting = self.rate.as_ref().unwrap_or(&RATE);
+            let rate: Rate = setting
+                .over(measured_s)
+                .map_err(|allowed| out_of_range("rate", setting.to_string(), allowed))?;
+            Schedule::Rate { arrivals: self.arrivals.unwrap_or_default(), rate }
         };
-        within("clients", clients, (1..=65_536).contains(&clients), "from 1 to 65536")?;
-        let closed = "clients make a closed loop, which has no schedule; give one of the two";
-        excludes(clients, "rate", self.rate, closed)?;
-        excludes(clients, "arrivals", self.arrivals.map(|a| format!("{a:?}").to_lowercase()), closed)?;
-        excludes(
-            clients,
-            "connections",
-            self.connections,
-            "in a closed loop each client is one connection; give one of the two",
-        )?;
-        excludes(clients, "backlog_max", self.backlog_max, "in a closed loop nothing waits; leave it out")?;
-        Ok(Pace::Closed { clients })
+        Ok(Pace::Open { schedule })
     }
 
     fn distribution(&self) -> Result<KeyDistribution, PlanError> {
@@ -152,20 +176,13 @@ impl PlanSettings {
 }
 
 fn excludes(
-    clients: usize,
+    (a, a_value): (&'static str, &dyn Display),
     b: &'static str,
-    b_value: Option<impl Display>,
+    b_value: Option<String>,
     why: &'static str,
 ) -> Result<(), PlanError> {
-    b_value.map_or(Ok(()), |value| {
-        Err(PlanError::Clash {
-            a: "clients",
-            a_value: clients.to_string(),
-            b,
-            b_value: value.to_string(),
-            why,
-        })
-    })
+    b_value
+        .map_or(Ok(()), |b_value| Err(PlanError::Clash { a, a_value: a_value.to_string(), b, b_value, why }))
 }
 
 fn within(
@@ -181,7 +198,7 @@ fn out_of_range(field: &'static str, value: String, allowed: &'static str) -> Pl
     PlanError::OutOfRange { field, value, allowed }
 }
 
-fn duration(field: &'static str, seconds: f64, may_be_zero: bool) -> Result<Duration, PlanError> {
+fn seconds(field: &'static str, seconds: f64, may_be_zero: bool) -> Result<Duration, PlanError> {
     let fits = seconds.is_finite() && seconds <= 1e6 && (seconds > 0.0 || (may_be_zero && seconds == 0.0));
     let allowed =
         if may_be_zero { "from 0 to 1,000,000 seconds" } else { "above 0 and at most 1,000,000 seconds" };
@@ -198,16 +215,53 @@ mod tests {
     fn the_defaults_are_those_of_the_command_line() {
         let plan = LoadPlan::default_bench();
         assert_eq!((plan.keys, plan.value_bytes, plan.connections), (10_000, 1024, 64));
-        assert_eq!(plan.pace, Pace::Open { arrivals: ArrivalKind::Poisson, rate: 2000.0 });
+        let rate = Rate::Constant { per_s: 2000.0 };
+        assert_eq!(
+            plan.pace,
+            Pace::Open { schedule: Schedule::Rate { arrivals: ArrivalKind::Poisson, rate } }
+        );
         assert_eq!(plan.distribution, KeyDistribution::Zipfian { theta: 0.99 });
         assert_eq!((plan.warmup.as_secs(), plan.duration.as_secs()), (5, 30));
+    }
+
+    fn trace() -> Trace {
+        Trace::parse("t.txt".to_owned(), "0\n12.5\n".as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_schedule_is_as_long_as_the_measurement_and_the_measurement_as_the_trace() {
+        let with = |rate: &str, duration_s| {
+            let rate = Some(rate.parse().unwrap());
+            let plan = PlanSettings { rate, duration_s, ..PlanSettings::default() }.resolve().unwrap();
+            serde_json::to_value(&plan.pace).unwrap()
+        };
+        assert_eq!(
+            with("2k", None),
+            serde_json::json!({ "loop": "open", "arrivals": "poisson", "rate": 2000.0 })
+        );
+        assert_eq!(with("ramp:0..100", None)["rate"], "ramp:0..100/30s");
+        assert_eq!(with("steps:1,2", Some(8.0))["rate"], "steps:1,2/4s");
+        let plan = PlanSettings { trace: Some(trace()), ..PlanSettings::default() }.resolve().unwrap();
+        assert_eq!(plan.duration, Duration::from_millis(12_501));
+        let pace = serde_json::to_value(&plan.pace).unwrap();
+        let trace = serde_json::json!({ "file": "t.txt", "operations": 2, "last_s": 12.5 });
+        assert_eq!(pace, serde_json::json!({ "loop": "open", "trace": trace }));
     }
 
     #[test]
     fn clashes_name_both_settings_and_their_values() {
         let closed = || PlanSettings { clients: Some(8), ..PlanSettings::default() };
         for (settings, parts) in [
-            (PlanSettings { rate: Some(500.0), ..closed() }, ["clients (8)", "rate (500)"]),
+            (PlanSettings { rate: Some(500.0.into()), ..closed() }, ["clients (8)", "rate (500)"]),
+            (PlanSettings { trace: Some(trace()), ..closed() }, ["clients (8)", "trace (t.txt)"]),
+            (
+                PlanSettings {
+                    trace: Some(trace()),
+                    rate: Some("ramp:1k..2k".parse().unwrap()),
+                    ..PlanSettings::default()
+                },
+                ["trace (t.txt)", "rate (ramp:1000..2000)"],
+            ),
             (
                 PlanSettings { arrivals: Some(ArrivalKind::Poisson), ..closed() },
                 ["clients (8)", "arrivals (poisson)"],
@@ -237,8 +291,8 @@ mod tests {
             settings.resolve().unwrap_err().to_string()
         };
         assert_eq!(with(|s| s.keys = Some(0)), "keys (0) must be from 1 to 2^40");
-        assert!(with(|s| s.rate = Some(f64::NAN)).starts_with("rate (NaN)"));
-        assert!(with(|s| s.rate = Some(-1.0)).starts_with("rate (-1)"));
+        assert!(with(|s| s.rate = Some(f64::NAN.into())).starts_with("rate (NaN)"));
+        assert!(with(|s| s.rate = Some((-1.0).into())).starts_with("rate (-1)"));
         assert!(with(|s| s.duration_s = Some(0.0)).starts_with("duration_s (0)"));
         assert!(with(|s| s.value_bytes = Some(3)).starts_with("value_bytes (3)"));
         assert!(with(|s| s.mix = Some(Mix::default())).starts_with("mix ("));

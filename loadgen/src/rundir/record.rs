@@ -125,7 +125,7 @@ impl RunRecord {
         started_wall_ns: u64,
     ) -> Self {
         let results = outcome.measure.as_ref().map(Results::of);
-        let figures = outcome.measure.as_ref().map(|report| Figures::of(report, plan.pace, machine.cores));
+        let figures = outcome.measure.as_ref().map(|report| Figures::of(report, &plan.pace, machine.cores));
         let (load_loop, open) = match plan.pace {
             Pace::Open { .. } => ("open", true),
             Pace::Closed { .. } => ("closed", false),

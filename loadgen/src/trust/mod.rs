@@ -110,7 +110,7 @@ pub struct Trust {
 impl Figures {
     /// The figures of a measurement.
     #[must_use]
-    pub fn of(report: &PhaseReport, pace: Pace, cores: Option<usize>) -> Self {
+    pub fn of(report: &PhaseReport, pace: &Pace, cores: Option<usize>) -> Self {
         let quantile = |measure, q| {
             let merged = report.recorder.merged(|series| series.measure == measure);
             (!merged.is_empty()).then(|| merged.value_at_quantile(q) as f64 / 1e6)

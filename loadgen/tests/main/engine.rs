@@ -23,7 +23,7 @@ fn quantile(report: &PhaseReport, measure: Measure, q: f64) -> f64 {
 }
 
 fn verdict(report: &PhaseReport, plan: &LoadPlan) -> Verdict {
-    Figures::of(report, plan.pace, Some(2)).judge().verdict
+    Figures::of(report, &plan.pace, Some(2)).judge().verdict
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,8 +123,55 @@ async fn a_closed_loop_sends_as_fast_as_replies_come() {
     let report = outcome.measure.unwrap();
     assert_eq!((report.sent, report.dropped), (400, 0));
     assert!(report.recorder.merged(|s| s.measure == Measure::Wait).is_empty());
-    let figures = Figures::of(&report, settings.resolve().unwrap().pace, Some(2));
+    let figures = Figures::of(&report, &settings.resolve().unwrap().pace, Some(2));
     assert_eq!(figures.offered_per_s, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_offered_each_second_follows_the_schedule_and_the_warm_up_its_beginning() {
+    for (rate, offered) in [
+        ("ramp:100..300", [110, 130, 150, 170, 190, 210, 230, 250, 270, 290]),
+        ("steps:100,0,300/3s", [100, 100, 100, 0, 0, 0, 300, 300, 300, 300]),
+        ("sine:200+-100/10s", [230, 280, 298, 280, 230, 170, 120, 102, 120, 170]),
+    ] {
+        let settings = PlanSettings { rate: Some(rate.parse().unwrap()), warmup_s: Some(2.0), ..settings() };
+        let (outcome, intervals) = run(&settings, Store::new(Duration::from_millis(1))).await;
+        let seconds = |phase| {
+            intervals.iter().filter(|i| i.phase == phase).map(|i| i.offered.cast_signed()).collect::<Vec<_>>()
+        };
+        let measured = seconds(Phase::Measure);
+        assert!(measured.iter().zip(offered).all(|(m, o)| (m - o).abs() <= 1), "{rate}: {measured:?}");
+        let first = if rate.starts_with("sine") { 200 } else { 100 };
+        assert_eq!(seconds(Phase::Warmup)[..2], [first, first]);
+        let report = outcome.measure.unwrap();
+        assert_eq!(report.sent + report.dropped, report.offered);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_is_sent_as_it_is_written() {
+    let text = "0 put 3\n20ms get 3\n20ms get 99\n1.5s delete 3\n";
+    let trace = quorate_loadgen::Trace::parse("t".to_owned(), text.as_bytes()).unwrap();
+    let settings =
+        PlanSettings { trace: Some(trace), rate: None, arrivals: None, duration_s: None, ..settings() };
+    let notes = Arc::new(Notes::default());
+    let plan = settings.resolve().unwrap();
+    let target = Arc::new(Store::new(Duration::from_millis(1)));
+    let outcome = load_run(&plan, target).with_observer(notes.clone()).run(&mut ()).await;
+    assert_eq!(outcome.measure.unwrap().offered, 4);
+    let records = std::mem::take(&mut *notes.0.lock().unwrap());
+    let first = records[0].invoke_ns;
+    let mut sent: Vec<_> =
+        records.iter().map(|r| ((r.invoke_ns - first) / 1_000_000, r.kind, r.key.as_str())).collect();
+    sent.sort_by_key(|(ms, _, key)| (*ms, key.to_owned()));
+    use quorate_loadgen::CallKind::{Delete, Get, Put};
+    let expected = [
+        (0, Put, "key0000000003"),
+        (20, Get, "key0000000003"),
+        (20, Get, "key0000000099"),
+        (1500, Delete, "key0000000003"),
+    ];
+    assert_eq!(sent, expected);
 }
 
 /// Cancels at the third second, and counts what it hears.
@@ -249,7 +296,7 @@ async fn the_same_seed_sends_the_same_operations() {
 #[tokio::test]
 async fn the_null_target_lets_the_generator_run_free_on_the_real_clock() {
     use quorate_env::{Clock, RealPacer, SystemClock};
-    let settings = PlanSettings { rate: Some(2000.0), duration_s: Some(0.2), ..settings() };
+    let settings = PlanSettings { rate: Some(2000.0.into()), duration_s: Some(0.2), ..settings() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let pacer = Box::new(RealPacer::new(clock.clone()).unwrap());
     let plan = settings.resolve().unwrap();

@@ -84,7 +84,7 @@ pub fn settings() -> PlanSettings {
         keys: Some(100),
         value_bytes: Some(32),
         mix: Some(Mix { put: 1.0, ..Mix::default() }),
-        rate: Some(100.0),
+        rate: Some(100.0.into()),
         arrivals: Some(quorate_loadgen::ArrivalKind::Constant),
         connections: Some(4),
         load: Some(false),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use quorate_client::NodeChoice;
 use quorate_cluster::config::{parse_bytes, parse_duration};
-use quorate_loadgen::{LoadPlan, PlanSettings};
+use quorate_loadgen::{ArrivalKind, LoadPlan, PlanSettings, RateSetting, Trace};
 
 use super::faults::{self, FaultFlag};
 use crate::cmd::not_yet;
@@ -50,6 +50,7 @@ impl Route {
 Examples:
   quorate bench
   quorate bench --profile quorum --rate 5000 --duration 60s --check
+  quorate bench --rate ramp:500..5k --duration 60s
   quorate bench --clients 32 --nodes 5 --route owner
   quorate bench --fault kill:n3@10s+10s
   quorate bench --target https://127.0.0.1:4001 --ca quorate-cluster/ca.pem")]
@@ -72,9 +73,18 @@ pub struct BenchArgs {
     /// The size of values (1 KiB).
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     value_bytes: Option<u64>,
-    /// Open loop: so many operations a second, whatever the store does (2,000).
+    /// Open loop: so many operations a second, whatever the store does (2,000). May change over time:
+    /// ramp:1k..5k, steps:1k,2k,4k, sine:2k+-1k/10s; with /TIME at the end, ramp over TIME or steps of TIME,
+    /// else over the whole measurement.
     #[arg(long, value_name = "OPS")]
-    rate: Option<f64>,
+    rate: Option<RateSetting>,
+    /// How an open loop's arrivals are spaced (poisson): constant or poisson.
+    #[arg(long, value_name = "KIND")]
+    arrivals: Option<ArrivalKind>,
+    /// Arrivals from a file instead of a rate: a line for each, `OFFSET [OPERATION [KEY]]`, such as
+    /// `1.5ms get 17`.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Closed loop: so many clients, each waiting for its answer. Not to be compared with --rate.
     #[arg(long, value_name = "N")]
     clients: Option<usize>,
@@ -150,11 +160,14 @@ impl BenchArgs {
             )));
         }
         let value_bytes = self.value_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let trace = self.trace.as_deref().map(Trace::read).transpose().map_err(Failure::setup)?;
         let settings = PlanSettings {
             seed: Some(self.seed),
             keys: self.keys,
             value_bytes,
-            rate: self.rate,
+            rate: self.rate.clone(),
+            arrivals: self.arrivals,
+            trace,
             clients: self.clients,
             connections: self.connections,
             load: Some(!self.no_load),
@@ -194,6 +207,28 @@ mod tests {
             plan(&["--keys", "50", "--value-bytes", "2 KiB", "--rate", "99.5", "--duration", "1500ms"])
                 .unwrap();
         assert_eq!((plan.keys, plan.value_bytes, plan.duration.as_millis()), (50, 2048, 1500));
+    }
+
+    #[test]
+    fn schedules_reach_the_plan_and_errors_say_what_to_write() {
+        let pace = |words: &[&str]| serde_json::to_value(plan(words).unwrap().pace).unwrap();
+        let told = pace(&["--rate", "ramp:1k..5k", "--arrivals", "constant"]);
+        assert_eq!(
+            (told["rate"].as_str(), told["arrivals"].as_str()),
+            (Some("ramp:1000..5000/30s"), Some("constant"))
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("trace.txt");
+        std::fs::write(&file, "0\n1s get\n2.5s jump\n").unwrap();
+        let words = ["--trace", file.to_str().unwrap()];
+        let error = plan(&words).unwrap_err();
+        assert_eq!(error.exit(), crate::outcome::Exit::Setup);
+        assert!(error.to_string().contains("trace.txt, line 3: `jump` is not an operation"), "{error}");
+        std::fs::write(&file, "0\n1s get\n").unwrap();
+        assert_eq!(pace(&words)["trace"]["operations"], 2);
+        let refused = plan(&["--rate", "sine:1k+-2k/1s"]).unwrap_err().to_string();
+        assert!(refused.contains("rate (sine:1000+-2000/1s) must be"), "{refused}");
+        assert!(Cli::try_parse_from(["quorate", "bench", "--rate", "rmap:1..2"]).is_err());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Durations and sizes as people write them, and the nearest known word to a misspelt one.
+//! Durations and sizes as people write them, and the nearest known word to a misspelt one: what comes
+//! from outside is words, and every part reads them the same way.
 
 use std::time::Duration;
 
