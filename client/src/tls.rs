@@ -64,8 +64,19 @@ impl TlsTrust {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Encrypts `stream` to `host`. The error is a sentence for people.
-    pub(crate) async fn wrap(&self, host: &str, stream: BoxStream) -> Result<BoxStream, String> {
+    /// The same, also telling the other side which protocol is meant (ALPN), such as `h2`.
+    #[must_use]
+    pub fn speaking(&self, protocol: &[u8]) -> Self {
+        let mut config = ClientConfig::clone(self.connector.config());
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Self { connector: TlsConnector::from(Arc::new(config)) }
+    }
+
+    /// Encrypts `stream` to `host`.
+    ///
+    /// # Errors
+    /// A sentence for people, with what to do if it is the certificate.
+    pub async fn wrap(&self, host: &str, stream: BoxStream) -> Result<BoxStream, String> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| format!("`{host}` cannot be the name in a certificate"))?;
         match self.connector.connect(name, stream).await {
