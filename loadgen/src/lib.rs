@@ -33,7 +33,10 @@ pub use plan::{LoadPlan, Pace, PlanError, PlanSettings};
 pub use recorder::Recorder;
 pub use results::Results;
 pub use rundir::{RunDirectory, RunRecord};
-pub use target::{Call, CallKind, Completion, NullTarget, Outcome, QuorateTarget, Target};
+pub use target::{
+    Call, CallKind, Completion, EtcdTarget, NullTarget, Outcome, QuorateTarget, RedisTarget, Target,
+    TargetName,
+};
 pub use trust::{Trust, Verdict};
 pub use value::ValueId;
 pub use workload::{Mix, OpKind, Operation, Workload};

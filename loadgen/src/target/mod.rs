@@ -1,7 +1,12 @@
 //! What load is put on: anything with gets, puts and deletes that says how each ended.
 
+mod contents;
+mod etcd;
+pub mod name;
 mod null;
 mod quorate;
+mod redis;
+mod single;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::value::ValueId;
 
+pub use etcd::{EtcdOptions, EtcdTarget};
+pub use name::{Endpoint, TargetName, TargetNameError};
 pub use null::NullTarget;
 pub use quorate::QuorateTarget;
+pub use redis::RedisTarget;
 
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use quorate_client::{Client, ClientError, Effect, GetReply, PutReply, ReadOptions, WriteOptions};
 use quorate_env::BoxFuture;
 
-use super::{Call, CallError, CallKind, Completion, Observed, Outcome, Target};
-use crate::value::ValueId;
+use super::contents::{inspect, mark_damaged};
+use super::{Call, CallKind, Completion, Observed, Outcome, Target};
 
 /// Locks are held for a lookup only; this many make meetings rare.
 const SHARDS: usize = 64;
@@ -52,14 +52,13 @@ impl QuorateTarget {
             Err(error) => return failed(&error, Outcome::Fail),
         };
         let mut values = Vec::new();
-        let damaged = inspect(&reply, &mut values);
+        let damaged = inspect(reply.values.iter().map(|value| &*value.bytes), &mut values);
         let GetReply { context: token, version, node, .. } = reply;
         let covers = if call.observe { values.clone() } else { Vec::new() };
         self.shard(call.key).insert(call.key, Context { token, covers });
         let mut completion = Completion::ok();
         if let Some(name) = damaged {
-            let message = format!("a get of {} returned damaged bytes of {name}", call.key_name);
-            completion.error = Some(CallError { kind: "damaged-value".to_owned(), message });
+            mark_damaged(&mut completion, call.key_name, &name);
         }
         if call.observe {
             let observed = Observed { values, context: Vec::new(), version, via: Some(node) };
@@ -113,23 +112,4 @@ fn failed(error: &ClientError, outcome: Outcome) -> Completion {
     let mut completion = Completion::error(outcome, error.kind(), error.to_string());
     completion.timed_out = error.is_deadline();
     completion
-}
-
-/// Names the values of a reply; returns the name of one that is damaged, if there is one. A
-/// damaged value keeps its name with a mark, so that a checker sees a value nobody wrote.
-fn inspect(reply: &GetReply, names: &mut Vec<String>) -> Option<String> {
-    let mut damaged = None;
-    let mut scratch = Vec::new();
-    for value in &reply.values {
-        match ValueId::of(&value.bytes) {
-            Some(id) if id.is_whole(&value.bytes, &mut scratch) => names.push(id.to_string()),
-            Some(id) => {
-                names.push(format!("{id}!damaged"));
-                damaged = Some(id.to_string());
-            }
-            // Someone else's value: a key that was there before, or put by hand.
-            None => names.push(String::from_utf8_lossy(&value.bytes).into_owned()),
-        }
-    }
-    damaged
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod engine;
+mod foreign;
 mod quorate;
 mod run_directory;
+mod servers;
 mod support;
