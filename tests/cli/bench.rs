@@ -154,11 +154,3 @@ fn nodes_are_gone_when_their_harness_was_killed() {
         assert!(node.is_gone(), "node with pid {} outlived its harness", node.pid);
     }
 }
-
-#[test]
-fn a_target_that_does_not_answer_is_no_measurement() {
-    let parent = TempDir::new().unwrap();
-    let out = parent.path().join("run").display().to_string();
-    quorate(&["bench", "--target", "http://127.0.0.1:1", "--out", &out]).refused(&["target", "127.0.0.1:1"]);
-    quorate(&["bench", "--target", "etcd", "--out", &out]).refused(&["etcd", "not in this version"]);
-}

@@ -10,4 +10,7 @@ mod cluster;
 mod faults;
 mod harness;
 mod ring;
+#[path = "../../loadgen/tests/main/servers.rs"]
+mod servers;
+mod targets;
 mod usage;

@@ -53,7 +53,8 @@ Examples:
   quorate bench --rate ramp:500..5k --duration 60s
   quorate bench --clients 32 --nodes 5 --route owner
   quorate bench --fault kill:n3@10s+10s
-  quorate bench --target https://127.0.0.1:4001 --ca quorate-cluster/ca.pem")]
+  quorate bench --target https://127.0.0.1:4001 --ca quorate-cluster/ca.pem
+  quorate bench --target redis://127.0.0.1:6379 --rate 20000 --check")]
 pub struct BenchArgs {
     /// A built-in store definition (dynamo unless --store is given).
     #[arg(long, value_name = "NAME", conflicts_with_all = ["store", "target"])]
@@ -112,10 +113,11 @@ pub struct BenchArgs {
     /// What the highest rate must keep.
     #[arg(long, value_name = "BOUNDS")]
     slo: Option<String>,
-    /// Measure a store that runs already: the URLs of its nodes.
+    /// Measure a store that runs already: the URLs of its nodes, etcd://HOST:PORT,... (or etcds://;
+    /// `?serializable` for reads of one member), redis://HOST:PORT, or null for the generator alone.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     pub target: Vec<String>,
-    /// The authority (PEM) that https targets are checked by.
+    /// The authority (PEM) that https and etcds targets are checked by.
     #[arg(long, value_name = "FILE", requires = "target")]
     pub ca: Option<PathBuf>,
     /// Which node takes an operation: any (one after the other) or an owner of the key, which

@@ -9,15 +9,15 @@ mod finish;
 mod history;
 mod progress;
 mod store;
+mod target;
 
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use quorate_client::{Client, ClientOptions, NodeUrl, Retry, TlsTrust};
-use quorate_env::{Clock as _, RealPacer, SystemClock, TokioNetwork};
+use quorate_env::{Clock as _, RealPacer, SystemClock};
 use quorate_loadgen::trust::SystemProbe;
-use quorate_loadgen::{LoadPlan, LoadRun, QuorateTarget, RunDirectory, RunOutcome};
+use quorate_loadgen::{LoadPlan, LoadRun, RunDirectory, RunOutcome, Target};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -25,10 +25,11 @@ pub use args::BenchArgs;
 pub use finish::colours;
 
 use self::args::Route;
-use self::faults::{Deeds, FaultFlag, Faulter, Gathered};
+use self::faults::{Deeds, Faulter, Gathered};
 use self::finish::Finished;
 use self::history::Recording;
 use self::store::Subject;
+use self::target::client;
 use crate::build_info;
 use crate::outcome::{Exit, Failure, say};
 use crate::signals::Interrupts;
@@ -54,13 +55,17 @@ async fn measure(
     let started_wall_ns = clock.wall_ns();
     let directory = run_directory(args.out.as_deref(), started_wall_ns)?;
 
-    let starting = Subject::start(&wanted, directory.path(), Arc::clone(&clock));
-    let subject = tokio::select! {
+    let starting = async {
+        let subject = Subject::start(&wanted, directory.path(), Arc::clone(&clock)).await?;
+        let target = target::open(&wanted, &subject, &plan, &args, Arc::clone(&clock)).await?;
+        Ok::<_, Failure>((subject, target))
+    };
+    let started = tokio::select! {
         biased;
         () = interrupts.wait() => None,
-        subject = Box::pin(starting) => Some(subject?),
+        started = Box::pin(starting) => Some(started?),
     };
-    let Some(mut subject) = subject else {
+    let Some((mut subject, target)) = started else {
         // The nodes went with the future that started them; what they had written may go too.
         let _ = std::fs::remove_dir_all(directory.file("cluster"));
         return Err(Failure::unknown("interrupted before the store was up"));
@@ -71,7 +76,7 @@ async fn measure(
     let watched = Arc::new(Mutex::new(Deeds::default()));
     let (beginning, measuring) = oneshot::channel();
     let loading = Load {
-        client: client(&subject, &plan, args.route, Arc::clone(&clock), &args.fault)?,
+        target,
         plan: &plan,
         directory: &directory,
         clock: Arc::clone(&clock),
@@ -81,9 +86,12 @@ async fn measure(
         deeds: Arc::clone(&watched),
     };
     let loading = Box::pin(loading.run());
-    let asking = client(&subject, &plan, Route::Any, Arc::clone(&clock), &[])?;
     let planned = faults::plan(&args.fault);
     let faulting = async {
+        if subject.own().is_none() {
+            return Ok(());
+        }
+        let asking = client(&subject, &plan, Route::Any, Arc::clone(&clock), &[])?;
         let Some(cluster) = subject.own() else { return Ok(()) };
         let (plan, deeds) = (planned.clone(), Arc::clone(&watched));
         Faulter { cluster, client: asking, plan, clock: Arc::clone(&clock), deeds }.run(measuring).await
@@ -123,7 +131,7 @@ async fn measure(
 
 /// A load about to be put on the store.
 struct Load<'a> {
-    client: Client,
+    target: Arc<dyn Target>,
     plan: &'a LoadPlan,
     directory: &'a RunDirectory,
     clock: Arc<SystemClock>,
@@ -138,8 +146,7 @@ struct Load<'a> {
 impl Load<'_> {
     /// Loads the store as planned, writing what is measured as it is measured.
     async fn run(self) -> Result<RunOutcome, Failure> {
-        let Self { client, plan, directory, clock, recording, cancel, beginning, deeds } = self;
-        let target = Arc::new(QuorateTarget::new(client));
+        let Self { target, plan, directory, clock, recording, cancel, beginning, deeds } = self;
         let pacer = RealPacer::new(Arc::clone(&clock) as _)
             .map_err(|e| Failure::setup(format_args!("timer: {e}")))?;
         let mut files = directory.interval_files(clock.wall_ns()).map_err(Failure::setup)?;
@@ -188,33 +195,6 @@ async fn read_finally(
     let read = finals::read_all(&client, &config, plan.keys, clock).await.map_err(Failure::unknown)?;
     read.into_iter().for_each(|operation| recording.push(operation));
     Ok(())
-}
-
-/// A client for measuring: it never tries twice, and every operation in flight may keep its
-/// connection, to whichever node it went. It asks no node that a fault is for: what is measured is
-/// what such a fault does to the others.
-fn client(
-    subject: &Subject,
-    plan: &LoadPlan,
-    route: Route,
-    clock: Arc<SystemClock>,
-    faults: &[FaultFlag],
-) -> Result<Client, Failure> {
-    let trust =
-        subject.ca().map(|ca| TlsTrust::from_ca_file(ca, clock)).transpose().map_err(Failure::setup)?;
-    let urls: Vec<NodeUrl> = subject
-        .urls_without(faults)
-        .map(|url| url.parse())
-        .collect::<Result<_, _>>()
-        .map_err(Failure::setup)?;
-    let options = ClientOptions {
-        node_choice: route.choice(),
-        deadline: plan.deadline,
-        retry: Retry::Never,
-        idle_connections_max: plan.workers(),
-        ..ClientOptions::default()
-    };
-    Client::new(Arc::new(TokioNetwork), urls, trust, options).map_err(Failure::setup)
 }
 
 /// Runs to the end, or stops early with what there is. Asked twice, it leaves at once.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions, TlsTrust};
 use quorate_cluster::config::{Config, StoreDefinition};
 use quorate_env::{SystemClock, TokioNetwork};
-use quorate_loadgen::LoadPlan;
+use quorate_loadgen::{LoadPlan, TargetName};
 use serde_json::{Value, json};
 
 use super::BenchArgs;
+use super::args::Route;
 use super::faults::FaultFlag;
 use crate::cmd::serve::read_config;
 use crate::cmd::store::store_from;
@@ -27,8 +28,8 @@ pub enum Wanted {
     },
     /// One that runs already.
     Running {
-        /// Its nodes.
-        urls: Vec<String>,
+        /// What it is and where.
+        name: TargetName,
         /// Whom to trust.
         ca: Option<PathBuf>,
     },
@@ -40,13 +41,11 @@ impl Wanted {
     /// # Errors
     /// If store, nodes and load do not fit together.
     pub fn from(args: &BenchArgs, plan: &LoadPlan) -> Result<Self, Failure> {
-        if let Some(name) = args.target.iter().find(|target| !target.contains("://")) {
-            return Err(crate::cmd::not_yet(&format!(
-                "the target `{name}`: give the URLs of nodes; a target by name"
-            )));
-        }
         if !args.target.is_empty() {
-            return Ok(Self::Running { urls: args.target.clone(), ca: args.ca.clone() });
+            let name: TargetName = args.target.join(",").parse().map_err(Failure::setup)?;
+            let wanted = Self::Running { name, ca: args.ca.clone() };
+            wanted.refuse_clashes(args, plan)?;
+            return Ok(wanted);
         }
         let store = store_from(args.profile.as_deref(), args.store.as_deref())?;
         let nodes = usize::from(args.nodes);
@@ -66,6 +65,39 @@ impl Wanted {
         Ok(Self::Own { store, nodes })
     }
 
+    /// Refuses flags that mean nothing to a target that is no Quorate store.
+    fn refuse_clashes(&self, args: &BenchArgs, plan: &LoadPlan) -> Result<(), Failure> {
+        let Self::Running { name, ca } = self else { return Ok(()) };
+        let encrypted = match name {
+            TargetName::Quorate(_) => return Ok(()),
+            TargetName::Etcd { tls, .. } => *tls,
+            TargetName::Redis(_) | TargetName::Null => false,
+        };
+        let clash = |flag: &str, why: &str| {
+            Err(Failure::setup(format_args!("{flag} clashes with --target {name}: {why}")))
+        };
+        if args.route != Route::Any {
+            return clash("--route owner", "only nodes of Quorate tell who owns a key; leave it out");
+        }
+        match (ca, encrypted) {
+            (Some(_), false) => return clash("--ca", "it is not encrypted; leave --ca out, or use etcds://"),
+            (None, true) => {
+                return clash("no --ca", "give the authority (PEM) that its certificate is checked by");
+            }
+            _ => {}
+        }
+        if args.check && *name == TargetName::Null {
+            return clash("--check", "it keeps nothing, so there is nothing to judge; leave one out");
+        }
+        if args.check && !plan.load {
+            return clash(
+                "--check with --no-load",
+                "what was there before is not in the history; let every key be written first",
+            );
+        }
+        Ok(())
+    }
+
     /// What the checker should hold a history against; none leaves it to guess.
     pub fn model(&self) -> Option<quorate_check::Model> {
         use quorate_cluster::config::Conflict;
@@ -74,7 +106,7 @@ impl Wanted {
                 Conflict::Siblings => quorate_check::Model::Siblings,
                 Conflict::LastWriteWins | Conflict::Single => quorate_check::Model::Register,
             }),
-            Self::Running { .. } => None,
+            Self::Running { name, .. } => name.is_single_valued().then_some(quorate_check::Model::Register),
         }
     }
 
@@ -90,7 +122,10 @@ impl Wanted {
     pub fn described(&self) -> Value {
         match self {
             Self::Own { store, nodes } => json!({ "nodes": nodes, "transport": "https", "store": store }),
-            Self::Running { urls, .. } => json!({ "target": urls }),
+            Self::Running { name: TargetName::Quorate(urls), .. } => {
+                json!({ "target": urls.iter().map(NodeUrl::to_string).collect::<Vec<_>>() })
+            }
+            Self::Running { name, .. } => json!({ "target": [name.to_string()] }),
         }
     }
 }
@@ -98,6 +133,7 @@ impl Wanted {
 /// It, running.
 pub struct Subject {
     own: Option<(LocalCluster, PathBuf)>,
+    /// Its nodes, if it is a Quorate store.
     urls: Vec<String>,
     ca: Option<PathBuf>,
 }
@@ -118,15 +154,24 @@ impl Subject {
                 let (urls, ca) = (cluster.urls(), Some(cluster.state().ca.clone()));
                 Ok(Self { own: Some((cluster, dir)), urls, ca })
             }
-            Wanted::Running { urls, ca } => {
-                let subject = Self { own: None, urls: urls.clone(), ca: ca.clone() };
+            Wanted::Running { name, ca } => {
+                let urls = match name {
+                    TargetName::Quorate(urls) => urls.iter().map(NodeUrl::to_string).collect(),
+                    TargetName::Etcd { .. } | TargetName::Redis(_) | TargetName::Null => Vec::new(),
+                };
+                let subject = Self { own: None, urls, ca: ca.clone() };
                 subject.answers(clock).await?;
                 Ok(subject)
             }
         }
     }
 
+    /// Whether every node of a Quorate store that runs already is there. Other stores are asked by
+    /// their own target, when it connects.
     async fn answers(&self, clock: Arc<SystemClock>) -> Result<(), Failure> {
+        if self.urls.is_empty() {
+            return Ok(());
+        }
         let trust =
             self.ca().map(|ca| TlsTrust::from_ca_file(ca, clock)).transpose().map_err(Failure::setup)?;
         let urls: Vec<NodeUrl> =

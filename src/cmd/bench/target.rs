@@ -1,0 +1,88 @@
+//! What the load is put on, connected.
+//!
+//! Not here: whether it should be there (`store`), how it is spoken to (`quorate_loadgen::target`).
+
+use std::sync::Arc;
+
+use quorate_client::{Client, ClientOptions, NodeUrl, Retry, TlsTrust};
+use quorate_env::{SystemClock, TokioNetwork};
+use quorate_loadgen::target::{EtcdOptions, EtcdTarget, RedisTarget};
+use quorate_loadgen::{LoadPlan, NullTarget, QuorateTarget, Target, TargetName};
+
+use super::args::{BenchArgs, Route};
+use super::faults::FaultFlag;
+use super::store::{Subject, Wanted};
+use crate::outcome::Failure;
+
+/// Connects to what is wanted.
+///
+/// # Errors
+/// If it does not answer, or not as what its name says; the message names it.
+pub async fn open(
+    wanted: &Wanted,
+    subject: &Subject,
+    plan: &LoadPlan,
+    args: &BenchArgs,
+    clock: Arc<SystemClock>,
+) -> Result<Arc<dyn Target>, Failure> {
+    let silent = |why: String| Failure::setup(format_args!("the target does not answer: {why}"));
+    let (name, network) = match wanted {
+        Wanted::Own { .. } | Wanted::Running { name: TargetName::Quorate(_), .. } => {
+            let client = client(subject, plan, args.route, clock, &args.fault)?;
+            return Ok(Arc::new(QuorateTarget::new(client)));
+        }
+        Wanted::Running { name, .. } => (name, Arc::new(TokioNetwork)),
+    };
+    match name {
+        TargetName::Etcd { endpoints, serializable, .. } => {
+            let options = EtcdOptions {
+                endpoints: endpoints.clone(),
+                trust: trust(subject, clock)?,
+                serializable: *serializable,
+                deadline: plan.deadline,
+            };
+            let target = EtcdTarget::new(network, options).map_err(Failure::setup)?;
+            target.open(plan.workers()).await.map_err(silent)?;
+            Ok(Arc::new(target))
+        }
+        TargetName::Redis(endpoint) => {
+            let target = RedisTarget::new(network, endpoint.clone(), plan.deadline);
+            target.open(plan.workers()).await.map_err(silent)?;
+            Ok(Arc::new(target))
+        }
+        TargetName::Null | TargetName::Quorate(_) => Ok(Arc::new(NullTarget)),
+    }
+}
+
+/// A client for measuring: it never tries twice, and every operation in flight may keep its
+/// connection, to whichever node it went. It asks no node that a fault is for: what is measured is
+/// what such a fault does to the others.
+///
+/// # Errors
+/// If the nodes' URLs or the authority are not to be used.
+pub fn client(
+    subject: &Subject,
+    plan: &LoadPlan,
+    route: Route,
+    clock: Arc<SystemClock>,
+    faults: &[FaultFlag],
+) -> Result<Client, Failure> {
+    let trust = trust(subject, clock)?;
+    let urls: Vec<NodeUrl> = subject
+        .urls_without(faults)
+        .map(|url| url.parse())
+        .collect::<Result<_, _>>()
+        .map_err(Failure::setup)?;
+    let options = ClientOptions {
+        node_choice: route.choice(),
+        deadline: plan.deadline,
+        retry: Retry::Never,
+        idle_connections_max: plan.workers(),
+        ..ClientOptions::default()
+    };
+    Client::new(Arc::new(TokioNetwork), urls, trust, options).map_err(Failure::setup)
+}
+
+fn trust(subject: &Subject, clock: Arc<SystemClock>) -> Result<Option<TlsTrust>, Failure> {
+    subject.ca().map(|ca| TlsTrust::from_ca_file(ca, clock)).transpose().map_err(Failure::setup)
+}
