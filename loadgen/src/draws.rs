@@ -17,6 +17,12 @@ pub enum Purpose {
     Permutation = 3,
     /// Filler bytes of values.
     Filler = 4,
+    /// Sizes of what operations write.
+    Sizes = 5,
+    /// Sizes of what is loaded.
+    LoadedSizes = 6,
+    /// Which operations are inserts.
+    Inserts = 7,
 }
 
 /// The numbers of one index.
@@ -42,6 +48,13 @@ impl Draws {
     /// At least 0 and below 1, in steps of 2^-53.
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
+    }
+
+    /// From the standard normal distribution (Box and Muller, "A note on the generation of random normal
+    /// deviates", 1958).
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (-self.unit()).ln_1p()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
     /// At least 0 and below `n`, each equally likely (Lemire, "Fast random integer generation

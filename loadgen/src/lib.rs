@@ -5,20 +5,22 @@
 //! intended slot, so that a stall is charged to every operation that had to wait for it
 //! (what leaving that out is called: coordinated omission).
 //!
-//! In the order a newcomer should read: [`plan`], [`arrivals`], [`workload`], [`target`],
-//! [`engine`], [`recorder`], [`results`], [`windows`], [`trust`], [`rundir`].
+//! In the order a newcomer should read: [`plan`], [`arrivals`], [`workload`], [`sizes`],
+//! [`target`], [`engine`], [`recorder`], [`results`], [`windows`], [`trust`], [`rundir`].
 //!
 //! Not here: any knowledge of how the store works inside, printing, checking of histories.
 
 pub mod arrivals;
 pub mod draws;
 pub mod engine;
+pub mod fit;
 pub mod keys;
 pub mod observe;
 pub mod plan;
 pub mod recorder;
 pub mod results;
 pub mod rundir;
+pub mod sizes;
 pub mod target;
 pub mod trust;
 pub mod value;
@@ -33,6 +35,7 @@ pub use plan::{LoadPlan, Pace, PlanError, PlanSettings};
 pub use recorder::Recorder;
 pub use results::Results;
 pub use rundir::{RunDirectory, RunRecord};
+pub use sizes::ValueSizes;
 pub use target::{
     Call, CallKind, Completion, EtcdTarget, NullTarget, Outcome, QuorateTarget, RedisTarget, Target,
     TargetName,

@@ -29,8 +29,8 @@ impl Caller {
 
     /// Makes ready what `operation` writes, so that it does not count as service time.
     pub(super) fn prepare(&mut self, operation: &Operation) {
-        if matches!(operation.kind, OpKind::Put | OpKind::Update | OpKind::Insert) {
-            operation.value.encode(self.shared.plan.value_bytes, &mut self.bytes);
+        if operation.kind.writes_a_value() {
+            operation.value.encode(operation.value_bytes, &mut self.bytes);
         }
     }
 

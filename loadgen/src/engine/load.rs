@@ -10,7 +10,6 @@ use super::caller::Caller;
 use super::{LoadReport, Shared};
 use crate::observe::Phase;
 use crate::target::Outcome;
-use crate::workload::Workload;
 
 /// Attempts at a key that is refused for certain, as by a store that is still starting.
 const ATTEMPTS: u32 = 20;
@@ -73,7 +72,7 @@ async fn write<'a>(
     key: u64,
     counts: &'a Counts,
 ) -> (&'a AtomicU64, Option<String>) {
-    let operation = Workload::load(key);
+    let operation = shared.workload.load(key);
     caller.prepare(&operation);
     for attempt in 1.. {
         let completion = caller.perform(&operation).await;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use quorate_env::Pacer;
-use quorate_env::random::mix;
 
 use super::Shared;
 use super::caller::Caller;
@@ -24,9 +23,10 @@ pub(super) async fn dispatch(
     mut pacer: Box<dyn Pacer>,
 ) -> Box<dyn Pacer> {
     // Warm-up follows a schedule of its own, so that its length changes nothing afterwards.
+    let seed = shared.plan.arrivals_seed(state.phase);
     let arrivals = match state.phase {
-        Phase::Measure => schedule.arrivals(shared.plan.seed),
-        Phase::Load | Phase::Warmup => schedule.warmup().arrivals(mix(shared.plan.seed)),
+        Phase::Measure => schedule.arrivals(seed),
+        Phase::Load | Phase::Warmup => schedule.warmup().arrivals(seed),
     };
     let mut burst = 0;
     for (index, offset_ns) in (state.first_index..).zip(arrivals.slots()) {

@@ -18,10 +18,6 @@ use crate::trust::{Probed, SystemProbe};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// The first operation of a warm-up. Its operations differ from those of the measurement,
-/// whose first is 0 however long the warm-up is.
-const WARMUP_INDEX: u64 = 1 << 40;
-
 /// What dispatcher, workers and collector share during a phase.
 pub(super) struct PhaseState {
     pub(super) phase: Phase,
@@ -73,7 +69,7 @@ pub(super) async fn run(
     let started_wall_ns = shared.clock.wall_ns();
     let state = Arc::new(PhaseState {
         phase,
-        first_index: if phase == Phase::Warmup { WARMUP_INDEX } else { 0 },
+        first_index: plan.first_index(phase),
         started_ns: shared.clock.monotonic_ns(),
         planned_ns: u64::try_from(planned.as_nanos()).unwrap_or(u64::MAX),
         backlog: Backlog::new(plan.backlog_max),

@@ -27,9 +27,21 @@ impl Permutation {
     #[must_use]
     pub fn new(n: u64, seed: u64) -> Self {
         assert!(n > 0 && n <= 1 << 62, "a permutation needs 1 to 2^62 elements");
-        let bits = u64::BITS - (n - 1).leading_zeros();
         let mut draws = Draws::new(seed, Purpose::Permutation, 0);
-        Self { n, half_bits: bits.div_ceil(2).max(1), round_keys: std::array::from_fn(|_| draws.next_u64()) }
+        Self { n, half_bits: half_bits(n), round_keys: std::array::from_fn(|_| draws.next_u64()) }
+    }
+
+    /// The same permutation with room to grow to `n` elements: up to there, one more element sends few others
+    /// elsewhere.
+    #[must_use]
+    pub fn with_room_for(self, n: u64) -> Self {
+        Self { half_bits: self.half_bits.max(half_bits(n)), ..self }
+    }
+
+    /// The permutation of 0..n, which is not much different while there is room for n.
+    #[must_use]
+    pub fn over(&self, n: u64) -> Self {
+        Self { n, half_bits: self.half_bits.max(half_bits(n)), round_keys: self.round_keys }
     }
 
     /// Where `x` goes.
@@ -58,9 +70,27 @@ impl Permutation {
     }
 }
 
+/// Half the bits of the domain: that of the next power of four.
+fn half_bits(n: u64) -> u32 {
+    (u64::BITS - n.saturating_sub(1).leading_zeros()).div_ceil(2).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_element_more_sends_few_others_elsewhere_while_there_is_room() {
+        let permutation = Permutation::new(1000, 3).with_room_for(2000);
+        for n in 1000..1500 {
+            let (before, after) = (permutation.over(n), permutation.over(n + 1));
+            let moved = (0..n).filter(|x| before.apply(*x) != after.apply(*x)).count();
+            assert!(moved <= 1, "{moved} at {n}");
+            let mut hit: Vec<u64> = (0..n).map(|x| before.apply(x)).collect();
+            hit.sort_unstable();
+            assert!(hit.into_iter().eq(0..n), "a bijection");
+        }
+    }
 
     #[test]
     fn every_size_is_a_bijection() {

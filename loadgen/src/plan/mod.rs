@@ -2,17 +2,22 @@
 //!
 //! [`PlanSettings`] is what people write, with everything optional; [`LoadPlan`] is what runs.
 
+mod file;
 mod settings;
 
 use std::time::Duration;
 
+use quorate_env::random::mix;
 use serde::Serialize;
 
-pub use settings::PlanSettings;
+pub use file::{WorkloadFileError, read_workload};
+pub use settings::{DistributionName, PlanSettings};
 
 use crate::arrivals::Schedule;
 use crate::keys::KeyDistribution;
-use crate::workload::Mix;
+use crate::observe::Phase;
+use crate::sizes::ValueSizes;
+use crate::workload::{Mix, STRETCH};
 
 /// Where operations come from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,10 +42,12 @@ pub enum Pace {
 pub struct LoadPlan {
     /// Seed of arrivals, operations and the spread of popular keys.
     pub seed: u64,
-    /// Number of keys, from 0.
+    /// What the workload is called.
+    pub workload: String,
+    /// Number of keys that are loaded, from 0.
     pub keys: u64,
-    /// Size of values, in bytes.
-    pub value_bytes: usize,
+    /// Sizes of values, in bytes.
+    pub value_bytes: ValueSizes,
     /// Kinds of operations.
     pub mix: Mix,
     /// Popularity of keys.
@@ -62,6 +69,9 @@ pub struct LoadPlan {
     /// How long one operation may take.
     #[serde(rename = "deadline_s", serialize_with = "seconds")]
     pub deadline: Duration,
+    /// Which measurement of one store it is, from 0: operations and arrivals of each are its own.
+    #[serde(skip)]
+    pub trial: u64,
 }
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,6 +115,26 @@ impl LoadPlan {
     #[must_use]
     pub fn default_bench() -> Self {
         PlanSettings::default().resolve().expect("the defaults are valid")
+    }
+
+    /// The index of a phase's first operation: warm-up and measurement of each trial have a stretch of
+    /// the index of their own, so that none changes with the length of another.
+    #[must_use]
+    pub fn first_index(&self, phase: Phase) -> u64 {
+        match phase {
+            Phase::Load | Phase::Measure => 2 * self.trial * STRETCH,
+            Phase::Warmup => (2 * self.trial + 1) * STRETCH,
+        }
+    }
+
+    /// The seed of a phase's arrivals.
+    #[must_use]
+    pub fn arrivals_seed(&self, phase: Phase) -> u64 {
+        let seed = if self.trial == 0 { self.seed } else { mix(self.seed ^ mix(self.trial)) };
+        match phase {
+            Phase::Load | Phase::Measure => seed,
+            Phase::Warmup => mix(seed),
+        }
     }
 
     /// The most operations in flight.

@@ -8,16 +8,19 @@ use serde::{Deserialize, Serialize};
 use super::{LoadPlan, Pace, PlanError};
 use crate::arrivals::{ArrivalKind, Rate, RateSetting, Schedule, Trace};
 use crate::keys::KeyDistribution;
+use crate::sizes::ValueSizes;
 use crate::workload::Mix;
 
 /// The exponent of YCSB's zipfian keys.
 const THETA: f64 = 0.99;
+/// Of hotspot keys, as YCSB has them: the hot share of keys, and of operations.
+const HOTSPOT: (f64, f64) = (0.2, 0.8);
+/// Of exponential keys, as YCSB has them.
+const EXPONENTIAL: (f64, f64) = (0.857_142_857_1, 0.95);
 /// The rate of an open loop.
 const RATE: RateSetting = RateSetting::Constant(2000.0);
 /// Slots that may wait: ten seconds of the default rate.
 const BACKLOG_MAX: usize = 20_000;
-/// Room for the name of any value a run of plausible length writes.
-const VALUE_BYTES_MIN: usize = 16;
 
 /// The name of a key distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,25 +30,52 @@ pub enum DistributionName {
     Uniform,
     /// Some far more than others; takes `theta`.
     Zipfian,
+    /// The newest far more than others; takes `theta`.
+    Latest,
+    /// Some more than others; takes `hot_keys` and `hot_operations`.
+    Hotspot,
+    /// The newest more than others; takes `hot_keys` and `hot_operations`.
+    Exponential,
     /// One after the other.
     Sequential,
+}
+
+impl DistributionName {
+    /// The name in files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Zipfian => "zipfian",
+            Self::Latest => "latest",
+            Self::Hotspot => "hotspot",
+            Self::Exponential => "exponential",
+            Self::Sequential => "sequential",
+        }
+    }
 }
 
 /// A plan with everything optional. What is left out is documented at each field.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PlanSettings {
+    /// What the workload is called. Default `mixed`.
+    pub workload: Option<String>,
     /// Default 1.
     pub seed: Option<u64>,
     /// Number of keys. Default 10,000.
     pub keys: Option<u64>,
-    /// Size of values in bytes. Default 1024.
-    pub value_bytes: Option<usize>,
+    /// Sizes of values in bytes. Default 1024.
+    pub value_bytes: Option<ValueSizes>,
     /// Default half gets, half puts.
     pub mix: Option<Mix>,
     /// Default zipfian.
     pub distribution: Option<DistributionName>,
-    /// Exponent of zipfian keys. Default 0.99.
+    /// Exponent of zipfian and latest keys. Default 0.99.
     pub theta: Option<f64>,
+    /// The share of keys that is hot. Default 0.2 of hotspot, 0.857 of exponential keys.
+    pub hot_keys: Option<f64>,
+    /// The share of operations that goes to hot keys. Default 0.8 of hotspot, 0.95 of exponential keys.
+    pub hot_operations: Option<f64>,
     /// Operations a second of an open loop, over time. Default 2000, unless `clients` or `trace` is given.
     pub rate: Option<RateSetting>,
     /// Spacing of an open loop's arrivals. Default Poisson.
@@ -87,19 +117,17 @@ impl PlanSettings {
         }
         let keys = self.keys.unwrap_or(10_000);
         within("keys", keys, (1..=1 << 40).contains(&keys), "from 1 to 2^40")?;
-        let value_bytes = self.value_bytes.unwrap_or(1024);
-        within(
-            "value_bytes",
-            value_bytes,
-            (VALUE_BYTES_MIN..=1 << 30).contains(&value_bytes),
-            "from 16 (a value holds its own unique name) to 2^30",
-        )?;
+        let value_bytes = self.value_bytes.clone().unwrap_or(ValueSizes::Fixed { bytes: 1024 });
+        if let Some(allowed) = value_bytes.objection() {
+            return Err(out_of_range("value_bytes", value_bytes.to_string(), allowed));
+        }
         let connections = self.connections.unwrap_or(64);
         within("connections", connections, (1..=65_536).contains(&connections), "from 1 to 65536")?;
         let backlog_max = self.backlog_max.unwrap_or(BACKLOG_MAX);
         within("backlog_max", backlog_max, (1..=1 << 30).contains(&backlog_max), "from 1 to 2^30")?;
         Ok(LoadPlan {
             seed: self.seed.unwrap_or(1),
+            workload: self.workload.clone().unwrap_or_else(|| "mixed".to_owned()),
             keys,
             value_bytes,
             mix,
@@ -111,6 +139,7 @@ impl PlanSettings {
             warmup: seconds("warmup_s", self.warmup_s.unwrap_or(5.0), true)?,
             duration,
             deadline: seconds("deadline_s", self.deadline_s.unwrap_or(5.0), false)?,
+            trial: 0,
         })
     }
 
@@ -153,25 +182,72 @@ impl PlanSettings {
     }
 
     fn distribution(&self) -> Result<KeyDistribution, PlanError> {
-        let other = match self.distribution.unwrap_or(DistributionName::Zipfian) {
-            DistributionName::Zipfian => {
-                let theta = self.theta.unwrap_or(THETA);
-                within("theta", theta, theta > 0.0 && theta <= 10.0, "above 0 and at most 10")?;
-                return Ok(KeyDistribution::Zipfian { theta });
-            }
-            DistributionName::Uniform => (KeyDistribution::Uniform, "uniform"),
-            DistributionName::Sequential => (KeyDistribution::Sequential, "sequential"),
-        };
-        if let Some(theta) = self.theta {
-            return Err(PlanError::Clash {
-                a: "distribution",
-                a_value: other.1.to_owned(),
-                b: "theta",
-                b_value: theta.to_string(),
-                why: "only zipfian keys have an exponent",
-            });
+        let name = self.distribution.unwrap_or(DistributionName::Zipfian);
+        let has_theta = matches!(name, DistributionName::Zipfian | DistributionName::Latest);
+        let has_hot_keys = matches!(name, DistributionName::Hotspot | DistributionName::Exponential);
+        let of = ("distribution", &name.name() as &dyn Display);
+        let text = |number: Option<f64>| number.map(|number| number.to_string());
+        if !has_theta {
+            excludes(of, "theta", text(self.theta), "only zipfian and latest keys have an exponent")?;
         }
-        Ok(other.0)
+        if !has_hot_keys {
+            let why = "only hotspot and exponential keys are hot or not";
+            excludes(of, "hot_keys", text(self.hot_keys), why)?;
+            excludes(of, "hot_operations", text(self.hot_operations), why)?;
+        }
+        let theta = self.theta.unwrap_or(THETA);
+        within("theta", theta, theta > 0.0 && theta <= 10.0, "above 0 and at most 10")?;
+        let shares = if name == DistributionName::Hotspot { HOTSPOT } else { EXPONENTIAL };
+        let hot_keys = self.hot_keys.unwrap_or(shares.0);
+        within("hot_keys", hot_keys, hot_keys > 0.0 && hot_keys <= 1.0, "a share above 0 and at most 1")?;
+        let hot_operations = self.hot_operations.unwrap_or(shares.1);
+        within(
+            "hot_operations",
+            hot_operations,
+            hot_operations > 0.0 && hot_operations < 1.0,
+            "a share above 0 and below 1",
+        )?;
+        Ok(match name {
+            DistributionName::Uniform => KeyDistribution::Uniform,
+            DistributionName::Zipfian => KeyDistribution::Zipfian { theta },
+            DistributionName::Latest => KeyDistribution::Latest { theta },
+            DistributionName::Hotspot => KeyDistribution::Hotspot { hot_keys, hot_operations },
+            DistributionName::Exponential => KeyDistribution::Exponential { hot_keys, hot_operations },
+            DistributionName::Sequential => KeyDistribution::Sequential,
+        })
+    }
+
+    /// These settings, and what they leave open from `base`: a whole schedule at a time, so that a rate
+    /// given here does not clash with a trace given there.
+    #[must_use]
+    pub fn or(self, base: Self) -> Self {
+        let own_pace = self.rate.is_some() || self.trace.is_some() || self.clients.is_some();
+        let paced = if own_pace { Self::default() } else { base.clone() };
+        let own_keys = self.distribution.is_some();
+        let keyed = if own_keys { Self::default() } else { base.clone() };
+        // In a closed loop there are no arrivals to space and no connections but the clients'.
+        let closed = self.clients.is_some();
+        Self {
+            workload: self.workload.or(base.workload),
+            seed: self.seed.or(base.seed),
+            keys: self.keys.or(base.keys),
+            value_bytes: self.value_bytes.or(base.value_bytes),
+            mix: self.mix.or(base.mix),
+            distribution: self.distribution.or(keyed.distribution),
+            theta: self.theta.or(keyed.theta),
+            hot_keys: self.hot_keys.or(keyed.hot_keys),
+            hot_operations: self.hot_operations.or(keyed.hot_operations),
+            arrivals: self.arrivals.or(base.arrivals.filter(|_| self.rate.is_some() || !own_pace)),
+            rate: self.rate.or(paced.rate),
+            trace: self.trace.or(paced.trace),
+            clients: self.clients.or(paced.clients),
+            connections: self.connections.or(base.connections.filter(|_| !closed)),
+            backlog_max: self.backlog_max.or(base.backlog_max.filter(|_| !closed)),
+            load: self.load.or(base.load),
+            warmup_s: self.warmup_s.or(base.warmup_s),
+            duration_s: self.duration_s.or(base.duration_s),
+            deadline_s: self.deadline_s.or(base.deadline_s),
+        }
     }
 }
 
@@ -214,7 +290,8 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_command_line() {
         let plan = LoadPlan::default_bench();
-        assert_eq!((plan.keys, plan.value_bytes, plan.connections), (10_000, 1024, 64));
+        assert_eq!((plan.keys, plan.connections), (10_000, 64));
+        assert_eq!((plan.workload.as_str(), plan.value_bytes), ("mixed", ValueSizes::Fixed { bytes: 1024 }));
         let rate = Rate::Constant { per_s: 2000.0 };
         assert_eq!(
             plan.pace,
@@ -246,6 +323,31 @@ mod tests {
         let pace = serde_json::to_value(&plan.pace).unwrap();
         let trace = serde_json::json!({ "file": "t.txt", "operations": 2, "last_s": 12.5 });
         assert_eq!(pace, serde_json::json!({ "loop": "open", "trace": trace }));
+    }
+
+    #[test]
+    fn what_is_given_here_wins_and_takes_what_belongs_to_it_along() {
+        let base = || PlanSettings {
+            rate: Some("ramp:1..2".parse().unwrap()),
+            arrivals: Some(ArrivalKind::Constant),
+            connections: Some(8),
+            theta: Some(1.2),
+            keys: Some(77),
+            ..PlanSettings::default()
+        };
+        let merged = PlanSettings { clients: Some(3), ..PlanSettings::default() }.or(base());
+        let plan = merged.resolve().unwrap();
+        assert_eq!((plan.pace, plan.keys), (Pace::Closed { clients: 3 }, 77));
+        let merged = PlanSettings { trace: Some(trace()), ..PlanSettings::default() }.or(base());
+        assert!(merged.resolve().is_ok(), "a trace has no use for a rate");
+        let merged = PlanSettings { rate: Some(5.0.into()), ..PlanSettings::default() }.or(base());
+        let schedule =
+            Schedule::Rate { arrivals: ArrivalKind::Constant, rate: Rate::Constant { per_s: 5.0 } };
+        assert_eq!(merged.resolve().unwrap().pace, Pace::Open { schedule });
+        let uniform =
+            PlanSettings { distribution: Some(DistributionName::Uniform), ..PlanSettings::default() };
+        assert_eq!(uniform.or(base()).resolve().unwrap().distribution, KeyDistribution::Uniform);
+        assert_eq!(PlanSettings::default().or(base()), base());
     }
 
     #[test]
@@ -294,7 +396,14 @@ mod tests {
         assert!(with(|s| s.rate = Some(f64::NAN.into())).starts_with("rate (NaN)"));
         assert!(with(|s| s.rate = Some((-1.0).into())).starts_with("rate (-1)"));
         assert!(with(|s| s.duration_s = Some(0.0)).starts_with("duration_s (0)"));
-        assert!(with(|s| s.value_bytes = Some(3)).starts_with("value_bytes (3)"));
+        assert!(
+            with(|s| s.value_bytes = Some(ValueSizes::Fixed { bytes: 3 })).starts_with("value_bytes (3)")
+        );
+        let hotspot = |s: &mut PlanSettings| s.distribution = Some(DistributionName::Hotspot);
+        let mut settings = PlanSettings::default();
+        hotspot(&mut settings);
+        settings.hot_keys = Some(0.0);
+        assert!(settings.resolve().unwrap_err().to_string().starts_with("hot_keys (0)"));
         assert!(with(|s| s.mix = Some(Mix::default())).starts_with("mix ("));
         assert!(with(|s| s.clients = Some(0)).starts_with("clients (0)"));
         assert!(with(|s| s.theta = Some(0.0)).starts_with("theta (0)"));

@@ -82,7 +82,7 @@ pub fn timed_out() -> Completion {
 pub fn settings() -> PlanSettings {
     PlanSettings {
         keys: Some(100),
-        value_bytes: Some(32),
+        value_bytes: Some(32.into()),
         mix: Some(Mix { put: 1.0, ..Mix::default() }),
         rate: Some(100.0.into()),
         arrivals: Some(quorate_loadgen::ArrivalKind::Constant),

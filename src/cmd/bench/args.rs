@@ -1,18 +1,20 @@
 //! The flags of `quorate bench`, and the plan that they mean.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use quorate_client::NodeChoice;
-use quorate_cluster::config::{parse_bytes, parse_duration};
-use quorate_loadgen::{ArrivalKind, LoadPlan, PlanSettings, RateSetting, Trace};
+use quorate_cluster::config::parse_duration;
+use quorate_loadgen::plan::read_workload;
+use quorate_loadgen::workload::named;
+use quorate_loadgen::{ArrivalKind, LoadPlan, PlanSettings, RateSetting, Trace, ValueSizes};
 
 use super::faults::{self, FaultFlag};
 use crate::cmd::not_yet;
 use crate::outcome::Failure;
 
-/// The only workload of this version: half gets, half puts, zipfian 0.99.
+/// The workload when none is named: half gets, half puts, zipfian 0.99.
 const WORKLOAD: &str = "mixed";
 
 /// Which node takes an operation.
@@ -50,7 +52,7 @@ impl Route {
 Examples:
   quorate bench
   quorate bench --profile quorum --rate 5000 --duration 60s --check
-  quorate bench --rate ramp:500..5k --duration 60s
+  quorate bench --workload ycsb-b --rate ramp:500..5k --duration 60s
   quorate bench --clients 32 --nodes 5 --route owner
   quorate bench --fault kill:n3@10s+10s
   quorate bench --target https://127.0.0.1:4001 --ca quorate-cluster/ca.pem
@@ -65,15 +67,17 @@ pub struct BenchArgs {
     /// How many nodes to start.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99), conflicts_with = "target")]
     pub nodes: u16,
-    /// Which operations: mixed (half gets, half puts, zipfian 0.99).
+    /// Which operations: mixed (half gets, half puts, zipfian 0.99), ycsb-a, ycsb-b, ycsb-c, ycsb-d, ycsb-f,
+    /// or a FILE.toml. Other flags win over what it says.
     #[arg(long, value_name = "W", default_value = WORKLOAD)]
     workload: String,
     /// How many keys (10,000).
     #[arg(long, value_name = "N")]
     keys: Option<u64>,
-    /// The size of values (1 KiB).
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
-    value_bytes: Option<u64>,
+    /// The size of values (1 KiB): a size, uniform:100..4KiB, lognormal:1KiB,0.5 (median and sigma), or
+    /// file:PATH with a line `SIZE [WEIGHT]` for each.
+    #[arg(long, value_name = "SIZE", value_parser = sizes)]
+    value_bytes: Option<ValueSizes>,
     /// Open loop: so many operations a second, whatever the store does (2,000). May change over time:
     /// ramp:1k..5k, steps:1k,2k,4k, sine:2k+-1k/10s; with /TIME at the end, ramp over TIME or steps of TIME,
     /// else over the whole measurement.
@@ -144,6 +148,14 @@ pub struct BenchArgs {
 }
 
 impl BenchArgs {
+    /// The settings of the workload, by name or from a file.
+    fn workload(&self) -> Result<PlanSettings, Failure> {
+        if self.workload.ends_with(".toml") || self.workload.contains(std::path::MAIN_SEPARATOR) {
+            return read_workload(Path::new(&self.workload)).map_err(Failure::setup);
+        }
+        named(&self.workload).map_err(Failure::setup)
+    }
+
     /// The load they ask for.
     ///
     /// # Errors
@@ -155,33 +167,31 @@ impl BenchArgs {
         if !self.merge.is_empty() {
             return Err(not_yet("--merge"));
         }
-        if self.workload != WORKLOAD {
-            return Err(not_yet(&format!(
-                "the workload `{}`: this one knows `{WORKLOAD}`; it",
-                self.workload
-            )));
-        }
-        let value_bytes = self.value_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let trace = self.trace.as_deref().map(Trace::read).transpose().map_err(Failure::setup)?;
         let settings = PlanSettings {
             seed: Some(self.seed),
             keys: self.keys,
-            value_bytes,
+            value_bytes: self.value_bytes.clone(),
             rate: self.rate.clone(),
             arrivals: self.arrivals,
             trace,
             clients: self.clients,
             connections: self.connections,
-            load: Some(!self.no_load),
+            load: self.no_load.then_some(false),
             warmup_s: self.warmup.map(|d| d.as_secs_f64()),
             duration_s: self.duration.map(|d| d.as_secs_f64()),
             deadline_s: self.deadline.map(|d| d.as_secs_f64()),
             ..PlanSettings::default()
         };
-        let plan = settings.resolve().map_err(Failure::setup)?;
+        let plan = settings.or(self.workload()?).resolve().map_err(Failure::setup)?;
         faults::validate(&self.fault, usize::from(self.nodes), plan.duration)?;
         Ok(plan)
     }
+}
+
+/// Reads sizes as a flag has them: files relative to the current directory.
+fn sizes(text: &str) -> Result<ValueSizes, String> {
+    ValueSizes::parse(text, Path::new(""))
 }
 
 #[cfg(test)]
@@ -208,7 +218,25 @@ mod tests {
         let plan =
             plan(&["--keys", "50", "--value-bytes", "2 KiB", "--rate", "99.5", "--duration", "1500ms"])
                 .unwrap();
-        assert_eq!((plan.keys, plan.value_bytes, plan.duration.as_millis()), (50, 2048, 1500));
+        assert_eq!((plan.keys, plan.value_bytes, plan.duration.as_millis()), (50, 2048.into(), 1500));
+    }
+
+    #[test]
+    fn a_workload_is_named_or_a_file_and_flags_win() {
+        let d = plan(&["--workload", "ycsb-d", "--value-bytes", "uniform:100..2KiB"]).unwrap();
+        assert_eq!((d.workload.as_str(), d.mix.insert), ("ycsb-d", 0.05));
+        assert_eq!(d.value_bytes, ValueSizes::Uniform { min: 100, max: 2048 });
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cart.toml");
+        let text = "mix = { put = 1 }\nrate = 7\nduration = \"9s\"\n";
+        std::fs::write(&file, text).unwrap();
+        let cart = plan(&["--workload", file.to_str().unwrap(), "--clients", "4"]).unwrap();
+        assert_eq!((cart.workload.as_str(), cart.mix.put, cart.duration.as_secs()), ("cart", 1.0, 9));
+        assert_eq!(cart.pace, quorate_loadgen::Pace::Closed { clients: 4 });
+        let refused = |words: &[&str]| plan(words).unwrap_err().to_string();
+        assert!(refused(&["--workload", "ycsb-e"]).contains("places keys by their hash"));
+        assert!(refused(&["--workload", "ycsb_a"]).contains("did you mean `ycsb-a`?"));
+        assert!(refused(&["--workload", "absent.toml"]).starts_with("absent.toml: "));
     }
 
     #[test]
@@ -237,7 +265,7 @@ mod tests {
     fn clashes_and_later_versions_are_said() {
         let refused = |words: &[&str]| plan(words).unwrap_err().to_string();
         assert!(refused(&["--clients", "8", "--rate", "10"]).contains("clients (8) and rate (10) clash"));
-        for words in [&["--saturate"][..], &["--workload", "ycsb-e"], &["--merge", "a", "b"]] {
+        for words in [&["--saturate"][..], &["--merge", "a", "b"]] {
             assert!(refused(words).contains("not in this version"), "{words:?}");
         }
     }

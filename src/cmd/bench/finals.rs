@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 const REST_MAX: Duration = Duration::from_secs(60);
 
 /// Readers at a time.
-const READERS: u64 = 16;
+const READERS: usize = 16;
 
 /// Logical processes of readers come after this one: beyond those of any load.
 const LAST_PROCESS: u64 = 1 << 40;
@@ -29,7 +29,7 @@ const LAST_PROCESS: u64 = 1 << 40;
 /// The host of readers, as the history has it.
 const HOST: &str = "bench";
 
-/// Waits for rest, then reads keys 0 to `keys`-1 in every way. `client` numbers the nodes as
+/// Waits for rest, then reads `keys`, given by their numbers, in every way. `client` numbers the nodes as
 /// `config` lists its members. Returns all reads, or why there are none.
 ///
 /// # Errors
@@ -37,7 +37,7 @@ const HOST: &str = "bench";
 pub async fn read_all(
     client: &Client,
     config: &Config,
-    keys: u64,
+    keys: &[u64],
     clock: Arc<SystemClock>,
 ) -> Result<Vec<Operation>, String> {
     let nodes: Arc<Vec<String>> = Arc::new(config.members.iter().map(|m| m.id.to_string()).collect());
@@ -63,7 +63,8 @@ pub async fn read_all(
     let recorder = Recorder::beyond(LAST_PROCESS);
     let mut readers = JoinSet::new();
     for number in 0..READERS {
-        let share: Vec<(String, Vec<String>)> = (number..keys).step_by(READERS as usize).map(owned).collect();
+        let share: Vec<(String, Vec<String>)> =
+            keys.iter().skip(number).step_by(READERS).copied().map(owned).collect();
         let (client, recorder, clock) = (client.clone(), recorder.clone(), Arc::clone(&clock));
         let (nodes, members) = (Arc::clone(&nodes), Arc::clone(&members));
         readers.spawn(async move {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use quorate_env::{Clock as _, RealPacer, SystemClock};
 use quorate_loadgen::trust::SystemProbe;
-use quorate_loadgen::{LoadPlan, LoadRun, RunDirectory, RunOutcome, Target};
+use quorate_loadgen::{LoadPlan, LoadRun, PhaseReport, RunDirectory, RunOutcome, Target, Workload};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -97,8 +97,9 @@ async fn measure(
         Faulter { cluster, client: asking, plan, clock: Arc::clone(&clock), deeds }.run(measuring).await
     };
     let outcome = until_interrupted(Box::pin(with_faults(loading, faulting)), &mut interrupts, &cancel).await;
-    if let (Some(recording), Ok(RunOutcome { interrupted: false, .. })) = (&recording, &outcome) {
-        let reading = Box::pin(read_finally(&subject, &plan, clock, recording));
+    if let (Some(recording), Ok(outcome @ RunOutcome { interrupted: false, .. })) = (&recording, &outcome) {
+        let keys = written_keys(&plan, outcome);
+        let reading = Box::pin(read_finally(&subject, &plan, &keys, clock, recording));
         let read = tokio::select! {
             biased;
             () = interrupts.wait() => Err(Failure::unknown("interrupted")),
@@ -182,17 +183,27 @@ async fn with_faults<T>(
     }
 }
 
+/// The numbers of all keys that a run may have written.
+fn written_keys(plan: &LoadPlan, outcome: &RunOutcome) -> Vec<u64> {
+    let workload = Workload::of(plan);
+    let beyond =
+        |report: &PhaseReport| workload.keys_beyond_loaded(plan.first_index(report.phase), report.offered);
+    let phases = outcome.warmup.iter().chain(&outcome.measure);
+    (0..plan.keys).chain(phases.flat_map(beyond)).collect()
+}
+
 /// Waits until a cluster of our own is at rest and records what it then holds.
 async fn read_finally(
     subject: &Subject,
     plan: &LoadPlan,
+    keys: &[u64],
     clock: Arc<SystemClock>,
     recording: &Recording,
 ) -> Result<(), Failure> {
     let Some(config) = subject.config()? else { return Ok(()) };
     say("waiting until the store is at rest, then reading every copy");
     let client = client(subject, plan, Route::Any, Arc::clone(&clock), &[])?;
-    let read = finals::read_all(&client, &config, plan.keys, clock).await.map_err(Failure::unknown)?;
+    let read = finals::read_all(&client, &config, keys, clock).await.map_err(Failure::unknown)?;
     read.into_iter().for_each(|operation| recording.push(operation));
     Ok(())
 }

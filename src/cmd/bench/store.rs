@@ -56,10 +56,12 @@ impl Wanted {
                 store.replicas
             )));
         }
-        if plan.value_bytes as u64 > store.value_bytes_max {
+        if plan.value_bytes.largest() as u64 > store.value_bytes_max {
             return Err(Failure::setup(format_args!(
-                "--value-bytes {} clashes with value_bytes_max = {}: the store would refuse every put",
-                plan.value_bytes, store.value_bytes_max
+                "--value-bytes {} (up to {}) clashes with value_bytes_max = {}: the store would refuse such puts",
+                plan.value_bytes,
+                plan.value_bytes.largest(),
+                store.value_bytes_max
             )));
         }
         Ok(Self::Own { store, nodes })
