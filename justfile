@@ -45,6 +45,11 @@ bench-merkle *args:
     cargo bench -p quorate-benches --bench merkle -- {{args}}
     QUORATE_BARS=1 cargo bench -p quorate-benches --bench put_cpu
 
+# The load generator against its bars: beside wrk, a bare loop, and theory (`just bench-load lateness`).
+# wrk is from the distribution's packages; taskset and chrt, if there, give each process a core of its own.
+bench-load *args:
+    QUORATE_BARS=1 cargo bench -p quorate-benches --bench load -- {{args}}
+
 # Millions of random histories against brute force, and mutations; CI runs the short form with the tests.
 fuzz-check *args:
     QUORATE_FUZZ=1 cargo test --release -p quorate-check --lib {{args}} -- --nocapture --test-threads 2

@@ -1,3 +1,4 @@
 //! Holds what benches share; they themselves live in `benches/`.
 
 pub mod histories;
+pub mod load;
