@@ -71,6 +71,25 @@ impl Client {
         Ok(Self { shared: Arc::new(Shared { net, nodes, tls, trust, options, router, retries }) })
     }
 
+    /// A client of the same store that knows and has learned nothing and shares no connection with this
+    /// one: for another thread, or another runtime.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let shared = &self.shared;
+        let urls = (0..shared.nodes.len()).filter_map(|node| self.node_url(node)).collect();
+        Self {
+            shared: Arc::new(Shared {
+                net: Arc::clone(&shared.net),
+                nodes: Nodes::new(urls),
+                tls: shared.tls,
+                trust: shared.trust.clone(),
+                options: shared.options.clone(),
+                router: Arc::new(Router::new(shared.options.node_choice)),
+                retries: AtomicU64::new(0),
+            }),
+        }
+    }
+
     /// How many nodes it knows.
     #[must_use]
     pub fn node_count(&self) -> usize {
@@ -168,14 +187,20 @@ impl Client {
         options: WriteOptions<'_>,
     ) -> Result<PutReply, ClientError> {
         let target = key_target(key, "");
-        let mut headers = Vec::with_capacity(4);
-        if method == Method::Put {
-            headers.push(("Content-Type", options.content_type.unwrap_or("application/octet-stream")));
+        let mut headers = [("", ""); 4];
+        let fields = [
+            (method == Method::Put)
+                .then(|| ("Content-Type", options.content_type.unwrap_or("application/octet-stream"))),
+            context.map(|token| (CONTEXT_HEADER, token)),
+            options.if_match.map(|etag| ("If-Match", etag)),
+            options.if_none_match.then_some(("If-None-Match", "*")),
+        ];
+        let mut count = 0;
+        for field in fields.into_iter().flatten() {
+            headers[count] = field;
+            count += 1;
         }
-        headers.extend(context.map(|token| (CONTEXT_HEADER, token)));
-        headers.extend(options.if_match.map(|etag| ("If-Match", etag)));
-        headers.extend(options.if_none_match.then_some(("If-None-Match", "*")));
-        let request = Request { method, target: &target, headers: &headers, body };
+        let request = Request { method, target: &target, headers: &headers[..count], body };
         let (node, response) = self.send(&request, options.node, Some(key)).await?;
         if response.status >= 300 {
             return Err(self.refusal(node, &response));
@@ -257,7 +282,9 @@ impl Client {
 fn key_target(key: &[u8], query: &str) -> String {
     let mut target = String::with_capacity(4 + key.len() + query.len());
     target.push_str("/kv/");
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     match std::str::from_utf8(key) {
+        Ok(text) if key.iter().all(is_plain) => target.push_str(text),
         Ok(text) => target.extend(utf8_percent_encode(text, KEY_ESCAPES)),
         Err(_) => target.extend(percent_encoding::percent_encode(key, KEY_ESCAPES)),
     }

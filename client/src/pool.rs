@@ -19,23 +19,24 @@ struct Idle {
 }
 
 impl Pool {
-    /// A connection that the other side has not closed, if there is one.
-    pub(crate) async fn take(&self, age_max: Duration) -> Option<Connection> {
+    /// A connection that the other side has not closed, if there is one. `now` may be a little old.
+    pub(crate) async fn take(&self, age_max: Duration, now: Instant) -> Option<Connection> {
         loop {
             let idle = self.lock().pop()?;
             let mut connection = idle.connection;
-            if idle.since.elapsed() <= age_max && connection.is_quiet().await {
+            if now.saturating_duration_since(idle.since) <= age_max && connection.is_quiet().await {
                 return Some(connection);
             }
         }
     }
 
-    /// Keeps a connection for later, if it can be used again and there is room.
-    pub(crate) fn give_back(&self, connection: Connection, idle_max: usize) {
+    /// Keeps a connection for later, if it can be used again and there is room. It counts as idle since
+    /// `since`.
+    pub(crate) fn give_back(&self, connection: Connection, idle_max: usize, since: Instant) {
         if connection.is_reusable() {
             let mut idle = self.lock();
             if idle.len() < idle_max {
-                idle.push(Idle { connection, since: Instant::now() });
+                idle.push(Idle { connection, since });
             }
         }
     }

@@ -135,9 +135,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
 
-    fn response(status: u16, fields: &'static str, body: &'static str) -> Response {
-        let head = Bytes::from(format!("HTTP/1.1 {status} X\r\n{fields}\r\n"));
-        Response::new(status, head, Bytes::from_static(body.as_bytes()))
+    fn response(status: u16, fields: &str, body: &'static str) -> Response {
+        let head = format!("HTTP/1.1 {status} X\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
+        Response::of(head.leak(), body)
     }
 
     #[test]

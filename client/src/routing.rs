@@ -41,6 +41,22 @@ struct Map {
     numbers: Vec<usize>,
 }
 
+/// Nodes in the order in which to ask.
+pub(crate) enum Route {
+    One(usize),
+    Several(Vec<usize>),
+}
+
+impl Route {
+    /// The node for attempt number `attempt`, from 0, if that is decided.
+    pub(crate) fn get(&self, attempt: usize) -> Option<usize> {
+        match self {
+            Self::One(node) => (attempt == 0).then_some(*node),
+            Self::Several(nodes) => nodes.get(attempt).copied(),
+        }
+    }
+}
+
 /// The right to ask for a placement, and the duty to say that it is over.
 pub(crate) struct Question(Arc<Router>);
 
@@ -66,21 +82,25 @@ impl Router {
     }
 
     /// The nodes for an operation on `key`, in the order in which to ask; never none.
-    pub(crate) fn nodes_for(&self, key: Option<&[u8]>, nodes: &Nodes) -> Vec<usize> {
-        let map = self.known().map.clone();
-        match (self.choice, map, key) {
-            (NodeChoice::Fixed(node), _, _) => vec![node],
-            (NodeChoice::Owner, Some(map), Some(key)) => {
-                let owners = map.placement.owners_of(key).iter().map(|owner| map.numbers[*owner as usize]);
-                in_order(owners.collect(), nodes)
-            }
-            (NodeChoice::Owner, Some(map), None) => in_order(self.rotated(&map.numbers), nodes),
-            (NodeChoice::Owner, None, _) => {
-                in_order(self.rotated(&(0..nodes.len()).collect::<Vec<_>>()), nodes)
-            }
+    pub(crate) fn nodes_for(&self, key: Option<&[u8]>, nodes: &Nodes) -> Route {
+        match self.choice {
+            NodeChoice::Fixed(node) => Route::One(node),
             // Whoever is next, up or not: a load generator wants to know.
-            (NodeChoice::RoundRobin, _, _) => vec![self.turn() % nodes.len()],
+            NodeChoice::RoundRobin => Route::One(self.turn() % nodes.len()),
+            NodeChoice::Owner => Route::Several(self.owners_first(key, nodes)),
         }
+    }
+
+    fn owners_first(&self, key: Option<&[u8]>, nodes: &Nodes) -> Vec<usize> {
+        let map = self.known().map.clone();
+        let all = match (map, key) {
+            (Some(map), Some(key)) => {
+                map.placement.owners_of(key).iter().map(|owner| map.numbers[*owner as usize]).collect()
+            }
+            (Some(map), None) => self.rotated(&map.numbers),
+            (None, _) => self.rotated(&(0..nodes.len()).collect::<Vec<_>>()),
+        };
+        in_order(all, nodes)
     }
 
     /// The node after all of `asked` have failed.

@@ -10,9 +10,12 @@ use quorate_env::random::mix;
 use tokio::time::Instant;
 
 use super::{Client, Shared};
-use crate::http::{Connection, ExchangeError, Limits, MalformedReply, Method, Request, Response};
+use crate::http::{
+    Connection, Exchange, ExchangeError, Limits, MalformedReply, Method, NumberField, Request, Response,
+};
 use crate::nodes::Node;
 use crate::placement::Placement;
+use crate::routing::Route;
 use crate::{ClientError, Effect, NodeUrl, Retry};
 
 /// How long the client still waits.
@@ -28,11 +31,13 @@ impl Client {
         node: Option<usize>,
         key: Option<&[u8]>,
     ) -> Result<(usize, Response), ClientError> {
-        let deadline = Instant::now() + self.shared.options.deadline;
-        if node.is_none() {
+        let mut now = Instant::now();
+        let deadline = now + self.shared.options.deadline;
+        if node.is_none() && self.shared.router.wants_placement() {
             self.keep_placement(deadline).await;
+            now = Instant::now();
         }
-        self.send_until(request, node, key, deadline).await
+        self.send_until(request, node, key, (now, deadline)).await
     }
 
     async fn send_until(
@@ -40,28 +45,17 @@ impl Client {
         request: &Request<'_>,
         node: Option<usize>,
         key: Option<&[u8]>,
-        deadline: Instant,
+        (now, deadline): (Instant, Instant),
     ) -> Result<(usize, Response), ClientError> {
         let shared = &self.shared;
         let may_move = node.is_none() && shared.router.may_move();
-        let route = node.map_or_else(|| shared.router.nodes_for(key, &shared.nodes), |node| vec![node]);
+        let route = node.map_or_else(|| shared.router.nodes_for(key, &shared.nodes), Route::One);
         let tell = key.is_some() && shared.options.tell_deadline;
-        let mut progress =
-            Progress { asked: Vec::new(), route, may_move, deadline, tell, sent: false, pending: None };
-        progress.move_on(shared);
-        let outcome = tokio::time::timeout_at(deadline, self.attempts(request, &mut progress)).await;
-        match outcome {
-            Ok(result) => result.map(|response| (progress.node(), response)),
-            // Interrupted while pausing before another attempt: what it would have retried is the news.
-            Err(_) => Err(progress.pending.take().unwrap_or_else(|| {
-                let node = progress.node();
-                if let Some(node) = shared.nodes.get(node) {
-                    node.failed();
-                }
-                let (node, deadline) = (self.node_name(node), shared.options.deadline);
-                ClientError::Deadline { node, sent: progress.sent, deadline }
-            })),
-        }
+        let (asked, sent) = (Vec::new(), false);
+        let node = route.get(0).unwrap_or_default();
+        let mut progress = Progress { node, asked, route, may_move, now, deadline, tell, sent };
+        let response = self.attempts(request, &mut progress).await?;
+        Ok((progress.node, response))
     }
 
     /// Asks who owns what, if this client wants to know and it is time: the first time before
@@ -87,7 +81,7 @@ impl Client {
         let request = Request { method: Method::Get, target: "/cluster", headers: &[], body: b"" };
         let mut last = Ok(());
         for _ in 0..shared.nodes.len() {
-            let fetched = self.send_until(&request, None, None, deadline).await;
+            let fetched = self.send_until(&request, None, None, (Instant::now(), deadline)).await;
             last = fetched.and_then(|(node, response)| {
                 if response.status != 200 {
                     return Err(self.refusal(node, &response));
@@ -115,7 +109,8 @@ impl Client {
     }
 
     /// Sends `request` until it may have happened or attempts run out. Every attempt before
-    /// the last certainly did not happen, so `progress.sent` speaks of the current one alone.
+    /// the last certainly did not happen, so `progress.sent` speaks of the current one alone. Each attempt
+    /// ends at the deadline, and no pause is begun that would.
     async fn attempts(
         &self,
         request: &Request<'_>,
@@ -128,7 +123,7 @@ impl Client {
         for _ in 0..more {
             let result = self.attempt(request, progress).await.and_then(|response| {
                 // An error reply counts as a failed attempt only if it denies any effect.
-                let refusal = (response.status >= 400).then(|| self.refusal(progress.node(), &response));
+                let refusal = (response.status >= 400).then(|| self.refusal(progress.node, &response));
                 refusal
                     .filter(|e| e.effect() == Effect::Never && e.status() >= Some(500))
                     .map_or(Ok(response), Err)
@@ -144,9 +139,12 @@ impl Client {
                     if Instant::now() + wait >= progress.deadline {
                         return Err(error);
                     }
-                    progress.pending = Some(error);
                     tokio::time::sleep(wait).await;
-                    progress.pending = None;
+                    progress.now = Instant::now();
+                    if progress.now >= progress.deadline {
+                        // Overslept: what it would have retried is the news.
+                        return Err(error);
+                    }
                     progress.move_on(&self.shared);
                     progress.sent = false;
                 }
@@ -166,19 +164,10 @@ impl Client {
     /// One attempt on one connection.
     async fn attempt(&self, request: &Request<'_>, progress: &mut Progress) -> Result<Response, ClientError> {
         let shared = &self.shared;
-        let Some(node) = shared.nodes.get(progress.node()) else {
+        let Some(node) = shared.nodes.get(progress.node) else {
             return Err(ClientError::BadRequest { why: "there is no node of that number" });
         };
-        let result = if progress.tell {
-            let left = progress.deadline.saturating_duration_since(Instant::now()).as_millis().to_string();
-            let mut headers = Vec::with_capacity(request.headers.len() + 1);
-            headers.extend_from_slice(request.headers);
-            headers.push((DEADLINE_HEADER, left.as_str()));
-            let request = Request { headers: &headers, ..*request };
-            self.exchange(&node, &request, &mut progress.sent).await
-        } else {
-            self.exchange(&node, request, &mut progress.sent).await
-        };
+        let result = self.exchange(&node, request, progress).await;
         match &result {
             Ok(response) => {
                 node.answered();
@@ -198,28 +187,46 @@ impl Client {
         &self,
         node: &Node,
         request: &Request<'_>,
-        sent: &mut bool,
+        progress: &mut Progress,
     ) -> Result<Response, ClientError> {
         let options = &self.shared.options;
-        let mut connection = match node.pool.take(options.idle_age_max).await {
+        let deadline = progress.deadline;
+        let mut connection = match node.pool.take(options.idle_age_max, progress.now).await {
             Some(connection) => connection,
-            None => self.connect(node).await?,
+            None => {
+                // Rare enough for a timer of its own.
+                let connected = tokio::time::timeout_at(deadline, self.connect(node)).await;
+                progress.now = Instant::now();
+                connected.map_err(|_| self.out_of_time(node, false))??
+            }
         };
-        let limits =
-            Limits { head_bytes_max: options.head_bytes_max, body_bytes_max: options.body_bytes_max };
-        match connection.exchange(&node.authority, request, limits, sent).await {
+        let left = deadline.saturating_duration_since(progress.now).as_millis();
+        let left = NumberField { name: DEADLINE_HEADER, value: u64::try_from(left).unwrap_or(u64::MAX) };
+        let exchange = Exchange {
+            host: &node.authority,
+            request,
+            added: progress.tell.then_some(left),
+            limits: Limits { head_bytes_max: options.head_bytes_max, body_bytes_max: options.body_bytes_max },
+            deadline,
+        };
+        match connection.exchange(exchange, &mut progress.sent).await {
             Ok(response) => {
-                node.pool.give_back(connection, options.idle_connections_max);
+                node.pool.give_back(connection, options.idle_connections_max, progress.now);
                 Ok(response)
             }
             Err(ExchangeError::BadRequest(why)) => Err(ClientError::BadRequest { why }),
             Err(ExchangeError::Lost(source)) => {
-                Err(ClientError::ConnectionLost { node: node.name.clone(), sent: *sent, source })
+                Err(ClientError::ConnectionLost { node: node.name.clone(), sent: progress.sent, source })
             }
             Err(ExchangeError::Malformed(source)) => {
                 Err(ClientError::Malformed { node: node.name.clone(), source })
             }
+            Err(ExchangeError::Deadline) => Err(self.out_of_time(node, progress.sent)),
         }
+    }
+
+    fn out_of_time(&self, node: &Node, sent: bool) -> ClientError {
+        ClientError::Deadline { node: node.name.clone(), sent, deadline: self.shared.options.deadline }
     }
 
     async fn connect(&self, node: &Node) -> Result<Connection, ClientError> {
@@ -241,34 +248,33 @@ impl Client {
     }
 }
 
-/// How far an operation got, readable when its deadline cuts it off.
+/// How far an operation got.
 struct Progress {
-    /// The nodes asked so far, the current one last.
+    /// The node that is asked now.
+    node: usize,
+    /// Those asked before it, in order.
     asked: Vec<usize>,
     /// Those to ask before any others.
-    route: Vec<usize>,
+    route: Route,
     /// Whether the next attempt may ask another node.
     may_move: bool,
+    /// When this attempt began, or was connected: the clock is not asked more often than that.
+    now: Instant,
     deadline: Instant,
     /// Whether nodes are told the deadline.
     tell: bool,
+    /// Whether any byte of this attempt may have left.
     sent: bool,
-    /// The failure that is about to be retried.
-    pending: Option<ClientError>,
 }
 
 impl Progress {
-    fn node(&self) -> usize {
-        self.asked.last().copied().unwrap_or_default()
-    }
-
     /// On to the next node, or the same if no other may be asked.
     fn move_on(&mut self, shared: &Shared) {
-        let next = match self.route.get(self.asked.len()) {
-            Some(next) => *next,
+        self.asked.push(self.node);
+        self.node = match self.route.get(self.asked.len()) {
+            Some(next) => next,
             None if self.may_move => shared.router.after(&self.asked, &shared.nodes),
-            None => self.node(),
+            None => self.node,
         };
-        self.asked.push(next);
     }
 }

@@ -1,16 +1,17 @@
 //! One connection, one request at a time.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use bytes::BytesMut;
 use quorate_env::BoxStream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep};
 
 use super::response::HeadFacts;
-use super::{MalformedReply, Request, Response};
+use super::{MalformedReply, NumberField, Request, Response};
 
 /// Buffers keep at most this many bytes between requests, so that one large value does not
 /// pin memory on every connection for ever.
@@ -18,16 +19,16 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 /// How much of a reply is taken.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Largest head, in bytes.
-    pub head_bytes_max: usize,
+    pub(crate) head_bytes_max: usize,
     /// Largest body, in bytes.
-    pub body_bytes_max: usize,
+    pub(crate) body_bytes_max: usize,
 }
 
 /// Why an exchange ended without a reply. The connection is of no more use.
 #[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// The request cannot be put into HTTP.
     #[error("{0}")]
     BadRequest(&'static str),
@@ -37,41 +38,91 @@ pub enum ExchangeError {
     /// The reply is not acceptable.
     #[error("{0}")]
     Malformed(#[from] MalformedReply),
+    /// The deadline passed.
+    #[error("the deadline passed")]
+    Deadline,
+}
+
+/// A request and how it is to be exchanged for a reply.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange<'a> {
+    /// For the `Host` field.
+    pub(crate) host: &'a str,
+    /// What is sent.
+    pub(crate) request: &'a Request<'a>,
+    /// A further field.
+    pub(crate) added: Option<NumberField>,
+    /// How much is taken.
+    pub(crate) limits: Limits,
+    /// Until when.
+    pub(crate) deadline: Instant,
 }
 
 /// A connected stream with its buffers.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: BoxStream,
     encrypted: bool,
     output: Vec<u8>,
     input: BytesMut,
     reusable: bool,
+    /// Set for the deadline of an earlier exchange and moved only when it rings: nearly every exchange
+    /// ends long before, and setting a timer for each would cost all of them.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
     /// A connection over `stream`. `encrypted` says that the stream keeps bytes of its own,
     /// so that a failed write may still have sent some.
-    #[must_use]
-    pub fn new(stream: BoxStream, encrypted: bool) -> Self {
-        Self { stream, encrypted, output: Vec::new(), input: BytesMut::new(), reusable: true }
+    pub(crate) fn new(stream: BoxStream, encrypted: bool) -> Self {
+        let (output, input) = (Vec::new(), BytesMut::new());
+        Self { stream, encrypted, output, input, reusable: true, timer: None }
     }
 
-    /// Sends `request` and waits for the whole reply. `sent` becomes true before the first
-    /// byte can have left, and stays readable when this future is dropped at a deadline.
-    /// After an error, or when dropped, the connection is no longer [reusable](Self::is_reusable).
+    /// Sends a request and waits for the whole reply. `sent` becomes true before the first byte can have
+    /// left, and stays readable when this future is dropped. After an error, or when dropped, the
+    /// connection is no longer [reusable](Self::is_reusable).
     ///
     /// # Errors
-    /// If the stream fails or ends, or the reply is not HTTP within `limits`.
-    pub async fn exchange(
+    /// If the stream fails or ends, the reply is not HTTP within the limits, or the deadline passes.
+    pub(crate) async fn exchange(
         &mut self,
-        host: &str,
-        request: &Request<'_>,
-        limits: Limits,
+        exchange: Exchange<'_>,
         sent: &mut bool,
     ) -> Result<Response, ExchangeError> {
+        let deadline = exchange.deadline;
+        let mut timer = self.timer.take().unwrap_or_else(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        let result = {
+            let mut exchanging = pin!(self.exchange_untimed(exchange, sent));
+            poll_fn(|context| {
+                if let Poll::Ready(result) = exchanging.as_mut().poll(context) {
+                    return Poll::Ready(result);
+                }
+                while timer.as_mut().poll(context).is_ready() {
+                    if Instant::now() >= deadline {
+                        return Poll::Ready(Err(ExchangeError::Deadline));
+                    }
+                    timer.as_mut().reset(deadline);
+                }
+                Poll::Pending
+            })
+            .await
+        };
+        self.timer = Some(timer);
+        result
+    }
+
+    async fn exchange_untimed(
+        &mut self,
+        exchange: Exchange<'_>,
+        sent: &mut bool,
+    ) -> Result<Response, ExchangeError> {
+        let Exchange { host, request, added, limits, .. } = exchange;
         self.reusable = false;
         self.output.clear();
-        request.write_to(host, &mut self.output).map_err(ExchangeError::BadRequest)?;
+        request.write_to(host, added, &mut self.output).map_err(ExchangeError::BadRequest)?;
         let (response, keep_alive) = match self.write_output(sent).await {
             Ok(whole) => {
                 let (response, keep_alive) = self.read_response(limits).await?;
@@ -95,15 +146,14 @@ impl Connection {
     }
 
     /// Whether another request may follow, as far as the last reply said.
-    #[must_use]
-    pub fn is_reusable(&self) -> bool {
+    pub(crate) fn is_reusable(&self) -> bool {
         self.reusable
     }
 
     /// Whether the other side has neither closed an idle connection nor sent anything on it.
     /// Asked before reuse: a request written into a closed connection would be a write of
     /// unknown effect for nothing.
-    pub async fn is_quiet(&mut self) -> bool {
+    pub(crate) async fn is_quiet(&mut self) -> bool {
         let mut byte = [0_u8; 1];
         let mut buffer = ReadBuf::new(&mut byte);
         poll_fn(|context| {
@@ -120,14 +170,16 @@ impl Connection {
         let Self { stream, output, input, .. } = self;
         let mut rest = output.as_slice();
         while !rest.is_empty() {
-            let mut early = [0_u8; 1024];
-            let mut early = ReadBuf::new(&mut early);
             let written = poll_fn(|context| {
-                let mut stream = Pin::new(&mut *stream);
-                if let Poll::Ready(written) = stream.as_mut().poll_write(context, rest) {
+                if let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(context, rest) {
                     return Poll::Ready(written.map(Some));
                 }
-                stream.poll_read(context, &mut early).map_ok(|()| None)
+                let mut early = [0_u8; 1024];
+                let mut early = ReadBuf::new(&mut early);
+                Pin::new(&mut *stream).poll_read(context, &mut early).map_ok(|()| {
+                    input.extend_from_slice(early.filled());
+                    None
+                })
             });
             match written.await? {
                 Some(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -135,11 +187,8 @@ impl Connection {
                     *sent = true;
                     rest = &rest[written..];
                 }
-                None if early.filled().is_empty() => return Err(closed("within the request")),
-                None => {
-                    input.extend_from_slice(early.filled());
-                    return Ok(false);
-                }
+                None if input.is_empty() => return Err(closed("within the request")),
+                None => return Ok(false),
             }
         }
         stream.flush().await?;
@@ -165,7 +214,7 @@ impl Connection {
             let body = self.input.split_to(body_bytes).freeze();
             // 100 Continue and its like precede the reply (RFC 9110, section 15.2).
             if facts.status >= 200 {
-                return Ok((Response::new(facts.status, head, body), facts.keep_alive));
+                return Ok((Response::new(&facts, head, body), facts.keep_alive));
             }
         }
     }

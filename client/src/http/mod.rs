@@ -8,6 +8,7 @@ mod connection;
 mod request;
 mod response;
 
-pub use connection::{Connection, ExchangeError, Limits};
+pub(crate) use connection::{Connection, Exchange, ExchangeError, Limits};
+pub(crate) use request::NumberField;
 pub use request::{Method, Request};
 pub use response::{MalformedReply, Response};

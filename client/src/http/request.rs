@@ -1,7 +1,6 @@
 //! A request and its bytes.
 
 use std::fmt;
-use std::io::Write as _;
 
 /// HTTP methods that the store knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +45,26 @@ pub struct Request<'a> {
     pub body: &'a [u8],
 }
 
+/// A header field with a number, added by whoever sends a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NumberField {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Its value.
+    pub(crate) value: u64,
+}
+
 impl Request<'_> {
     /// Appends head and body to `out`, to be written in one go.
     ///
     /// # Errors
     /// If the target or a field would break the head apart, as a token from elsewhere could.
-    pub(crate) fn write_to(&self, host: &str, out: &mut Vec<u8>) -> Result<(), &'static str> {
+    pub(crate) fn write_to(
+        &self,
+        host: &str,
+        added: Option<NumberField>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
         if !self.target.starts_with('/') || !self.target.bytes().all(|b| b.is_ascii_graphic()) {
             return Err("the path holds something other than visible ASCII");
         }
@@ -66,21 +79,45 @@ impl Request<'_> {
                 );
             }
         }
-        self.write_unchecked(host, out).map_err(|_| "it does not fit into memory")
-    }
-
-    fn write_unchecked(&self, host: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
-        write!(out, "{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, self.target)?;
-        for (name, value) in self.headers {
-            write!(out, "{name}: {value}\r\n")?;
-        }
-        if !self.body.is_empty() || matches!(self.method, Method::Put | Method::Post) {
-            write!(out, "Content-Length: {}\r\n", self.body.len())?;
-        }
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(self.body);
+        self.write_unchecked(host, added, out);
         Ok(())
     }
+
+    fn write_unchecked(&self, host: &str, added: Option<NumberField>, out: &mut Vec<u8>) {
+        // Piece by piece: the formatting machinery would cost as much as the rest of the head.
+        let mut put =
+            |pieces: &[&str]| pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+        put(&[self.method.as_str(), " ", self.target, " HTTP/1.1\r\nHost: ", host, "\r\n"]);
+        for (name, value) in self.headers {
+            put(&[name, ": ", value, "\r\n"]);
+        }
+        let mut digits = [0; DIGITS_MAX];
+        if let Some(NumberField { name, value }) = added {
+            put(&[name, ": ", decimal(value, &mut digits), "\r\n"]);
+        }
+        if !self.body.is_empty() || matches!(self.method, Method::Put | Method::Post) {
+            put(&["Content-Length: ", decimal(self.body.len() as u64, &mut digits), "\r\n"]);
+        }
+        put(&["\r\n"]);
+        out.extend_from_slice(self.body);
+    }
+}
+
+/// Digits of the largest number.
+const DIGITS_MAX: usize = 20;
+
+/// A number in digits.
+fn decimal(mut number: u64, digits: &mut [u8; DIGITS_MAX]) -> &str {
+    let mut at = DIGITS_MAX;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    std::str::from_utf8(&digits[at..]).expect("digits are ASCII")
 }
 
 #[cfg(test)]
@@ -93,18 +130,28 @@ mod tests {
         let mut out = Vec::new();
         let headers = [("X-Quorate-Context", "abc")];
         Request { method: Method::Put, target: "/kv/k%201", headers: &headers, body: b"v1" }
-            .write_to("n1:7000", &mut out)
+            .write_to("n1:7000", Some(NumberField { name: "X-Left", value: 1020 }), &mut out)
             .unwrap();
-        let expected = "PUT /kv/k%201 HTTP/1.1\r\nHost: n1:7000\r\nX-Quorate-Context: abc\r\nContent-Length: 2\r\n\r\nv1";
+        let expected = "PUT /kv/k%201 HTTP/1.1\r\nHost: n1:7000\r\nX-Quorate-Context: abc\r\nX-Left: 1020\r\nContent-Length: 2\r\n\r\nv1";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn numbers_are_written_in_digits() {
+        for number in [0, 7, 10, 99, 100, 5000, u64::MAX] {
+            assert_eq!(decimal(number, &mut [0; DIGITS_MAX]), number.to_string());
+        }
     }
 
     #[test]
     fn nothing_can_end_the_head_early() {
         let write = |target, value| {
             let headers = [("X-Quorate-Context", value)];
-            Request { method: Method::Get, target, headers: &headers, body: b"" }
-                .write_to("n1:7000", &mut Vec::new())
+            Request { method: Method::Get, target, headers: &headers, body: b"" }.write_to(
+                "n1:7000",
+                None,
+                &mut Vec::new(),
+            )
         };
         assert!(write("/kv/k", "token").is_ok());
         assert!(write("/kv/k", "token\r\nHost: elsewhere").is_err());

@@ -1,9 +1,19 @@
 //! A reply, read strictly.
 
+use std::mem::MaybeUninit;
+
 use bytes::Bytes;
 
 /// Most header fields of a reply; more is no store of ours.
 const FIELDS_MAX: usize = 64;
+
+/// The fields that are asked for with every reply of some kind: where they are is noted while the head is
+/// read, once.
+const NOTED: [&str; 6] =
+    ["content-type", "x-quorate-context", "x-quorate-version", "etag", "x-quorate-view", "retry-after"];
+
+/// Where the values of [`NOTED`] are in the head, from and to; nowhere if both are 0.
+type Noted = [(u32, u32); NOTED.len()];
 
 /// A whole reply.
 #[derive(Clone, Debug)]
@@ -13,6 +23,7 @@ pub struct Response {
     /// The body, exactly as long as `Content-Length` said.
     pub body: Bytes,
     head: Bytes,
+    noted: Noted,
 }
 
 /// How a reply broke HTTP or the store's contract.
@@ -77,20 +88,27 @@ pub(crate) struct HeadFacts {
     pub(crate) head_bytes: usize,
     pub(crate) body_bytes: u64,
     pub(crate) keep_alive: bool,
+    noted: Noted,
 }
 
 impl HeadFacts {
     /// Reads a head at the start of `input`; none if it is not complete yet.
     pub(crate) fn read(input: &[u8]) -> Result<Option<Self>, MalformedReply> {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut head = httparse::Response::new(&mut fields);
-        let head_bytes = match head.parse(input).map_err(MalformedReply::BadHead)? {
+        let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+        let mut head = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+            &mut head,
+            input,
+            &mut fields,
+        );
+        let head_bytes = match parsed.map_err(MalformedReply::BadHead)? {
             httparse::Status::Complete(bytes) => bytes,
             httparse::Status::Partial => return Ok(None),
         };
         let status = head.code.ok_or(MalformedReply::BadHead(httparse::Error::Status))?;
         let mut keep_alive = head.version == Some(1);
         let mut length: Option<u64> = None;
+        let mut noted = Noted::default();
         for field in head.headers.iter() {
             if field.name.eq_ignore_ascii_case("content-length") {
                 let value = decimal(field.value).ok_or(MalformedReply::BadLength)?;
@@ -104,13 +122,25 @@ impl HeadFacts {
                 let close =
                     field.value.split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"close"));
                 keep_alive &= !close;
+            } else if let Some(place) = place(field.name)
+                && noted[place] == (0, 0)
+            {
+                let from = field.value.as_ptr() as usize - input.as_ptr() as usize;
+                // Longer heads than that are refused; this one then is, too.
+                let at = |offset: usize| u32::try_from(offset).unwrap_or_default();
+                noted[place] = (at(from), at(from + field.value.len()));
             }
         }
         // These never have a body, whatever they say (RFC 9112, section 6.3).
         let bodiless = status < 200 || status == 204 || status == 304;
         let body_bytes = if bodiless { 0 } else { length.ok_or(MalformedReply::NoLength)? };
-        Ok(Some(Self { status, head_bytes, body_bytes, keep_alive }))
+        Ok(Some(Self { status, head_bytes, body_bytes, keep_alive, noted }))
     }
+}
+
+/// Which of [`NOTED`] a name is, in any case.
+fn place(name: &str) -> Option<usize> {
+    NOTED.iter().position(|noted| noted.eq_ignore_ascii_case(name))
 }
 
 /// A number in plain digits: no sign, no space, no overflow.
@@ -120,19 +150,34 @@ fn decimal(text: &[u8]) -> Option<u64> {
 }
 
 impl Response {
-    pub(crate) fn new(status: u16, head: Bytes, body: Bytes) -> Self {
-        Self { status, body, head }
+    /// A reply of which the head was read before.
+    pub(crate) fn new(facts: &HeadFacts, head: Bytes, body: Bytes) -> Self {
+        Self { status: facts.status, body, head, noted: facts.noted }
     }
 
     /// The first header field of that name (in any case), if it is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        // Looked up when asked for: most replies are read for one field or none.
+        if let Some(place) = place(name) {
+            let (from, to) = self.noted[place];
+            let value = self.head.get(from as usize..to as usize).filter(|_| to > 0)?;
+            return std::str::from_utf8(value).ok().map(str::trim_ascii);
+        }
         let head = std::str::from_utf8(&self.head).ok()?;
         head.split("\r\n").skip(1).find_map(|line| {
             let (field, value) = line.split_once(':')?;
             field.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
         })
+    }
+}
+
+#[cfg(test)]
+impl Response {
+    /// A reply made of text, for tests.
+    pub(crate) fn of(head: &'static str, body: &'static str) -> Self {
+        let head = Bytes::from_static(head.as_bytes());
+        let facts = HeadFacts::read(&head).expect("HTTP").expect("a whole head");
+        Self::new(&facts, head, Bytes::from_static(body.as_bytes()))
     }
 }
 
@@ -148,7 +193,8 @@ mod tests {
     #[test]
     fn a_head_says_where_the_reply_ends() {
         let head = "HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n";
-        let expected = HeadFacts { status: 200, head_bytes: head.len(), body_bytes: 12, keep_alive: true };
+        let (status, keep_alive, noted) = (200, true, Noted::default());
+        let expected = HeadFacts { status, head_bytes: head.len(), body_bytes: 12, keep_alive, noted };
         assert_eq!(facts(head).unwrap(), Some(expected));
         assert_eq!(facts(&head[..30]).unwrap(), None, "half a head is not an error yet");
         let no_content = facts("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap().unwrap();
@@ -172,10 +218,14 @@ mod tests {
 
     #[test]
     fn fields_are_found_in_any_case() {
-        let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\nETag:  \"a:b\" \r\nX-Quorate-Context: t\r\n\r\n");
-        let response = Response::new(200, head, Bytes::new());
+        let response = Response::of(
+            "HTTP/1.1 204 OK\r\nETag:  \"a:b\" \r\nX-Quorate-Context: t\r\netag: no\r\nServer: s\r\nX-Quorate-View:\r\n\r\n",
+            "",
+        );
         assert_eq!(response.header("etag"), Some("\"a:b\""));
-        assert_eq!(response.header("x-quorate-context"), Some("t"));
-        assert_eq!(response.header("retry-after"), None);
+        assert_eq!(response.header("x-quorate-CONTEXT"), Some("t"));
+        assert_eq!(response.header("X-Quorate-View"), Some(""), "empty, but there");
+        assert_eq!(response.header("SERVER"), Some("s"));
+        assert_eq!((response.header("retry-after"), response.header("via")), (None, None));
     }
 }
