@@ -59,12 +59,17 @@ impl FromStr for ValueId {
     fn from_str(text: &str) -> Result<Self, NotAValueId> {
         let (process, sequence) =
             text.strip_prefix('v').and_then(|t| t.split_once('-')).ok_or(NotAValueId)?;
-        let id = Self {
+        // `v01-+2` would otherwise be a second spelling of one name.
+        let is_plain = |digits: &str| {
+            digits.starts_with(|c: char| c.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'))
+        };
+        if !is_plain(process) || !is_plain(sequence) {
+            return Err(NotAValueId);
+        }
+        Ok(Self {
             process: process.parse().map_err(|_| NotAValueId)?,
             sequence: sequence.parse().map_err(|_| NotAValueId)?,
-        };
-        // `v01-+2` would otherwise be a second spelling of one name.
-        if id.to_string() == text { Ok(id) } else { Err(NotAValueId) }
+        })
     }
 }
 
@@ -76,10 +81,7 @@ impl ValueId {
         write!(out, "{self}").expect("writing to memory does not fail");
         if out.len() < bytes {
             out.push(b'|');
-            // The size is part of the seed: a value that was cut short does not match either.
-            let seed = u64::from(self.process) ^ (bytes as u64) << 32;
-            let mut words =
-                Filler { draws: Draws::new(seed, Purpose::Filler, self.sequence), word: 0, left: 0 };
+            let mut words = self.filler(bytes);
             out.reserve(bytes - out.len());
             while out.len() < bytes {
                 let word = words.next();
@@ -99,8 +101,20 @@ impl ValueId {
     /// overwritten.
     #[must_use]
     pub fn is_whole(self, value: &[u8], scratch: &mut Vec<u8>) -> bool {
-        self.encode(value.len(), scratch);
-        scratch == value
+        use std::io::Write as _;
+        scratch.clear();
+        write!(scratch, "{self}").expect("writing to memory does not fail");
+        let Some(rest) = value.strip_prefix(scratch.as_slice()) else { return false };
+        let Some((b'|', filler)) = rest.split_first() else { return rest.is_empty() };
+        let mut words = self.filler(value.len());
+        filler.chunks(8).all(|chunk| *chunk == words.next()[..chunk.len()])
+    }
+
+    /// The filler of a value of `bytes` bytes. The size is part of the seed: a value that was cut short
+    /// does not match either.
+    fn filler(self, bytes: usize) -> Filler {
+        let seed = u64::from(self.process) ^ (bytes as u64) << 32;
+        Filler { draws: Draws::new(seed, Purpose::Filler, self.sequence), word: 0, left: 0 }
     }
 }
 

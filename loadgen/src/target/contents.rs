@@ -3,23 +3,28 @@
 use super::{CallError, Completion};
 use crate::value::ValueId;
 
-/// Names the values of a reply; returns the name of one that is damaged, if there is one. A
-/// damaged value keeps its name with a mark, so that a checker sees a value nobody wrote.
+/// Looks at the values of a reply, and names them if `names` are wanted; returns the name of one that is
+/// damaged, if there is one. A damaged value keeps its name with a mark, so that a checker sees a value
+/// nobody wrote.
 pub(super) fn inspect<'a>(
     values: impl IntoIterator<Item = &'a [u8]>,
-    names: &mut Vec<String>,
+    mut names: Option<&mut Vec<String>>,
 ) -> Option<String> {
     let mut damaged = None;
     let mut scratch = Vec::new();
     for value in values {
-        match ValueId::of(value) {
-            Some(id) if id.is_whole(value, &mut scratch) => names.push(id.to_string()),
-            Some(id) => {
-                names.push(format!("{id}!damaged"));
-                damaged = Some(id.to_string());
-            }
-            // Someone else's value: a key that was there before, or put by hand.
-            None => names.push(String::from_utf8_lossy(value).into_owned()),
+        let id = ValueId::of(value);
+        let whole = id.is_none_or(|id| id.is_whole(value, &mut scratch));
+        if !whole {
+            damaged = id.map(|id| id.to_string());
+        }
+        if let Some(names) = &mut names {
+            names.push(match id {
+                Some(id) if whole => id.to_string(),
+                Some(id) => format!("{id}!damaged"),
+                // Someone else's value: a key that was there before, or put by hand.
+                None => String::from_utf8_lossy(value).into_owned(),
+            });
         }
     }
     damaged

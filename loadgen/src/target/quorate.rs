@@ -6,10 +6,12 @@
 //! siblings concurrent puts left.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_client::{Client, ClientError, Effect, GetReply, PutReply, ReadOptions, WriteOptions};
 use quorate_env::BoxFuture;
+use quorate_env::random::mix;
 
 use super::contents::{inspect, mark_damaged};
 use super::{Call, CallKind, Completion, Observed, Outcome, Target};
@@ -21,7 +23,27 @@ const SHARDS: usize = 64;
 pub struct QuorateTarget {
     client: Client,
     /// The newest token by key, and the values that it covers. Looked up, never iterated.
-    contexts: Vec<Mutex<HashMap<u64, Context>>>,
+    contexts: Arc<Vec<Mutex<Contexts>>>,
+}
+
+type Contexts = HashMap<u64, Context, BuildHasherDefault<KeyHasher>>;
+
+/// Numbers of keys are nobody's attack: mixing them is enough.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = mix(self.0 ^ number);
+    }
 }
 
 /// A token and what it covers, as far as a history needs: what was covered before follows
@@ -37,10 +59,10 @@ impl QuorateTarget {
     /// must not retry, or latencies would be those of several attempts.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, contexts: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { client, contexts: Arc::new((0..SHARDS).map(|_| Mutex::default()).collect()) }
     }
 
-    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, Context>> {
+    fn shard(&self, key: u64) -> MutexGuard<'_, Contexts> {
         // Each entry is replaced whole: a panic elsewhere leaves nothing half done.
         self.contexts[(key % SHARDS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,7 +74,8 @@ impl QuorateTarget {
             Err(error) => return failed(&error, Outcome::Fail),
         };
         let mut values = Vec::new();
-        let damaged = inspect(reply.values.iter().map(|value| &*value.bytes), &mut values);
+        let names = call.observe.then_some(&mut values);
+        let damaged = inspect(reply.values.iter().map(|value| &*value.bytes), names);
         let GetReply { context: token, version, node, .. } = reply;
         let covers = if call.observe { values.clone() } else { Vec::new() };
         self.shard(call.key).insert(call.key, Context { token, covers });
@@ -105,6 +128,11 @@ impl Target for QuorateTarget {
             CallKind::Get => Box::pin(self.get(call)),
             CallKind::Put | CallKind::Delete => Box::pin(self.write(call)),
         }
+    }
+
+    /// Connections of its own; contexts are everybody's, since the newest is the one to send.
+    fn for_thread(&self) -> Option<Arc<dyn Target>> {
+        Some(Arc::new(Self { client: self.client.apart(), contexts: Arc::clone(&self.contexts) }))
     }
 }
 

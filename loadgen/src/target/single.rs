@@ -223,7 +223,7 @@ impl<P: Protocol> SingleValued<P> {
 fn answered(call: &Call<'_>, answer: Answer, node: usize) -> Completion {
     let mut completion = Completion::ok();
     let mut values = Vec::new();
-    if let Some(name) = inspect(answer.value.as_deref(), &mut values) {
+    if let Some(name) = inspect(answer.value.as_deref(), call.observe.then_some(&mut values)) {
         mark_damaged(&mut completion, call.key_name, &name);
     }
     if call.observe {

@@ -136,7 +136,15 @@ impl Workload {
 /// The name of key number `key`, as the store sees it: of one length for any likely number.
 #[must_use]
 pub fn key_name(key: u64) -> String {
-    format!("key{key:010}")
+    let mut name = String::new();
+    write_key_name(key, &mut name);
+    name
+}
+
+/// Appends [`key_name`] to `out`.
+pub fn write_key_name(key: u64, out: &mut String) {
+    use std::fmt::Write as _;
+    write!(out, "key{key:010}").expect("writing to memory does not fail");
 }
 
 #[cfg(test)]
