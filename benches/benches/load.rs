@@ -11,7 +11,8 @@ use quorate_benches::load::child::{self, CLIENT_CORE, Server, figure, myself, on
 use quorate_benches::load::drive::{CONNECTIONS, Job};
 use quorate_benches::load::theory::{Queue, quantile};
 use quorate_benches::load::{bare, recording, server};
-use quorate_loadgen::{ArrivalKind, Arrivals};
+use quorate_loadgen::ArrivalKind;
+use quorate_loadgen::arrivals::{Rate, Schedule};
 
 /// The seed of plans that name none.
 const SEED: u64 = 1;
@@ -79,7 +80,9 @@ fn main() -> ExitCode {
 
 fn slots(rate: f64, seconds: f64) -> impl Iterator<Item = u64> {
     let end_ns = (seconds * 1e9) as u64;
-    Arrivals::new(ArrivalKind::Poisson, rate, SEED).slots().take_while(move |slot| *slot < end_ns)
+    let rate = Rate::Constant { per_s: rate };
+    let schedule = Schedule::Rate { arrivals: ArrivalKind::Poisson, rate };
+    schedule.arrivals(SEED).slots().take_while(move |slot| *slot < end_ns)
 }
 
 /// Runs our generator on its core; what it printed, and its processor time in nanoseconds.
@@ -115,7 +118,7 @@ impl Bench {
         }
         let ca_file = self.directory.path().join("ca.pem").display().to_string();
         let ca_file = (scheme == "https").then_some(ca_file);
-        let server = Server::start(ca_file.as_deref(), false, false);
+        let server = Server::start(ca_file.as_deref(), false, true);
         let url = format!("{scheme}://127.0.0.1:{}", server.port);
         let job = Job { url: url.clone(), ca_file, rate: None, seconds: self.seconds as f64 };
         let (mut rates, mut costs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
@@ -128,7 +131,7 @@ impl Bench {
             rates[1].push(rate);
             costs[1].push(cost);
             let busy = server.cpu_ns();
-            let (text, cpu_ns) = drive(&job, false);
+            let (text, cpu_ns) = drive(&job, true);
             let requests = figure(&text, "ok");
             rates[0].push(requests / figure(&text, "elapsed") * 1e9);
             costs[0].push(cpu_ns / requests);

@@ -166,7 +166,7 @@ pub fn wrk(url: &str, seconds: u64, connections: usize) -> Option<(f64, f64)> {
     if !is_installed("wrk") {
         return None;
     }
-    let mut command = on_core(CLIENT_CORE, false, "wrk");
+    let mut command = on_core(CLIENT_CORE, true, "wrk");
     command.args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), url]);
     let (text, cpu_ns) = run(command);
     let line = text.lines().find(|line| line.contains(" requests in ")).expect("wrk counts requests");

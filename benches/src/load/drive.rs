@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quorate_client::{Client, ClientOptions, TlsTrust};
-use quorate_env::{Clock, RealPacer, SystemClock, TokioNetwork};
+use quorate_env::{Clock, SystemClock, TokioNetwork};
 use quorate_loadgen::recorder::Measure;
 use quorate_loadgen::trust::SystemProbe;
-use quorate_loadgen::{KeyDistribution, LoadPlan, LoadRun, Mix, Outcome, PlanSettings, QuorateTarget};
+use quorate_loadgen::{
+    KeyDistribution, LoadPlan, LoadRun, Mix, Outcome, PlanSettings, QuorateTarget, RateSetting,
+};
 
 use super::child::monotonic_ns;
 
@@ -61,7 +63,7 @@ impl Job {
         let settings = PlanSettings {
             keys: Some(KEYS),
             mix: Some(Mix { get: 1.0, ..Mix::default() }),
-            rate: self.rate,
+            rate: self.rate.map(RateSetting::Constant),
             clients: self.rate.is_none().then_some(CONNECTIONS),
             connections: self.rate.map(|_| CONNECTIONS),
             load: Some(false),
@@ -94,9 +96,8 @@ impl Job {
         let target = Arc::new(QuorateTarget::new(client));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         let outcome = runtime.block_on(async {
-            let pacer = RealPacer::new(Arc::clone(&clock) as _).expect("a timer");
-            let run = LoadRun::new(plan, target, clock, Box::new(pacer)).with_probe(SystemProbe::new());
-            Box::pin(run.run(&mut ())).await
+            let run = LoadRun::on_threads(plan, target, clock).expect("a thread and a timer");
+            Box::pin(run.with_probe(SystemProbe::new()).run(&mut ())).await
         });
         let report = outcome.measure.expect("it was not interrupted");
         assert_eq!(report.first_error, None, "every request is answered, and well");

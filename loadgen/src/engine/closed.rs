@@ -8,15 +8,16 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use super::caller::Caller;
-use super::phase::PhaseState;
+use super::state::LaneState;
 use crate::recorder::Sample;
+use crate::target::Target;
 
 /// Sends until the phase is over.
-pub(super) async fn work(shared: Arc<Shared>, state: Arc<PhaseState>, worker: usize) {
-    let mut caller = Caller::new(Arc::clone(&shared), state.phase);
+pub(super) async fn work(shared: Arc<Shared>, state: Arc<LaneState>, target: Arc<dyn Target>) {
+    let mut caller = Caller::new(Arc::clone(&shared), target, state.phase);
     let end_ns = state.started_ns + state.planned_ns;
     while shared.clock.monotonic_ns() < end_ns && !shared.cancel.is_cancelled() {
-        let index = state.first_index + state.offered.fetch_add(1, Ordering::Relaxed);
+        let index = state.index_of(state.offered.fetch_add(1, Ordering::Relaxed));
         let operation = shared.workload.operation(index);
         caller.prepare(&operation);
         state.begin();
@@ -32,7 +33,7 @@ pub(super) async fn work(shared: Arc<Shared>, state: Arc<PhaseState>, worker: us
             wait_ns: None,
             lateness_ns: None,
         };
-        state.end(worker, &sample, completion.error);
+        state.end(&sample, completion.error);
         // A target that never waits would keep the other tasks from running.
         tokio::task::consume_budget().await;
     }

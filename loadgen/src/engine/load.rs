@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::caller::Caller;
+use super::lane::Lane;
 use super::{LoadReport, Shared};
 use crate::observe::Phase;
-use crate::target::Outcome;
+use crate::target::{Outcome, Target};
 
 /// Attempts at a key that is refused for certain, as by a store that is still starting.
 const ATTEMPTS: u32 = 20;
@@ -27,14 +28,17 @@ struct Counts {
     first_error: Mutex<Option<String>>,
 }
 
-pub(super) async fn load(shared: &Arc<Shared>) -> LoadReport {
+pub(super) async fn load(shared: &Arc<Shared>, lanes: &[Lane]) -> LoadReport {
     let started_ns = shared.clock.monotonic_ns();
     let counts = Arc::new(Counts::default());
     let mut workers = JoinSet::new();
-    for _ in 0..shared.plan.workers() {
-        workers.spawn(work(Arc::clone(shared), Arc::clone(&counts)));
+    for lane in lanes {
+        for _ in 0..lane.share(shared.plan.workers(), lanes.len()) {
+            let work = work(Arc::clone(shared), Arc::clone(&lane.target), Arc::clone(&counts));
+            workers.spawn_on(work, &lane.handle);
+        }
     }
-    super::phase::join_all(&mut workers).await;
+    super::phase::join_all(shared, &mut workers).await;
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let report = LoadReport {
         keys: shared.plan.keys,
@@ -48,8 +52,8 @@ pub(super) async fn load(shared: &Arc<Shared>) -> LoadReport {
     report
 }
 
-async fn work(shared: Arc<Shared>, counts: Arc<Counts>) {
-    let mut caller = Caller::new(Arc::clone(&shared), Phase::Load);
+async fn work(shared: Arc<Shared>, target: Arc<dyn Target>, counts: Arc<Counts>) {
+    let mut caller = Caller::new(Arc::clone(&shared), target, Phase::Load);
     loop {
         let key = counts.next.fetch_add(1, Ordering::Relaxed);
         if key >= shared.plan.keys || shared.cancel.is_cancelled() {

@@ -1,28 +1,36 @@
 //! Drives a plan against a target: load phase, warm-up, measurement.
 //!
-//! One dispatcher follows the schedule and puts due slots into a bounded backlog; workers, one
-//! for each connection, take them out in order. The dispatcher never waits for a worker, so
-//! every slot ends as sent or as reported dropped, and latency counts from the slot.
+//! The load is made in lanes, each with a part of the slots and of the connections. A lane's dispatcher
+//! follows the schedule and hands each slot that is due to a free worker, of which there is one for each
+//! connection; without one it waits in a bounded backlog, in order. The dispatcher never waits for a
+//! worker, so every slot ends as sent or as reported dropped, and latency counts from the slot.
 //!
-//! Tasks run on the caller's runtime and read time from the given clock and pacer alone, so
-//! all of it also runs on simulated time.
+//! A real load has its lanes on threads of their own. It can also have the only one on the caller's
+//! runtime, and it reads time from the given clock and pacer alone: so all of it runs on simulated time.
 //!
 //! Not here: where results go ([`IntervalSink`]), what they mean ([`crate::results`],
 //! [`crate::trust`]).
 
+mod abandonment; // of what is in flight when a run is interrupted
 mod backlog;
 mod caller;
 mod closed;
+mod collector;
+mod lane;
 mod load;
 mod open;
 mod phase;
+mod state;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use quorate_env::{Clock, Pacer};
 use tokio_util::sync::CancellationToken;
 
+use self::abandonment::Abandonment;
+use self::lane::Lane;
 use crate::observe::{OperationObserver, Phase, Progress, Silent};
 use crate::plan::LoadPlan;
 use crate::recorder::Recorder;
@@ -33,19 +41,29 @@ use crate::workload::Workload;
 /// A load about to be made.
 pub struct LoadRun {
     shared: Arc<Shared>,
-    pacer: Box<dyn Pacer>,
+    place: Place,
     probe: Option<SystemProbe>,
+}
+
+/// Where a load is made.
+enum Place {
+    /// On the caller's runtime, in one lane.
+    Here(Box<dyn Pacer>),
+    /// On threads of its own.
+    Threads(Vec<Lane>),
 }
 
 /// What every part of a run needs.
 pub(crate) struct Shared {
     pub(crate) plan: LoadPlan,
     pub(crate) workload: Workload,
+    /// The store as it was given; a lane may have its own way to it.
     pub(crate) target: Arc<dyn Target>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observer: Option<Arc<dyn OperationObserver>>,
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) cancel: CancellationToken,
+    pub(crate) abandonment: Abandonment,
     /// The next unused logical process.
     pub(crate) processes: AtomicU64,
 }
@@ -156,7 +174,8 @@ impl IntervalSink for Vec<Interval> {
 }
 
 impl LoadRun {
-    /// A run of `plan` against `target`. `pacer` must be on `clock`.
+    /// A run of `plan` against `target` on the caller's runtime, where everything happens in one lane
+    /// however many threads are planned. `pacer` must be on `clock`.
     #[must_use]
     pub fn new(
         plan: LoadPlan,
@@ -164,18 +183,18 @@ impl LoadRun {
         clock: Arc<dyn Clock>,
         pacer: Box<dyn Pacer>,
     ) -> Self {
-        let workload = Workload::of(&plan);
-        let shared = Shared {
-            plan,
-            workload,
-            target,
-            clock,
-            observer: None,
-            progress: Arc::new(Silent),
-            cancel: CancellationToken::new(),
-            processes: AtomicU64::new(0),
-        };
-        Self { shared: Arc::new(shared), pacer, probe: None }
+        Self { shared: Shared::new(plan, target, clock), place: Place::Here(pacer), probe: None }
+    }
+
+    /// A run of `plan` against `target` on threads of its own, as many as planned. `clock` must be a real
+    /// one.
+    ///
+    /// # Errors
+    /// If the system gives no threads or no timers.
+    pub fn on_threads(plan: LoadPlan, target: Arc<dyn Target>, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let lane = |number| Lane::on_thread(number, &target, &clock);
+        let lanes = (0..plan.threads).map(lane).collect::<io::Result<_>>()?;
+        Ok(Self { shared: Shared::new(plan, target, clock), place: Place::Threads(lanes), probe: None })
     }
 
     /// Tells `observer` of every call.
@@ -213,23 +232,43 @@ impl LoadRun {
 
     /// Runs to the end, or until cancelled. Needs a tokio runtime with time.
     pub async fn run(self, sink: &mut dyn IntervalSink) -> RunOutcome {
-        let Self { shared, mut pacer, mut probe } = self;
+        let Self { shared, place, mut probe } = self;
+        let mut lanes = match place {
+            Place::Here(pacer) => vec![Lane::here(&shared.target, pacer)],
+            Place::Threads(lanes) => lanes,
+        };
         let plan = &shared.plan;
         let mut outcome = RunOutcome { load: None, warmup: None, measure: None, interrupted: false };
         if plan.load {
             shared.progress.phase(Phase::Load);
-            outcome.load = Some(load::load(&shared).await);
+            outcome.load = Some(load::load(&shared, &lanes).await);
         }
         if !plan.warmup.is_zero() && !shared.cancel.is_cancelled() {
-            let (report, back) = phase::run(&shared, Phase::Warmup, pacer, probe.as_mut(), sink).await;
+            let report = phase::run(&shared, Phase::Warmup, &mut lanes, probe.as_mut(), sink).await;
             outcome.warmup = Some(report);
-            pacer = back;
         }
         if !shared.cancel.is_cancelled() {
-            let (report, _) = phase::run(&shared, Phase::Measure, pacer, probe.as_mut(), sink).await;
+            let report = phase::run(&shared, Phase::Measure, &mut lanes, probe.as_mut(), sink).await;
             outcome.measure = Some(report);
         }
         outcome.interrupted = shared.cancel.is_cancelled();
         outcome
+    }
+}
+
+impl Shared {
+    fn new(plan: LoadPlan, target: Arc<dyn Target>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let workload = Workload::of(&plan);
+        Arc::new(Self {
+            plan,
+            workload,
+            target,
+            clock,
+            observer: None,
+            progress: Arc::new(Silent),
+            cancel: CancellationToken::new(),
+            abandonment: Abandonment::default(),
+            processes: AtomicU64::new(0),
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! The open loop: a dispatcher on the schedule, workers behind a backlog.
+//! The open loop in one lane: a dispatcher on the schedule, workers behind a backlog.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,21 +7,26 @@ use quorate_env::Pacer;
 
 use super::Shared;
 use super::caller::Caller;
-use super::phase::PhaseState;
+use super::state::LaneState;
 use crate::arrivals::Schedule;
 use crate::observe::Phase;
 use crate::recorder::Sample;
+use crate::target::Target;
 
 /// Slots dispatched without a pause before others get a turn, when the dispatcher is behind.
 const BURST_MAX: u32 = 64;
 
-/// Queues every slot of the phase when it is due. Returns the pacer for the next phase.
+/// A wait that an interruption need not end, in nanoseconds.
+const SHORT_NS: u64 = 1_000_000;
+
+/// Hands on every slot of the lane when it is due, all that are at once. Returns the lane's number and its
+/// pacer for the next phase.
 pub(super) async fn dispatch(
     shared: Arc<Shared>,
-    state: Arc<PhaseState>,
+    state: Arc<LaneState>,
     schedule: Schedule,
     mut pacer: Box<dyn Pacer>,
-) -> Box<dyn Pacer> {
+) -> (usize, Box<dyn Pacer>) {
     // Warm-up follows a schedule of its own, so that its length changes nothing afterwards.
     let seed = shared.plan.arrivals_seed(state.phase);
     let arrivals = match state.phase {
@@ -29,12 +34,15 @@ pub(super) async fn dispatch(
         Phase::Load | Phase::Warmup => schedule.warmup().arrivals(seed),
     };
     let mut burst = 0;
-    for (index, offset_ns) in (state.first_index..).zip(arrivals.slots()) {
+    // Every lane walks the whole schedule: the slots are the same however many share them.
+    let own = arrivals.slots().skip(state.lane).step_by(state.lanes);
+    for (turn, offset_ns) in (0_u64..).zip(own) {
         if offset_ns >= state.planned_ns {
             break;
         }
-        let slot_ns = state.started_ns + offset_ns;
-        if shared.clock.monotonic_ns() < slot_ns {
+        let (index, slot_ns) = (state.index_of(turn), state.started_ns + offset_ns);
+        let now_ns = shared.clock.monotonic_ns();
+        if now_ns + SHORT_NS < slot_ns {
             burst = 0;
             tokio::select! {
                 biased;
@@ -42,10 +50,16 @@ pub(super) async fn dispatch(
                 () = pacer.wait_until(slot_ns) => {}
             }
         } else {
-            burst += 1;
-            if burst == BURST_MAX {
+            if now_ns < slot_ns {
+                // Too short to be worth being interrupted, which would cost more than what is sent next.
                 burst = 0;
-                tokio::task::yield_now().await;
+                pacer.wait_until(slot_ns).await;
+            } else {
+                burst += 1;
+                if burst == BURST_MAX {
+                    burst = 0;
+                    tokio::task::yield_now().await;
+                }
             }
             if shared.cancel.is_cancelled() {
                 break;
@@ -64,13 +78,13 @@ pub(super) async fn dispatch(
             () = pacer.wait_until(state.started_ns + state.planned_ns) => {}
         }
     }
-    pacer
+    (state.lane, pacer)
 }
 
 /// Sends slots until there are no more.
-pub(super) async fn work(shared: Arc<Shared>, state: Arc<PhaseState>, worker: usize) {
-    let mut caller = Caller::new(Arc::clone(&shared), state.phase);
-    while let Some(due) = state.backlog.take().await {
+pub(super) async fn work(shared: Arc<Shared>, state: Arc<LaneState>, target: Arc<dyn Target>, worker: usize) {
+    let mut caller = Caller::new(Arc::clone(&shared), target, state.phase);
+    while let Some(due) = state.backlog.take(worker).await {
         let operation = shared.workload.operation(due.index);
         caller.prepare(&operation);
         state.begin();
@@ -88,6 +102,6 @@ pub(super) async fn work(shared: Arc<Shared>, state: Arc<PhaseState>, worker: us
             wait_ns: Some(wait_ns),
             lateness_ns: Some(if due.worker_was_free { wait_ns } else { queued_late_ns }),
         };
-        state.end(worker, &sample, completion.error);
+        state.end(&sample, completion.error);
     }
 }

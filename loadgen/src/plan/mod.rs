@@ -56,6 +56,8 @@ pub struct LoadPlan {
     pub pace: Pace,
     /// Operations in flight at most, each on a connection of its own.
     pub connections: usize,
+    /// Threads of the generator. Each has its part of the slots, of the connections and of the backlog.
+    pub threads: usize,
     /// Slots that may wait for a connection. Beyond that, slots are dropped, and reported.
     pub backlog_max: usize,
     /// Whether every key is written first.

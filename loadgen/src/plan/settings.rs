@@ -86,6 +86,8 @@ pub struct PlanSettings {
     pub clients: Option<usize>,
     /// Connections of an open loop. Default 64.
     pub connections: Option<usize>,
+    /// Threads of the generator. Default 1: one makes more requests than one core of most stores answers.
+    pub threads: Option<usize>,
     /// Slots that may wait for a connection in an open loop. Default 20,000.
     pub backlog_max: Option<usize>,
     /// Whether every key is written first. Default true.
@@ -123,6 +125,9 @@ impl PlanSettings {
         }
         let connections = self.connections.unwrap_or(64);
         within("connections", connections, (1..=65_536).contains(&connections), "from 1 to 65536")?;
+        let threads = self.threads.unwrap_or(1);
+        let most = self.clients.unwrap_or(connections).min(1024);
+        within("threads", threads, (1..=most).contains(&threads), "from 1 to the number of connections")?;
         let backlog_max = self.backlog_max.unwrap_or(BACKLOG_MAX);
         within("backlog_max", backlog_max, (1..=1 << 30).contains(&backlog_max), "from 1 to 2^30")?;
         Ok(LoadPlan {
@@ -134,6 +139,7 @@ impl PlanSettings {
             distribution,
             pace,
             connections,
+            threads,
             backlog_max,
             load: self.load.unwrap_or(true),
             warmup: seconds("warmup_s", self.warmup_s.unwrap_or(5.0), true)?,
@@ -242,6 +248,7 @@ impl PlanSettings {
             trace: self.trace.or(paced.trace),
             clients: self.clients.or(paced.clients),
             connections: self.connections.or(base.connections.filter(|_| !closed)),
+            threads: self.threads.or(base.threads),
             backlog_max: self.backlog_max.or(base.backlog_max.filter(|_| !closed)),
             load: self.load.or(base.load),
             warmup_s: self.warmup_s.or(base.warmup_s),
@@ -406,6 +413,8 @@ mod tests {
         assert!(settings.resolve().unwrap_err().to_string().starts_with("hot_keys (0)"));
         assert!(with(|s| s.mix = Some(Mix::default())).starts_with("mix ("));
         assert!(with(|s| s.clients = Some(0)).starts_with("clients (0)"));
+        assert!(with(|s| s.threads = Some(0)).starts_with("threads (0)"));
+        assert!(with(|s| s.threads = Some(65)).starts_with("threads (65)"), "there are 64 connections");
         assert!(with(|s| s.theta = Some(0.0)).starts_with("theta (0)"));
     }
 }

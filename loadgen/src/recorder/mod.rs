@@ -39,35 +39,55 @@ pub struct Sample {
     pub lateness_ns: Option<u64>,
 }
 
-/// Counts and latencies.
+/// Counts and latencies. Tables, not maps: recording an operation must cost next to nothing beside sending
+/// it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorder {
-    histograms: BTreeMap<Series, Histogram<u64>>,
-    outcomes: BTreeMap<(OpKind, Outcome), u64>,
-    timeouts: BTreeMap<OpKind, u64>,
+    latencies: [[Option<Box<Latencies>>; Class::ALL.len()]; OpKind::ALL.len()],
+    outcomes: [[u64; Outcome::ALL.len()]; OpKind::ALL.len()],
+    timeouts: [u64; OpKind::ALL.len()],
     errors: BTreeMap<(OpKind, String), u64>,
+}
+
+/// One histogram for each [`Measure`], in its order.
+type Latencies = [Histogram<u64>; Measure::ALL.len()];
+
+fn no_latencies() -> Box<Latencies> {
+    Box::new(std::array::from_fn(|_| empty()))
 }
 
 impl Recorder {
     /// Counts an operation and its latencies.
     pub fn record(&mut self, sample: &Sample) {
-        *self.outcomes.entry((sample.op, sample.outcome)).or_default() += 1;
-        if sample.timed_out {
-            *self.timeouts.entry(sample.op).or_default() += 1;
-        }
+        let op = sample.op as usize;
+        self.outcomes[op][sample.outcome as usize] += 1;
+        self.timeouts[op] += u64::from(sample.timed_out);
         let class = Class::of(sample.outcome, sample.timed_out);
-        let mut put = |measure, value_ns: Option<u64>| {
-            if let Some(value_ns) = value_ns {
-                let series = Series { op: sample.op, class, measure };
-                let histogram = self.histograms.entry(series).or_insert_with(empty);
-                // Not the saturating way: that clamps to the present size instead of growing.
-                histogram.record(value_ns).expect("a histogram that grows by itself takes any value");
-            }
+        let latencies = self.latencies[op][class as usize].get_or_insert_with(no_latencies);
+        let mut put = |measure: Measure, value_ns: u64| {
+            // Not the saturating way: that clamps to the present size instead of growing.
+            latencies[measure as usize]
+                .record(value_ns)
+                .expect("a histogram that grows by itself takes any value");
         };
-        put(Measure::Response, Some(sample.response_ns));
-        put(Measure::Service, Some(sample.service_ns));
-        put(Measure::Wait, sample.wait_ns);
-        put(Measure::Lateness, sample.lateness_ns);
+        put(Measure::Response, sample.response_ns);
+        put(Measure::Service, sample.service_ns);
+        if let Some(wait_ns) = sample.wait_ns {
+            put(Measure::Wait, wait_ns);
+        }
+        if let Some(lateness_ns) = sample.lateness_ns {
+            put(Measure::Lateness, lateness_ns);
+        }
+    }
+
+    /// Forgets everything, and keeps the memory for as much again.
+    pub fn clear(&mut self) {
+        for latencies in self.latencies.iter_mut().flatten().flatten() {
+            latencies.iter_mut().for_each(Histogram::reset);
+        }
+        self.outcomes = Default::default();
+        self.timeouts = Default::default();
+        self.errors.clear();
     }
 
     /// Counts an error by its kind.
@@ -77,18 +97,35 @@ impl Recorder {
 
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
-        for (series, histogram) in &other.histograms {
-            let mine = self.histograms.entry(*series).or_insert_with(empty);
+        for (series, histogram) in other.series() {
+            let latencies =
+                self.latencies[series.op as usize][series.class as usize].get_or_insert_with(no_latencies);
+            let mine = &mut latencies[series.measure as usize];
             mine.add(histogram).expect("a histogram that grows by itself takes any other");
         }
-        add(&mut self.outcomes, &other.outcomes);
-        add(&mut self.timeouts, &other.timeouts);
-        add(&mut self.errors, &other.errors);
+        for (mine, theirs) in self.outcomes.iter_mut().flatten().zip(other.outcomes.iter().flatten()) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.timeouts.iter_mut().zip(&other.timeouts) {
+            *mine += theirs;
+        }
+        for (error, count) in &other.errors {
+            *self.errors.entry(error.clone()).or_default() += count;
+        }
     }
 
     /// The histograms that hold anything, in nanoseconds.
     pub fn series(&self) -> impl Iterator<Item = (Series, &Histogram<u64>)> {
-        self.histograms.iter().map(|(series, histogram)| (*series, histogram))
+        OpKind::ALL.into_iter().flat_map(move |op| {
+            Class::ALL.into_iter().flat_map(move |class| {
+                let latencies = self.latencies[op as usize][class as usize].as_deref();
+                let named =
+                    latencies.into_iter().flat_map(|latencies| Measure::ALL.into_iter().zip(latencies));
+                named
+                    .filter(|(_, histogram)| !histogram.is_empty())
+                    .map(move |(measure, histogram)| (Series { op, class, measure }, histogram))
+            })
+        })
     }
 
     /// The histograms that `wanted` picks, as one.
@@ -104,7 +141,7 @@ impl Recorder {
     /// How many operations of a kind ended so.
     #[must_use]
     pub fn count(&self, op: OpKind, outcome: Outcome) -> u64 {
-        self.outcomes.get(&(op, outcome)).copied().unwrap_or_default()
+        self.outcomes[op as usize][outcome as usize]
     }
 
     /// How many operations of any kind ended so.
@@ -116,24 +153,18 @@ impl Recorder {
     /// How many operations ended at all.
     #[must_use]
     pub fn finished(&self) -> u64 {
-        self.outcomes.values().sum()
+        self.outcomes.iter().flatten().sum()
     }
 
     /// How many operations of a kind were ended by their deadline.
     #[must_use]
     pub fn timeouts(&self, op: OpKind) -> u64 {
-        self.timeouts.get(&op).copied().unwrap_or_default()
+        self.timeouts[op as usize]
     }
 
     /// Errors of a kind of operation, by their own kind.
     pub fn errors(&self, op: OpKind) -> impl Iterator<Item = (&str, u64)> {
         self.errors.iter().filter(move |((of, _), _)| *of == op).map(|((_, kind), n)| (kind.as_str(), *n))
-    }
-}
-
-fn add<K: Ord + Clone>(mine: &mut BTreeMap<K, u64>, theirs: &BTreeMap<K, u64>) {
-    for (key, count) in theirs {
-        *mine.entry(key.clone()).or_default() += count;
     }
 }
 

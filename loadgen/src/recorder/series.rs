@@ -20,6 +20,9 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// All of them, in the order of tags.
+    pub const ALL: [Self; 4] = [Self::Response, Self::Service, Self::Wait, Self::Lateness];
+
     /// The last part of a tag.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -46,6 +49,9 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them, in the order of tags.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Fail, Self::Info, Self::Timeout];
+
     /// The class of an operation.
     #[must_use]
     pub fn of(outcome: Outcome, timed_out: bool) -> Self {

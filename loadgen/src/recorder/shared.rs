@@ -1,55 +1,65 @@
-//! Recorders that workers fill while someone else takes them away each second.
+//! A recorder that a lane fills while someone else takes its contents away each second.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Recorder;
 
-/// One recorder for each few workers: a lock nobody waits for costs nanoseconds, and a full
-/// set of histograms for each of hundreds of connections would cost the merge too much.
-const SHARDS_MAX: usize = 8;
-
-/// A recorder in several parts.
+/// Two recorders that change places: one is filled, and emptied ones are used again, since histograms grow
+/// to their size only with time, and that time would be the operations'.
+#[derive(Default)]
 pub(crate) struct SharedRecorder {
-    shards: Vec<Mutex<Recorder>>,
+    current: Mutex<Recorder>,
+    spare: Mutex<Recorder>,
 }
 
 impl SharedRecorder {
-    pub(crate) fn new(workers: usize) -> Self {
-        Self { shards: (0..workers.clamp(1, SHARDS_MAX)).map(|_| Mutex::default()).collect() }
+    /// The one to fill. Nobody else wants it but once a second.
+    pub(crate) fn current(&self) -> MutexGuard<'_, Recorder> {
+        lock(&self.current)
     }
 
-    /// The part that worker number `worker` fills.
-    pub(crate) fn of_worker(&self, worker: usize) -> MutexGuard<'_, Recorder> {
-        lock(&self.shards[worker % self.shards.len()])
-    }
-
-    /// Takes all that was recorded since the last time. Each sample is in exactly one taking.
-    pub(crate) fn take(&self) -> Recorder {
-        let mut all = Recorder::default();
-        for shard in &self.shards {
-            let part = std::mem::take(&mut *lock(shard));
-            all.merge(&part);
-        }
-        all
+    /// Adds to `all` what was recorded since the last time. Each sample is in exactly one taking.
+    pub(crate) fn take_into(&self, all: &mut Recorder) {
+        let mut spare = lock(&self.spare);
+        std::mem::swap(&mut *self.current(), &mut *spare);
+        all.merge(&spare);
+        spare.clear();
     }
 }
 
-fn lock(shard: &Mutex<Recorder>) -> MutexGuard<'_, Recorder> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(part: &Mutex<Recorder>) -> MutexGuard<'_, Recorder> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorder::Sample;
+    use crate::target::Outcome;
     use crate::workload::OpKind;
 
     #[test]
     fn every_sample_is_taken_once() {
-        let shared = SharedRecorder::new(20);
-        for worker in 0..20 {
-            shared.of_worker(worker).record_error(OpKind::Get, "connect");
+        let shared = SharedRecorder::default();
+        let sample = Sample {
+            op: OpKind::Get,
+            outcome: Outcome::Fail,
+            timed_out: false,
+            response_ns: 5,
+            service_ns: 5,
+            wait_ns: None,
+            lateness_ns: None,
+        };
+        for taking in 0..4 {
+            for _ in 0..taking {
+                shared.current().record(&sample);
+                shared.current().record_error(OpKind::Get, "connect");
+            }
+            let mut all = Recorder::default();
+            shared.take_into(&mut all);
+            assert_eq!(all.count(OpKind::Get, Outcome::Fail), taking);
+            assert_eq!(all.errors(OpKind::Get).map(|(_, count)| count).sum::<u64>(), taking);
+            assert_eq!(all.series().map(|(_, histogram)| histogram.len()).sum::<u64>(), 2 * taking);
         }
-        assert_eq!(shared.take().errors(OpKind::Get).collect::<Vec<_>>(), [("connect", 20)]);
-        assert_eq!(shared.take(), Recorder::default());
     }
 }

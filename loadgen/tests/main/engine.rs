@@ -8,8 +8,8 @@ use quorate_loadgen::plan::LoadPlan;
 use quorate_loadgen::recorder::{Class, Measure};
 use quorate_loadgen::trust::{Figures, Verdict};
 use quorate_loadgen::{
-    Completion, Mix, NullTarget, OpKind, OperationObserver, OperationRecord, Outcome, Phase, PhaseReport,
-    PlanSettings, Progress, Recorder, Results, Tick,
+    Completion, LoadRun, Mix, NullTarget, OpKind, OperationObserver, OperationRecord, Outcome, Phase,
+    PhaseReport, PlanSettings, Progress, RateSetting, Recorder, Results, Target, Tick,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -304,4 +304,48 @@ async fn the_null_target_lets_the_generator_run_free_on_the_real_clock() {
     let report = outcome.measure.unwrap();
     assert_eq!((report.offered, report.sent, report.dropped), (400, 400, 0));
     assert_eq!(report.recorder.count_all(Outcome::Ok), 400);
+}
+
+/// A store that is itself on every thread, and counts the threads.
+#[derive(Clone, Default)]
+struct Counted(Arc<AtomicU64>);
+
+impl Target for Counted {
+    fn call<'a>(&'a self, call: quorate_loadgen::Call<'a>) -> quorate_env::BoxFuture<'a, Completion> {
+        NullTarget.call(call)
+    }
+
+    fn for_thread(&self) -> Option<Arc<dyn Target>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Some(Arc::new(self.clone()))
+    }
+}
+
+#[tokio::test]
+async fn threads_share_the_work_and_do_all_of_it_once() {
+    use quorate_env::SystemClock;
+    let sent = async |threads| {
+        let settings = PlanSettings {
+            threads: Some(threads),
+            connections: Some(7),
+            rate: Some(RateSetting::Constant(5000.0)),
+            duration_s: Some(0.2),
+            load: Some(true),
+            ..settings()
+        };
+        let (target, notes) = (Counted::default(), Arc::new(Notes::default()));
+        let plan = settings.resolve().unwrap();
+        let run = LoadRun::on_threads(plan, Arc::new(target.clone()), Arc::new(SystemClock::new())).unwrap();
+        let outcome = run.with_observer(notes.clone()).run(&mut ()).await;
+        assert_eq!(outcome.load.unwrap().loaded, 100);
+        let report = outcome.measure.unwrap();
+        assert_eq!((report.offered, report.sent, report.dropped), (1000, 1000, 0));
+        assert_eq!(report.recorder.finished(), 1000);
+        assert_eq!(target.0.load(Ordering::Relaxed), threads as u64);
+        let records = std::mem::take(&mut *notes.0.lock().unwrap());
+        let mut written: Vec<_> = records.into_iter().map(|r| (r.key, r.value)).collect();
+        written.sort();
+        written
+    };
+    assert_eq!(sent(1).await, sent(3).await);
 }

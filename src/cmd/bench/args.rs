@@ -96,6 +96,9 @@ pub struct BenchArgs {
     /// Connections of the open loop (64).
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
+    /// Threads of the generator, each with its part of the connections (1).
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
     /// Length of the measurement (30s).
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
@@ -177,6 +180,7 @@ impl BenchArgs {
             trace,
             clients: self.clients,
             connections: self.connections,
+            threads: self.threads,
             load: self.no_load.then_some(false),
             warmup_s: self.warmup.map(|d| d.as_secs_f64()),
             duration_s: self.duration.map(|d| d.as_secs_f64()),

@@ -15,7 +15,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use quorate_env::{Clock as _, RealPacer, SystemClock};
+use quorate_env::{Clock as _, SystemClock};
 use quorate_loadgen::trust::SystemProbe;
 use quorate_loadgen::{LoadPlan, LoadRun, PhaseReport, RunDirectory, RunOutcome, Target, Workload};
 use tokio::sync::oneshot;
@@ -148,11 +148,10 @@ impl Load<'_> {
     /// Loads the store as planned, writing what is measured as it is measured.
     async fn run(self) -> Result<RunOutcome, Failure> {
         let Self { target, plan, directory, clock, recording, cancel, beginning, deeds } = self;
-        let pacer = RealPacer::new(Arc::clone(&clock) as _)
-            .map_err(|e| Failure::setup(format_args!("timer: {e}")))?;
         let mut files = directory.interval_files(clock.wall_ns()).map_err(Failure::setup)?;
         let shown = progress::until_measuring(progress::shown(), Arc::clone(&clock), beginning);
-        let mut run = LoadRun::new(plan.clone(), target, clock, Box::new(pacer))
+        let mut run = LoadRun::on_threads(plan.clone(), target, clock)
+            .map_err(|e| Failure::setup(format_args!("a thread of the load: {e}")))?
             .with_progress(shown)
             .with_cancel(cancel)
             .with_probe(SystemProbe::new());

@@ -1,0 +1,100 @@
+//! Takes away each second what all lanes recorded, and passes it on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::state::LaneState;
+use super::{Interval, IntervalSink, Shared};
+use crate::observe::{Phase, Tick};
+use crate::recorder::{Measure, Recorder};
+use crate::target::Outcome;
+use crate::trust::{Probed, SystemProbe};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Offered, sent and dropped so far, in all lanes together.
+pub(super) fn counts(lanes: &[Arc<LaneState>]) -> [u64; 3] {
+    [sum(lanes, |lane| &lane.offered), sum(lanes, |lane| &lane.sent), sum(lanes, |lane| &lane.dropped)]
+}
+
+fn sum(lanes: &[Arc<LaneState>], count: fn(&LaneState) -> &AtomicU64) -> u64 {
+    lanes.iter().map(|lane| count(lane).load(Ordering::Relaxed)).sum()
+}
+
+/// Takes away each second what the workers recorded.
+pub(super) struct Collector<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) lanes: &'a [Arc<LaneState>],
+    pub(super) phase: Phase,
+    pub(super) started_ns: u64,
+    pub(super) planned_ns: u64,
+    pub(super) started_wall_ns: u64,
+    pub(super) sink: &'a mut dyn IntervalSink,
+    pub(super) probe: Option<&'a mut SystemProbe>,
+    pub(super) probed: Option<Probed>,
+    pub(super) total: Recorder,
+    /// When the current interval began, from the start of the phase.
+    pub(super) start_ns: u64,
+    /// Offered, sent and dropped, up to the current interval.
+    pub(super) counted: [u64; 3],
+}
+
+impl Collector<'_> {
+    fn elapsed_ns(&self) -> u64 {
+        self.shared.clock.monotonic_ns() - self.started_ns
+    }
+
+    /// How long to the next whole second of the phase.
+    pub(super) fn until_next(&self) -> Duration {
+        let next_ns = (self.start_ns / SECOND_NS + 1) * SECOND_NS;
+        Duration::from_nanos(next_ns.saturating_sub(self.elapsed_ns()))
+    }
+
+    pub(super) fn collect(&mut self) {
+        let elapsed_ns = self.elapsed_ns();
+        let mut recorder = Recorder::default();
+        self.lanes.iter().for_each(|lane| lane.recorder.take_into(&mut recorder));
+        let ended = sum(self.lanes, |lane| &lane.ended);
+        let now = counts(self.lanes);
+        let [offered, sent, dropped] = std::array::from_fn(|i| now[i] - self.counted[i]);
+        if elapsed_ns == self.start_ns && recorder == Recorder::default() && now == self.counted {
+            return;
+        }
+        let probed = self.probe.as_mut().and_then(|probe| probe.read());
+        let interval = Interval {
+            phase: self.phase,
+            start_ns: self.start_ns,
+            start_wall_ns: self.started_wall_ns + self.start_ns,
+            duration_ns: elapsed_ns - self.start_ns,
+            offered,
+            sent,
+            dropped,
+            backlog: self.lanes.iter().map(|lane| lane.backlog.len()).sum(),
+            in_flight: usize::try_from(now[1].saturating_sub(ended)).unwrap_or(usize::MAX),
+            machine: probed.zip(self.probed).map(|(now, then)| now.since(&then)),
+            recorder,
+        };
+        self.total.merge(&interval.recorder);
+        self.shared.progress.tick(&self.tick(&interval));
+        self.sink.interval(&interval);
+        self.start_ns = elapsed_ns;
+        self.counted = now;
+        self.probed = probed.or(self.probed);
+    }
+
+    fn tick(&self, interval: &Interval) -> Tick {
+        let seconds = (interval.duration_ns as f64 / 1e9).max(1e-9);
+        let ok = interval.recorder.count_all(Outcome::Ok);
+        let responses = interval.recorder.merged(|series| series.measure == Measure::Response);
+        Tick {
+            phase: interval.phase,
+            elapsed_s: (interval.start_ns + interval.duration_ns) as f64 / 1e9,
+            planned_s: self.planned_ns as f64 / 1e9,
+            ok_per_s: ok as f64 / seconds,
+            not_ok: interval.recorder.finished() - ok,
+            backlog: interval.backlog,
+            response_p99_ms: responses.value_at_quantile(0.99) as f64 / 1e6,
+        }
+    }
+}
