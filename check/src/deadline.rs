@@ -40,6 +40,18 @@ impl Deadline {
         }))
     }
 
+    /// The same moment for work that decides nothing, such as making a witness smaller: if the time is up
+    /// in the middle of it, what was proven before still stands.
+    pub(crate) fn aside(&self) -> Self {
+        Deadline(Rc::new(State {
+            at: self.0.at,
+            passed: self.0.passed.clone(),
+            #[cfg(test)]
+            looks: self.0.looks.clone(),
+            ..State::default()
+        }))
+    }
+
     /// Whether some look at the clock found the time up: what was judged meanwhile may be incomplete.
     pub(crate) fn was_missed(&self) -> bool {
         self.0.passed.get()
@@ -202,6 +214,18 @@ pub(crate) mod tests {
                 assert!(report.violations.is_empty(), "{} after {allowed}: {report:#?}", model.name());
             }
         }
+    }
+
+    #[test]
+    fn time_that_is_up_for_work_aside_leaves_what_was_proven_before() {
+        ALLOWED.set(Some(1));
+        let deadline = super::Deadline::after(None);
+        ALLOWED.set(None);
+        let aside = deadline.aside();
+        assert!(!aside.is_over() && aside.is_over() && aside.was_missed());
+        assert!(!deadline.was_missed());
+        assert!(!deadline.is_over() && deadline.is_over(), "it has the same moment for itself");
+        assert!(deadline.aside().was_missed(), "and what begins after it has none");
     }
 
     #[test]

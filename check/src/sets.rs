@@ -91,7 +91,9 @@ pub(crate) fn judge(
             |cut| arrange(&elements, cut).err(),
         ),
     };
+    elements.scratch.deadline = deadline.aside();
     let finding = smaller(&elements, &ops, finding);
+    elements.scratch.deadline = deadline;
     elements.release();
     match (finding, impossible) {
         (Finding::Linearizable(_), Some((_, number))) => {

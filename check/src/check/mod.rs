@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::history::{Format, Function, History, Id, Value};
-use crate::linearizable::NOT_FOUND;
 use crate::linearizable::rounds::Budget;
+use crate::linearizable::{NOT_FOUND, shrink};
 use crate::report::{Model, Report, Verdict};
 
 /// How to check.
@@ -30,7 +30,7 @@ pub struct Options {
     pub violations_max: usize,
     /// Configurations that the general search may remember at one time, at most 68 bytes each.
     pub search_configurations_max: usize,
-    /// Steps of the search to spend on making the witness of a contradiction smaller.
+    /// Steps of the search to spend on making the witness of a contradiction smaller that it found.
     pub witness_steps_max: u64,
     /// Whether a valid verdict is to carry an order that was verified.
     pub certify: bool,
@@ -46,7 +46,7 @@ impl Default for Options {
             timeout: None,
             violations_max: 100,
             search_configurations_max: 4_000_000,
-            witness_steps_max: 20_000,
+            witness_steps_max: shrink::STEPS,
             certify: true,
             distances: true,
         }

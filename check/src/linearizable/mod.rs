@@ -201,9 +201,10 @@ fn judge_early(
 /// A contradiction that a rule found, with the writes that it is about and without what is not needed.
 fn smaller(history: &History, ops: &[Op], initial: Id, finding: Finding, scratch: &mut Scratch) -> Finding {
     let Finding::Not { witness, first_impossible, .. } = &finding else { return finding };
-    let deadline = scratch.deadline.clone();
+    let deadline = scratch.deadline.aside();
     let mut rules = BySearch { machine: &Register, initial, deadline: &deadline };
     let Some(kept) = shrink::smaller(ops, witness, *first_impossible, &mut rules) else { return finding };
+    let whole = std::mem::replace(&mut scratch.deadline, deadline);
     let witness: Vec<u32> = kept.iter().map(|op| op.number).collect();
     // In words about what is left; where no two zones tell it, about the whole.
     let clusters = Clusters::build(&kept, initial, scratch);
@@ -215,5 +216,6 @@ fn smaller(history: &History, ops: &[Op], initial: Id, finding: Finding, scratch
         }
         None => crate::say::unorderable(history, &witness, *first_impossible),
     };
+    scratch.deadline = whole;
     Finding::Not { witness, first_impossible: *first_impossible, says }
 }

@@ -87,7 +87,8 @@ pub(crate) fn search<M: Machine + Clone>(
 /// What an impossible operation contradicts.
 fn explain<M: Machine + Clone>(history: &History, part: &Part<M>, op: u32, budget: &Budget) -> Finding {
     let failing = part.ops[op as usize].number;
-    let mut rules = BySearch { machine: &part.machine, initial: part.initial, deadline: &budget.deadline };
+    let deadline = budget.deadline.aside();
+    let mut rules = BySearch { machine: &part.machine, initial: part.initial, deadline: &deadline };
     let kept = shrink::all(&part.ops, op as usize, &mut rules, budget.witness_steps);
     let witness: Vec<u32> = kept.iter().map(|other| other.number).collect();
     debug_assert!(!witness.contains(&NONE), "a witness names operations");

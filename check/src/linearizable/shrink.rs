@@ -14,8 +14,9 @@ use crate::deadline::Deadline;
 use crate::history::History;
 use crate::say;
 
-/// Steps to spend where a rule, not a search, found a handful of operations.
-const FEW_STEPS: u64 = 20_000;
+/// Steps to spend where a rule, not a search, found a handful of operations; and on any witness, unless
+/// the options say otherwise.
+pub(crate) const STEPS: u64 = 20_000;
 
 /// Of more operations only reads are left out: who saw whom is a question of every pair.
 const PAIRS_MAX: usize = 256;
@@ -103,14 +104,14 @@ pub(crate) fn smaller<S: Copy>(
 ) -> Option<Vec<Op<S>>> {
     let position = ops.iter().position(|op| op.number == first)?;
     if let Some(kept) = closed(ops, found, position, rules) {
-        return Some(fewer(kept, first, rules, FEW_STEPS));
+        return Some(fewer(kept, first, rules, STEPS));
     }
     if ops.len() > PREFIX_MAX || found.iter().all(|&number| number == first) {
         return None;
     }
     let kept: Vec<Op<S>> = until(ops, position, |step| rules.is_read(step)).collect();
     let is_whole = found.iter().all(|&number| kept.iter().any(|op| op.number == number));
-    (is_whole && rules.is_impossible(&kept)).then(|| fewer(kept, first, rules, FEW_STEPS))
+    (is_whole && rules.is_impossible(&kept)).then(|| fewer(kept, first, rules, STEPS))
 }
 
 /// A witness with all writes that it saw, if that is not too much and cannot be ordered.

@@ -49,8 +49,10 @@ pub(crate) fn judge(
     let found = prefix::bisect(history, &ops, &deadline, drop_open, |cut| {
         conflict(cut, &seen, scratch).and_then(Result::err)
     });
-    let mut rules = ByTokens { seen: &seen, scratch };
-    Some(shrink::finding(history, &ops, found, &mut rules))
+    scratch.deadline = deadline.aside();
+    let found = shrink::finding(history, &ops, found, &mut ByTokens { seen: &seen, scratch });
+    scratch.deadline = deadline;
+    Some(found)
 }
 
 /// What may be left out of a contradiction.
