@@ -100,11 +100,9 @@ impl AntiEntropy {
             };
             let outcome = session.run(&partitions, throttle).await;
             self.metrics.anti_entropy_differences.add(outcome.differing);
-            clean &= outcome.finished && outcome.is_same;
-            if !outcome.finished {
-                unmerged.extend(partitions);
-            }
-            goes_on |= !outcome.finished && outcome.differing > 0;
+            clean &= outcome.is_same;
+            goes_on |= !outcome.unfinished.is_empty() && outcome.differing > 0;
+            unmerged.extend(outcome.unfinished);
         }
         if exact {
             let own: BTreeSet<u32> = view.partitions_written_to(self.me).into_iter().collect();

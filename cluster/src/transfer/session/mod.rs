@@ -67,14 +67,14 @@ impl Ask for AskPeers<'_> {
 }
 
 /// How a session ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     /// Keys that differed.
     pub(super) differing: u64,
     /// Whether all roots were the same.
     pub(super) is_same: bool,
-    /// Whether everything was compared and all that differed was exchanged.
-    pub(super) finished: bool,
+    /// The partitions that were not compared, or in which not all that differed was exchanged.
+    pub(super) unfinished: BTreeSet<u32>,
 }
 
 /// Two owners comparing their copies.
@@ -106,23 +106,24 @@ struct ToExchange {
 impl<A: Ask> Session<'_, A> {
     /// Compares `partitions` and merges what differs both ways.
     pub(super) async fn run(mut self, partitions: &[u32], throttle: &mut Throttle) -> Outcome {
-        let Ok((differing, unready)) = self.differing_partitions(partitions).await else {
-            return Outcome::default();
+        let Ok((differing, mut unfinished)) = self.differing_partitions(partitions).await else {
+            let unfinished = partitions.iter().copied().collect();
+            return Outcome { differing: 0, is_same: false, unfinished };
         };
-        let (mut finished, is_same) = (!unready, differing.is_empty() && !unready);
-        for group in differing.chunks(PARTITIONS_MAX) {
+        let is_same = differing.is_empty() && unfinished.is_empty();
+        for (number, group) in differing.chunks(PARTITIONS_MAX).enumerate() {
             if let Err(error) = self.repair(group, throttle).await {
                 tracing::debug!(peer = %self.peer, %error, "anti-entropy goes on next time");
-                finished = false;
+                unfinished.extend(differing[number * PARTITIONS_MAX..].iter().map(|(p, _)| *p));
                 break;
             }
         }
-        Outcome { differing: self.differing, is_same, finished }
+        Outcome { differing: self.differing, is_same, unfinished }
     }
 
-    /// The partitions that differ with the peer's roots, and whether some could not be compared.
-    async fn differing_partitions(&self, partitions: &[u32]) -> Step<(Vec<(u32, Root)>, bool)> {
-        let (mut differing, mut unready) = (Vec::new(), false);
+    /// The partitions that differ with the peer's roots, and those that could not be compared.
+    async fn differing_partitions(&self, partitions: &[u32]) -> Step<(Vec<(u32, Root)>, BTreeSet<u32>)> {
+        let (mut differing, mut unready) = (Vec::new(), BTreeSet::new());
         for page in partitions.chunks(ROOTS_MAX) {
             // No second try: a peer that is away must not hold up the others.
             let asked = self.ask.ask(self.peer, Request::Roots { partitions: page.to_vec() }).await;
@@ -135,7 +136,9 @@ impl<A: Ask> Session<'_, A> {
                 match (theirs, self.replica.root(*partition)) {
                     (Some(theirs), Some(mine)) if theirs.is_same(&mine) => {}
                     (Some(theirs), Some(_)) => differing.push((*partition, theirs)),
-                    _ => unready = true,
+                    _ => {
+                        unready.insert(*partition);
+                    }
                 }
             }
         }
