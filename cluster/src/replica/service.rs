@@ -116,10 +116,14 @@ impl ReplicaService {
                 Response::Report(self.views.own_report())
             }
             Request::Gossip(_) => Response::refused("nothing answers gossip", false),
-            Request::Page { partition, after } => match self.replica.page(partition, after.as_deref()) {
-                Ok(page) => Response::Page(page, self.holding(partition)),
-                Err(error) => Response::refused(format!("{from} asked for a page: {error}"), false),
-            },
+            Request::Page { partition, after } => {
+                // First how it holds the partition: a gap may be closed while the page is read.
+                let holding = self.holding(partition);
+                match self.replica.page(partition, after.as_deref()) {
+                    Ok(page) => Response::Page(page, holding),
+                    Err(error) => Response::refused(format!("{from} asked for a page: {error}"), false),
+                }
+            }
             Request::Standing { partition } => Response::Standing(self.holding(partition)),
             Request::Roots { partitions } => {
                 Response::Roots(partitions.into_iter().map(|p| self.replica.root(p)).collect())
