@@ -39,7 +39,8 @@ pub async fn call_under(
         } else {
             bring_up(views, peers, to, stall).await;
         }
-        if views.current().version() != planned {
+        // Nobody would wait for the answer, and that the other is in another view is known already.
+        if views.current().version() != planned || Instant::now() >= deadline {
             break;
         }
     }

@@ -7,7 +7,8 @@ use super::Replica;
 use crate::quorum::ReadReply;
 use crate::store::StoreError;
 
-/// About how many bytes of records a page may have; one record may exceed it.
+/// A page ends with the record that makes it so many bytes. One record fits a frame beside as many:
+/// frames have room for more siblings than a record may have.
 const PAGE_BYTES: usize = 64 << 10;
 /// Records in a page at most: reading them keeps a processor from requests.
 const PAGE_KEYS: usize = 16;
@@ -63,7 +64,7 @@ impl Replica {
             _ => PageEnd::Last,
         };
         let mut records: Vec<Paged> = Vec::with_capacity(keys.len());
-        let mut room = PAGE_BYTES;
+        let mut bytes = 0;
         for key in keys {
             let (record, is_complete) = match self.read(partition, &key) {
                 ReadReply::Found(record) => (record, true),
@@ -76,14 +77,12 @@ impl Replica {
                 }
             };
             let record = Bytes::from(record.encode());
-            if record.len() > room
-                && let Some(last) = records.last()
-            {
-                end = PageEnd::Full(last.key.clone());
+            bytes += record.len();
+            records.push(Paged { key: key.clone(), record, is_complete });
+            if bytes >= PAGE_BYTES {
+                end = PageEnd::Full(key);
                 break;
             }
-            room = room.saturating_sub(record.len());
-            records.push(Paged { key, record, is_complete });
         }
         Ok(Page { records, end })
     }
