@@ -216,18 +216,19 @@ impl Replica {
     }
 
     /// Merges `record`, which somebody else holds too, without waiting for the disk: nobody may be
-    /// told that it is here before [`Replica::flush`] has returned.
+    /// told that it is here before [`Replica::flush`] has returned. Whether it was not here yet as it is.
     ///
     /// # Errors
     /// As [`Replica::store`].
-    pub async fn take(&self, partition: u32, key: &[u8], record: &[u8]) -> Result<(), ReplicaError> {
+    pub async fn take(&self, partition: u32, key: &[u8], record: &[u8]) -> Result<bool, ReplicaError> {
         let stored = keys::data(partition, key);
         // Equal records have equal bytes: of a second owner most are here already.
         if self.engine.get(&stored).is_ok_and(|here| here.is_some_and(|here| here == record)) {
-            return Ok(());
+            return Ok(false);
         }
         let promise = Promise::OsBuffered.min(self.engine.strongest());
-        self.merge_into(stored, &Record::decode(record)?, promise).await
+        self.merge_into(stored, &Record::decode(record)?, promise).await?;
+        Ok(true)
     }
 
     /// Waits until all that was merged so far is as durable as the engine makes it.

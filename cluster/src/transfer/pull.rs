@@ -32,6 +32,11 @@ impl Progress {
     pub(super) fn merged(&self) -> Option<Standing> {
         self.standing.filter(|_| self.is_done)
     }
+
+    /// Whether the owner has not answered yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.standing.is_none()
+    }
 }
 
 /// One owner's partition on its way here.
@@ -100,10 +105,13 @@ impl Pull<'_> {
         let counts = |paged: &Paged| paged.is_complete || standing != Standing::Whole;
         let mut last = None;
         for paged in records {
-            if !counts(paged) || self.replica.take(self.partition, &paged.key, &paged.record).await.is_err() {
+            if !counts(paged) {
                 return (last, false);
             }
-            self.metrics.keys_taken_over.add(1);
+            let Ok(is_news) = self.replica.take(self.partition, &paged.key, &paged.record).await else {
+                return (last, false);
+            };
+            self.metrics.keys_taken_over.add(u64::from(is_news));
             last = Some(paged.key.clone());
             // Nothing here waits for the disk, and requests are not to wait for all of a page.
             yield_now().await;
