@@ -27,7 +27,7 @@
 //! for nodes that lost their disks costs them a few seconds. Votes on views must not be guessed at:
 //! whether this node may have forgotten some is found out otherwise (`disks`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,11 +96,14 @@ pub struct Holdings {
 struct State {
     gaps: BTreeMap<u32, Mark>,
     marks: u64,
+    /// Gaps that wait for owners which do not answer.
+    stalled: BTreeSet<u32>,
 }
 
 impl State {
     fn mark(&mut self, partition: u32, why: Gap) {
         self.marks += 1;
+        self.stalled.remove(&partition);
         let why = self.gaps.get(&partition).map_or(why, |before| before.why.max(why));
         self.gaps.insert(partition, Mark { why, number: self.marks });
     }
@@ -175,6 +178,22 @@ impl Holdings {
         self.lock().gaps.get(&partition).map(|mark| mark.why)
     }
 
+    /// Whether the partition's gap waits for owners which do not answer, after all others were merged.
+    #[must_use]
+    pub fn is_stalled(&self, partition: u32) -> bool {
+        self.lock().stalled.contains(&partition)
+    }
+
+    /// Notes whether it does.
+    pub fn set_stalled(&self, partition: u32, is_stalled: bool) {
+        let mut state = self.lock();
+        if is_stalled && state.gaps.contains_key(&partition) {
+            state.stalled.insert(partition);
+        } else {
+            state.stalled.remove(&partition);
+        }
+    }
+
     /// All gaps, owned or not.
     #[must_use]
     pub fn gaps(&self) -> BTreeMap<u32, Mark> {
@@ -219,6 +238,7 @@ impl Holdings {
         let mut state = self.lock();
         if state.gaps.get(&partition) == Some(&mark) {
             state.gaps.remove(&partition);
+            state.stalled.remove(&partition);
         }
         self.count.store(state.gaps.len(), Ordering::Release);
     }

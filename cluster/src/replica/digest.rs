@@ -54,10 +54,12 @@ pub struct Listed {
 
 impl Replica {
     /// Whether the partition is being filled as a whole from other owners (`transfer::refill`):
-    /// comparing it meanwhile would only bring the same a second time.
+    /// comparing it meanwhile would only bring the same a second time. Not while that is stalled: what is
+    /// written in the meantime and does not arrive is found by comparing alone.
     #[must_use]
     pub fn is_filling(&self, partition: u32) -> bool {
-        self.holdings.gap(partition).is_some_and(|gap| gap != Gap::Doubt)
+        let is_filled = self.holdings.gap(partition).is_some_and(|gap| gap != Gap::Doubt);
+        is_filled && !self.holdings.is_stalled(partition)
     }
 
     /// The root of a partition's tree; nothing while there is no tree that can be trusted, or the

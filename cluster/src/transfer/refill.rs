@@ -86,8 +86,8 @@ impl Refill {
             if !left && is_new && !was_lost {
                 self.close_what_others_own().await;
             }
-            if !left && self.views.abstains().await {
-                self.vote_again().await;
+            if self.views.abstains().await {
+                self.vote_again(left && is_new).await;
             }
             let pause = if left && is_new { NEW_RETRY } else { self.timing.probe };
             tokio::select! {
@@ -138,6 +138,7 @@ impl Refill {
                     closed += 1;
                 }
                 Filled::NotYet => {
+                    holdings.set_stalled(filling.partition, is_stalled(&filling));
                     fillings.insert(filling.partition, filling);
                 }
                 Filled::DiskWasLost => turned_out_lost = true,
@@ -189,9 +190,14 @@ impl Refill {
         (filling, filled)
     }
 
-    /// Lets this node vote on views, for the first time or again.
-    async fn vote_again(&self) {
-        if !self.administrator.introduce().await {
+    /// Lets this node vote on views, for the first time or again. That needs no records: with too few
+    /// members left to fill it from, a dead one must be removed first, and this one may have to vote on it.
+    async fn vote_again(&self, store_may_be_new: bool) {
+        if self.administrator.introduce().await {
+            return;
+        }
+        // As long as this may be the node's first disk there is no vote that it has forgotten.
+        if !store_may_be_new || self.views.maybe_first_disk().await.is_none() {
             self.administrator.recover().await;
         }
     }
@@ -211,6 +217,11 @@ impl Refill {
             tracing::warn!(%error, "it cannot be noted that the store is new");
         }
     }
+}
+
+/// Whether all is merged that any owner gave, and the rest do not answer.
+fn is_stalled(filling: &Filling) -> bool {
+    filling.from.values().all(|progress| progress.merged().is_some() || progress.is_untouched())
 }
 
 /// Whether enough owners were merged that count.

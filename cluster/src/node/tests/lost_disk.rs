@@ -133,6 +133,28 @@ async fn nodes_of_a_new_store_that_restart_before_they_meet_the_others_vote_on_w
 }
 
 #[tokio::test]
+async fn with_too_few_owners_left_to_be_filled_from_it_votes_all_the_same() {
+    let store = quiet("quorum");
+    let (mut nodes, members) = cluster(4, &store).await;
+    put_all(&nodes[0], &keys(0..20)).await;
+    for node in &nodes {
+        votes(node).await;
+    }
+    // What n1 and n2 own needs two other owners, and one of those is gone for good: three of four must
+    // vote for its removal.
+    stop(nodes.remove(1)).await;
+    stop(nodes.remove(0)).await;
+    let wiped = start(config(&members[0], &members, &store), SimulatedDisk::default()).await.unwrap();
+    unready(&wiped.api, "to be refilled").await;
+    votes(&wiped).await;
+    let target = "/cluster/members/n2?dead=1";
+    assert_eq!(ask(&nodes[0].api, "DELETE", target, &[], b"").await.status, 202);
+    settled(&[&wiped, &nodes[0], &nodes[1]], 2).await;
+    ready(&wiped.api).await;
+    expect_all(&wiped, &keys(0..20)).await;
+}
+
+#[tokio::test]
 async fn of_two_members_one_that_lost_its_disk_votes_again() {
     let store = StoreDefinition { replicas: 2, read_quorum: 1, write_quorum: 2, ..quiet("quorum") };
     let (mut nodes, members) = cluster(2, &store).await;
