@@ -59,6 +59,8 @@ struct Shared {
     over: Vec<usize>,
     /// Members that left; they still run.
     departed: Vec<String>,
+    /// Rounds of asking so far.
+    turn: usize,
     closed: bool,
 }
 
@@ -74,6 +76,7 @@ impl Desk {
             fulfilled: Vec::new(),
             over: Vec::new(),
             departed: Vec::new(),
+            turn: 0,
             closed: false,
         };
         Self { shared: Arc::new(Mutex::new(shared)) }
@@ -169,6 +172,16 @@ impl Desk {
         self.lock().asked.front().cloned()
     }
 
+    /// Which round of asking this is: the rounds go through the members.
+    pub(super) fn turn(&self) -> usize {
+        self.lock().turn
+    }
+
+    /// Another round begins.
+    pub(super) fn turn_over(&self) {
+        self.lock().turn += 1;
+    }
+
     /// A wish that another fault left at the same instant as the first: somebody else asks for it, at once.
     pub(super) fn rival(&self) -> Option<Asked> {
         let shared = self.lock();
@@ -211,9 +224,13 @@ impl Desk {
         }
     }
 
-    /// Every member was seen in the newest view with nothing under way.
-    pub(super) fn settled(&self, now_ns: u64) {
+    /// Every member was seen in the `views`th view with nothing under way. That counts for nothing if
+    /// another change was accepted meanwhile.
+    pub(super) fn settled(&self, views: usize, now_ns: u64) {
         let mut shared = self.lock();
+        if shared.eras.len() != views {
+            return;
+        }
         shared.moving = false;
         if let Some((_, before)) = shared.eras.split_last_mut() {
             for era in before {
@@ -262,11 +279,13 @@ mod tests {
         desk.refused(&leave, "n1 is tired".into());
         assert!(desk.pending().is_some_and(|why| why.contains("n1 is tired")));
         desk.accepted(&leave, era(10, &["n1", "n3"]));
-        desk.settled(30);
+        // Seen before the change was accepted: the first era goes on until 30, as shows below.
+        desk.settled(1, 29);
+        desk.settled(2, 30);
         assert!(desk.take_over().is_empty(), "n4 has not joined");
         desk.accepted(&join, era(40, &["n1", "n3", "n4"]));
         assert!(desk.take_over().is_empty() && desk.pending().is_some());
-        desk.settled(50);
+        desk.settled(3, 50);
         assert_eq!((desk.take_over(), desk.take_over(), desk.pending()), (vec![7], vec![], None));
         assert_eq!(
             (desk.members(), desk.departed(), desk.roster()),

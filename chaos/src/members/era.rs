@@ -113,7 +113,8 @@ impl PlacementSeen {
     /// The owners once nothing moves any more; nobody for what is not in the known form.
     fn settled_owners(&self) -> Vec<Vec<String>> {
         let told = self.next.as_ref().unwrap_or(&self.owners);
-        let owners = read_owners(told, self.partitions, self.replicas, self.nodes.len()).unwrap_or_default();
+        let owners = read_owners(told, self.partitions, self.replicas, self.nodes.len());
+        let (Ok(owners), 1..) = (owners, self.replicas) else { return Vec::new() };
         let name = |owner: &u32| self.nodes[*owner as usize].id.clone();
         owners.chunks(self.replicas as usize).map(|row| row.iter().map(name).collect()).collect()
     }
@@ -134,6 +135,9 @@ mod tests {
             (seen.epoch(), seen.is_stable(), seen.has("n6"), seen.has("n2")),
             (Some(12), false, true, false)
         );
+        let none = told.replace(r#""replicas":2"#, r#""replicas":0"#);
+        let senseless: ViewSeen = serde_json::from_str(&none).unwrap();
+        assert!(senseless.era(7).owners_of(0).is_empty());
         let era = seen.era(7);
         assert_eq!(era.owners_of(0), ["n1", "n6"], "where data moves to, not where it is read");
         assert_eq!(era.owners_of(1), ["n6", "n1"]);

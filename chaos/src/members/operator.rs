@@ -34,28 +34,27 @@ pub struct Operator {
 impl Operator {
     /// Works until the desk is closed.
     pub async fn run(self) {
-        // Each attempt goes through the next member, so that one which is cut off is asked once a round.
-        let mut turn = 0;
         while !self.desk.is_closed() {
             if let Some(asked) = self.desk.next() {
-                self.attempt(&asked.wish, turn).await;
-                turn += 1;
+                // Each attempt goes through the next member: one that is cut off is asked now and then.
+                self.attempt(&asked.wish, self.desk.turn()).await;
+                self.desk.turn_over();
             }
-            if self.desk.is_moving() && self.everybody_is_settled().await {
-                self.desk.settled(self.clock.monotonic_ns());
+            if self.desk.is_moving()
+                && let Some(views) = self.settled_view().await
+            {
+                self.desk.settled(views, self.clock.monotonic_ns());
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
     /// Works until the desk is closed: asks for what somebody else wishes at the same instant, through
-    /// another member.
+    /// a member on the other side of the list.
     pub async fn run_as_rival(self) {
-        let mut turn = self.desk.members().len() / 2;
         while !self.desk.is_closed() {
             if let Some(asked) = self.desk.rival() {
-                self.attempt(&asked.wish, turn).await;
-                turn += 1;
+                self.attempt(&asked.wish, self.desk.turn() + self.desk.members().len() / 2).await;
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -149,17 +148,18 @@ impl Operator {
         }
     }
 
-    async fn everybody_is_settled(&self) -> bool {
+    /// The number of the newest view, if every member is in it and nothing moves.
+    async fn settled_view(&self) -> Option<usize> {
         let eras = self.desk.eras();
-        let Some(last) = eras.last() else { return false };
+        let last = eras.last()?;
         for member in self.desk.members() {
-            let Some(seen) = self.look_at(member).await else { return false };
+            let seen = self.look_at(member).await?;
             // Every change is one epoch, and there were no others.
             if !seen.is_stable() || seen.epoch() != u64::try_from(eras.len()).ok() || !seen.is_of(last) {
-                return false;
+                return None;
             }
         }
-        true
+        Some(eras.len())
     }
 
     async fn look_at(&self, node: usize) -> Option<ViewSeen> {

@@ -108,17 +108,19 @@ pub async fn settle(
 
 /// What still goes on in a node by its metrics, if anything does.
 fn unrest(metrics: &str, left: bool, repairs: Repairs) -> Option<String> {
-    let hints = gauge(metrics, "quorate_hints_pending");
-    if repairs.hints && hints != Some(0) {
-        let count = hints.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
-        return Some(format!("still keeps {count} hint(s)"));
-    }
-    let records = gauge(metrics, "quorate_store_records");
-    if left && records != Some(0) {
-        return Some(format!("left and still holds {records:?} record(s)"));
-    }
-    let refill = gauge(metrics, "quorate_partitions_to_refill");
-    (!left && refill != Some(0)).then(|| format!("still refills {refill:?} partition(s)"))
+    let some = |name, says: &str, what: &str| {
+        let number = gauge(metrics, name);
+        let count = || number.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
+        (number != Some(0)).then(|| format!("{says} {} {what}", count()))
+    };
+    let hints = repairs.hints.then(|| some("quorate_hints_pending", "still keeps", "hint(s)"));
+    hints.flatten().or_else(|| {
+        if left {
+            some("quorate_store_records", "left and still holds", "record(s)")
+        } else {
+            some("quorate_partitions_to_refill", "still refills", "partition(s)")
+        }
+    })
 }
 
 /// The clean rounds that each node has told of since nothing else was going on.

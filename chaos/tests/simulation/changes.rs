@@ -3,6 +3,7 @@
 use quorate_chaos::expect::Property;
 use quorate_chaos::fault::Phase;
 use quorate_chaos::run::run;
+use quorate_chaos::scenario::Scenario;
 use quorate_chaos::world::{Seams, SimulatedWorld};
 use quorate_check::Verdict;
 
@@ -74,4 +75,19 @@ fn a_change_that_cannot_be_made_fails_the_run_for_that_alone() {
     assert!(!broken.contains(&Property::Converged), "{broken:?}");
     assert_eq!(verdict.verdict, Verdict::Invalid);
     assert!(verdict.stuck_change.is_some_and(|why| why.contains("Remove")), "and says which");
+}
+
+#[test]
+fn two_administrators_ask_for_different_changes_while_neither_knows_of_the_other() {
+    let scenario = Scenario::load("two-administrators").unwrap();
+    let crossed = (1..=6).filter(|&seed| {
+        let run = run(&SimulatedWorld, &scenario, "quorum", seed, &Seams::default()).unwrap();
+        let eras = &run.played.eras;
+        // One was asked for before the other could have been seen by everybody.
+        let at_once = eras.windows(3).filter(|three| three[2].span.from_ns < three[0].span.until_ns).count();
+        assert_eq!(eras.len(), 5, "seed {seed}: four changes, one after the other");
+        at_once > 0
+    });
+    let crossed = crossed.count();
+    assert!(crossed >= 3, "changes crossed in {crossed} of 6 seeds only");
 }
