@@ -31,7 +31,7 @@ pub use arrivals::{ArrivalKind, Arrivals, Rate, RateSetting, Schedule, Trace, Tr
 pub use engine::{Interval, IntervalSink, LoadReport, LoadRun, PhaseReport, RunOutcome};
 pub use keys::KeyDistribution;
 pub use observe::{OperationObserver, OperationRecord, Phase, Progress, Silent, Tick};
-pub use plan::{LoadPlan, Pace, PlanError, PlanSettings};
+pub use plan::{LoadPlan, Pace, Part, PlanError, PlanSettings};
 pub use recorder::Recorder;
 pub use results::Results;
 pub use rundir::{RunDirectory, RunRecord};

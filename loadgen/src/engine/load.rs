@@ -10,12 +10,15 @@ use super::caller::Caller;
 use super::lane::Lane;
 use super::{LoadReport, Shared};
 use crate::observe::Phase;
+use crate::plan::LoadPlan;
 use crate::target::{Outcome, Target};
 
 /// Attempts at a key that is refused for certain, as by a store that is still starting.
 const ATTEMPTS: u32 = 20;
 /// Pause between them.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Keys in a row, for each worker, after which nobody expects the next to go better.
+const IN_A_ROW_MAX: u64 = 3;
 /// Keys between two words of progress.
 const PROGRESS_KEYS: u64 = 100;
 
@@ -25,6 +28,8 @@ struct Counts {
     loaded: AtomicU64,
     unknown: AtomicU64,
     failed: AtomicU64,
+    /// Keys since the last that was acknowledged.
+    in_a_row: AtomicU64,
     first_error: Mutex<Option<String>>,
 }
 
@@ -41,10 +46,11 @@ pub(super) async fn load(shared: &Arc<Shared>, lanes: &[Lane]) -> LoadReport {
     super::phase::join_all(shared, &mut workers).await;
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let report = LoadReport {
-        keys: shared.plan.keys,
+        keys: keys_to_load(&shared.plan),
         loaded: read(&counts.loaded),
         unknown: read(&counts.unknown),
         failed: read(&counts.failed),
+        given_up: read(&counts.in_a_row) >= in_a_row_max(shared),
         first_error: counts.first_error.lock().unwrap_or_else(PoisonError::into_inner).take(),
         elapsed_ns: shared.clock.monotonic_ns() - started_ns,
     };
@@ -52,19 +58,39 @@ pub(super) async fn load(shared: &Arc<Shared>, lanes: &[Lane]) -> LoadReport {
     report
 }
 
+fn in_a_row_max(shared: &Shared) -> u64 {
+    IN_A_ROW_MAX * shared.plan.workers() as u64
+}
+
+/// The keys that this machine writes.
+fn keys_to_load(plan: &LoadPlan) -> u64 {
+    plan.part.map_or(plan.keys, |part| {
+        let (number, of) = (u64::from(part.number()), u64::from(part.of()));
+        plan.keys / of + u64::from(plan.keys % of >= number)
+    })
+}
+
 async fn work(shared: Arc<Shared>, target: Arc<dyn Target>, counts: Arc<Counts>) {
     let mut caller = Caller::new(Arc::clone(&shared), target, Phase::Load);
     loop {
         let key = counts.next.fetch_add(1, Ordering::Relaxed);
-        if key >= shared.plan.keys || shared.cancel.is_cancelled() {
+        let is_hopeless = counts.in_a_row.load(Ordering::Relaxed) >= in_a_row_max(&shared);
+        if key >= shared.plan.keys || shared.cancel.is_cancelled() || is_hopeless {
             return;
+        }
+        if shared.plan.part.is_some_and(|part| !part.takes(key)) {
+            continue;
         }
         let (count, error) = write(&shared, &mut caller, key, &counts).await;
         let done = count.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(message) = error {
+            counts.in_a_row.fetch_add(1, Ordering::Relaxed);
             counts.first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
-        } else if done % PROGRESS_KEYS == 0 {
-            shared.progress.loaded(done, shared.plan.keys);
+        } else {
+            counts.in_a_row.store(0, Ordering::Relaxed);
+            if done % PROGRESS_KEYS == 0 {
+                shared.progress.loaded(done, keys_to_load(&shared.plan));
+            }
         }
     }
 }

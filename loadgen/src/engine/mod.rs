@@ -25,6 +25,7 @@ mod state;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use quorate_env::{Clock, Pacer};
 use tokio_util::sync::CancellationToken;
@@ -38,11 +39,15 @@ use crate::target::Target;
 use crate::trust::{LoadOnMachine, SystemProbe};
 use crate::workload::Workload;
 
+/// Between the end of a warm-up and a start that other machines share: time for what is in flight.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// A load about to be made.
 pub struct LoadRun {
     shared: Arc<Shared>,
     place: Place,
     probe: Option<SystemProbe>,
+    start_wall_ns: Option<u64>,
 }
 
 /// Where a load is made.
@@ -79,6 +84,8 @@ pub struct RunOutcome {
     pub measure: Option<PhaseReport>,
     /// Whether it was cancelled before its end.
     pub interrupted: bool,
+    /// By how much the moment to begin at was missed, so that nothing was measured.
+    pub late_by: Option<Duration>,
 }
 
 /// What a load phase came to.
@@ -92,6 +99,8 @@ pub struct LoadReport {
     pub unknown: u64,
     /// Keys that were refused, again and again.
     pub failed: u64,
+    /// Whether the rest was given up, because the store had acknowledged nothing for long.
+    pub given_up: bool,
     /// What was wrong with the first that was not acknowledged.
     pub first_error: Option<String>,
     /// How long it took, in nanoseconds.
@@ -183,7 +192,12 @@ impl LoadRun {
         clock: Arc<dyn Clock>,
         pacer: Box<dyn Pacer>,
     ) -> Self {
-        Self { shared: Shared::new(plan, target, clock), place: Place::Here(pacer), probe: None }
+        Self {
+            shared: Shared::new(plan, target, clock),
+            place: Place::Here(pacer),
+            probe: None,
+            start_wall_ns: None,
+        }
     }
 
     /// A run of `plan` against `target` on threads of its own, as many as planned. `clock` must be a real
@@ -194,7 +208,12 @@ impl LoadRun {
     pub fn on_threads(plan: LoadPlan, target: Arc<dyn Target>, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let lane = |number| Lane::on_thread(number, &target, &clock);
         let lanes = (0..plan.threads).map(lane).collect::<io::Result<_>>()?;
-        Ok(Self { shared: Shared::new(plan, target, clock), place: Place::Threads(lanes), probe: None })
+        Ok(Self {
+            shared: Shared::new(plan, target, clock),
+            place: Place::Threads(lanes),
+            probe: None,
+            start_wall_ns: None,
+        })
     }
 
     /// Tells `observer` of every call.
@@ -226,26 +245,55 @@ impl LoadRun {
         self
     }
 
+    /// Begins the measurement at `wall_ns` (nanoseconds since the Unix epoch), as other machines do,
+    /// and the warm-up as much before as it takes. If that is past once the keys are loaded, nothing
+    /// is measured and the outcome says so.
+    #[must_use]
+    pub fn with_start(mut self, wall_ns: u64) -> Self {
+        self.start_wall_ns = Some(wall_ns);
+        self
+    }
+
     fn configure(&mut self) -> &mut Shared {
         Arc::get_mut(&mut self.shared).expect("nothing else holds it before the run")
     }
 
     /// Runs to the end, or until cancelled. Needs a tokio runtime with time.
     pub async fn run(self, sink: &mut dyn IntervalSink) -> RunOutcome {
-        let Self { shared, place, mut probe } = self;
+        let Self { shared, place, mut probe, start_wall_ns } = self;
         let mut lanes = match place {
             Place::Here(pacer) => vec![Lane::here(&shared.target, pacer)],
             Place::Threads(lanes) => lanes,
         };
         let plan = &shared.plan;
-        let mut outcome = RunOutcome { load: None, warmup: None, measure: None, interrupted: false };
+        let mut outcome =
+            RunOutcome { load: None, warmup: None, measure: None, interrupted: false, late_by: None };
         if plan.load {
             shared.progress.phase(Phase::Load);
-            outcome.load = Some(load::load(&shared, &lanes).await);
+            let report = load::load(&shared, &lanes).await;
+            let given_up = report.given_up;
+            outcome.load = Some(report);
+            if given_up {
+                // There is nothing to measure, and a run directory that says why.
+                outcome.interrupted = true;
+                return outcome;
+            }
+        }
+        if let Some(start_ns) = start_wall_ns {
+            let before = if plan.warmup.is_zero() { Duration::ZERO } else { plan.warmup + SETTLE };
+            let before_ns = u64::try_from(before.as_nanos()).unwrap_or(u64::MAX);
+            outcome.late_by = until_wall(&shared, start_ns.saturating_sub(before_ns)).await.err();
+            if outcome.late_by.is_some() {
+                return outcome;
+            }
         }
         if !plan.warmup.is_zero() && !shared.cancel.is_cancelled() {
             let report = phase::run(&shared, Phase::Warmup, &mut lanes, probe.as_mut(), sink).await;
             outcome.warmup = Some(report);
+        }
+        if let (Some(start_ns), Some(_)) = (start_wall_ns, &outcome.warmup) {
+            // What was still in flight may have taken longer than that; then it begins at once.
+            let _ = until_wall(&shared, start_ns).await;
         }
         if !shared.cancel.is_cancelled() {
             let report = phase::run(&shared, Phase::Measure, &mut lanes, probe.as_mut(), sink).await;
@@ -271,4 +319,21 @@ impl Shared {
             processes: AtomicU64::new(0),
         })
     }
+}
+
+/// Waits until the wall clock shows `wall_ns`, or the run is cancelled.
+///
+/// # Errors
+/// By how much it is past.
+async fn until_wall(shared: &Shared, wall_ns: u64) -> Result<(), Duration> {
+    let now_ns = shared.clock.wall_ns();
+    let Some(left_ns) = wall_ns.checked_sub(now_ns) else {
+        return Err(Duration::from_nanos(now_ns - wall_ns));
+    };
+    tokio::select! {
+        biased;
+        () = shared.cancel.cancelled() => {}
+        () = tokio::time::sleep(Duration::from_nanos(left_ns)) => {}
+    }
+    Ok(())
 }

@@ -35,7 +35,8 @@ pub(super) async fn dispatch(
     };
     let mut burst = 0;
     // Every lane walks the whole schedule: the slots are the same however many share them.
-    let own = arrivals.slots().skip(state.lane).step_by(state.lanes);
+    let places = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let own = arrivals.slots().skip(places(state.share.first)).step_by(places(state.share.step));
     for (turn, offset_ns) in (0_u64..).zip(own) {
         if offset_ns >= state.planned_ns {
             break;

@@ -13,7 +13,7 @@ use super::abandonment::GRACE;
 use super::backlog::Backlog;
 use super::collector::{Collector, counts};
 use super::lane::Lane;
-use super::state::LaneState;
+use super::state::{LaneState, Share};
 use super::{IntervalSink, PhaseReport, Shared, closed, open};
 use crate::observe::Phase;
 use crate::plan::Pace;
@@ -39,7 +39,7 @@ pub(super) async fn run(
     let state = |lane: &Lane| LaneState {
         phase,
         lane: lane.number,
-        lanes: count,
+        share: Share::of(plan.part, lane.number, count),
         first_index: plan.first_index(phase),
         started_ns,
         planned_ns,

@@ -5,15 +5,32 @@ use std::sync::{Mutex, PoisonError};
 
 use super::backlog::Backlog;
 use crate::observe::Phase;
+use crate::plan::Part;
 use crate::recorder::{Sample, SharedRecorder};
 use crate::target::CallError;
+
+/// Every how-manieth slot of a schedule, from which on: machines share it by number, and the lanes of a
+/// machine what is left to it, so that none has nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) first: u64,
+    pub(super) step: u64,
+}
+
+impl Share {
+    pub(super) fn of(part: Option<Part>, lane: usize, lanes: usize) -> Self {
+        let (number, of) = part.map_or((1, 1), |part| (u64::from(part.number()), u64::from(part.of())));
+        Self { first: number - 1 + lane as u64 * of, step: lanes as u64 * of }
+    }
+}
 
 /// A lane's part of a phase.
 pub(super) struct LaneState {
     pub(super) phase: Phase,
-    /// Which lane of how many.
+    /// Which lane it is.
     pub(super) lane: usize,
-    pub(super) lanes: usize,
+    /// Which slots it takes.
+    pub(super) share: Share,
     /// The first operation of the phase, whosoever it is.
     pub(super) first_index: u64,
     pub(super) started_ns: u64,
@@ -30,7 +47,7 @@ pub(super) struct LaneState {
 impl LaneState {
     /// The operation whose turn comes `turn`-th in this lane.
     pub(super) fn index_of(&self, turn: u64) -> u64 {
-        self.first_index + turn * self.lanes as u64 + self.lane as u64
+        self.first_index + self.share.first + turn * self.share.step
     }
 
     /// An operation is being sent.
@@ -55,5 +72,27 @@ impl LaneState {
     /// Throws away what waits.
     pub(super) fn discard(&self) {
         self.dropped.fetch_add(self.backlog.discard(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    #[test]
+    fn every_slot_is_of_one_lane_of_one_machine_and_no_lane_is_idle() {
+        let mut taken = Vec::new();
+        for part in ["1/2", "2/2"] {
+            for lane in 0..2 {
+                let share = Share::of(Some(part.parse().unwrap()), lane, 2);
+                let own: Vec<u64> = (0..25).map(|turn| share.first + turn * share.step).collect();
+                assert!(own.iter().all(|slot| part.parse::<Part>().unwrap().takes(*slot)), "{part} {own:?}");
+                taken.extend(own);
+            }
+        }
+        taken.sort_unstable();
+        assert_eq!(taken, (0..100).collect::<Vec<u64>>());
+        assert_eq!(Share::of(None, 1, 3), Share { first: 1, step: 3 });
     }
 }

@@ -3,6 +3,7 @@
 //! [`PlanSettings`] is what people write, with everything optional; [`LoadPlan`] is what runs.
 
 mod file;
+mod part;
 mod settings;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use quorate_env::random::mix;
 use serde::Serialize;
 
 pub use file::{WorkloadFileError, read_workload};
+pub use part::{NotAPart, Part};
 pub use settings::{DistributionName, PlanSettings};
 
 use crate::arrivals::Schedule;
@@ -54,6 +56,8 @@ pub struct LoadPlan {
     pub distribution: KeyDistribution,
     /// Open or closed loop.
     pub pace: Pace,
+    /// Which part of the schedule is taken, if other machines take the rest.
+    pub part: Option<Part>,
     /// Operations in flight at most, each on a connection of its own.
     pub connections: usize,
     /// Threads of the generator. Each has its part of the slots, of the connections and of the backlog.

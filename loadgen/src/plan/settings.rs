@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LoadPlan, Pace, PlanError};
+use super::{LoadPlan, Pace, Part, PlanError};
 use crate::arrivals::{ArrivalKind, Rate, RateSetting, Schedule, Trace};
 use crate::keys::KeyDistribution;
 use crate::sizes::ValueSizes;
@@ -84,6 +84,8 @@ pub struct PlanSettings {
     pub trace: Option<Trace>,
     /// Clients of a closed loop; makes the loop closed.
     pub clients: Option<usize>,
+    /// Which part of an open loop's schedule is taken. Default all of it.
+    pub part: Option<Part>,
     /// Connections of an open loop. Default 64.
     pub connections: Option<usize>,
     /// Threads of the generator. Default 1: one makes more requests than one core of most stores answers.
@@ -138,6 +140,7 @@ impl PlanSettings {
             mix,
             distribution,
             pace,
+            part: self.part,
             connections,
             threads,
             backlog_max,
@@ -159,6 +162,11 @@ impl PlanSettings {
             clients_exclude("rate", self.rate.as_ref().map(RateSetting::to_string), closed)?;
             clients_exclude("arrivals", arrivals, closed)?;
             clients_exclude("trace", trace, closed)?;
+            clients_exclude(
+                "part",
+                self.part.map(|part| part.to_string()),
+                "clients make a closed loop, which has no schedule to split; start more clients",
+            )?;
             clients_exclude(
                 "connections",
                 self.connections.map(|n| n.to_string()),
@@ -247,6 +255,7 @@ impl PlanSettings {
             rate: self.rate.or(paced.rate),
             trace: self.trace.or(paced.trace),
             clients: self.clients.or(paced.clients),
+            part: self.part.or(base.part.filter(|_| !closed)),
             connections: self.connections.or(base.connections.filter(|_| !closed)),
             threads: self.threads.or(base.threads),
             backlog_max: self.backlog_max.or(base.backlog_max.filter(|_| !closed)),

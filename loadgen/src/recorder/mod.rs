@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use crate::target::Outcome;
 use crate::workload::OpKind;
 
-pub use series::{Class, Measure, Series};
+pub use series::{Class, Measure, NotASeries, Series};
 pub(crate) use shared::SharedRecorder;
 
 /// Significant decimal digits kept.
@@ -98,10 +98,7 @@ impl Recorder {
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
         for (series, histogram) in other.series() {
-            let latencies =
-                self.latencies[series.op as usize][series.class as usize].get_or_insert_with(no_latencies);
-            let mine = &mut latencies[series.measure as usize];
-            mine.add(histogram).expect("a histogram that grows by itself takes any other");
+            self.add_histogram(series, histogram);
         }
         for (mine, theirs) in self.outcomes.iter_mut().flatten().zip(other.outcomes.iter().flatten()) {
             *mine += theirs;
@@ -112,6 +109,29 @@ impl Recorder {
         for (error, count) in &other.errors {
             *self.errors.entry(error.clone()).or_default() += count;
         }
+    }
+
+    /// Adds a histogram that was recorded elsewhere; its counts are apart.
+    pub fn add_histogram(&mut self, series: Series, histogram: &Histogram<u64>) {
+        let latencies =
+            self.latencies[series.op as usize][series.class as usize].get_or_insert_with(no_latencies);
+        let mine = &mut latencies[series.measure as usize];
+        mine.add(histogram).expect("a histogram that grows by itself takes any other");
+    }
+
+    /// Adds operations that were counted elsewhere.
+    pub fn add_count(&mut self, op: OpKind, outcome: Outcome, count: u64) {
+        self.outcomes[op as usize][outcome as usize] += count;
+    }
+
+    /// Adds operations of these that were ended by their deadline.
+    pub fn add_timeouts(&mut self, op: OpKind, count: u64) {
+        self.timeouts[op as usize] += count;
+    }
+
+    /// Adds errors that were counted elsewhere.
+    pub fn add_errors(&mut self, op: OpKind, kind: &str, count: u64) {
+        *self.errors.entry((op, kind.to_owned())).or_default() += count;
     }
 
     /// The histograms that hold anything, in nanoseconds.

@@ -1,6 +1,7 @@
 //! What one histogram is about, and its tag: `get.ok.response`.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::target::Outcome;
 use crate::workload::OpKind;
@@ -86,8 +87,52 @@ pub struct Series {
     pub measure: Measure,
 }
 
+/// A tag that no series has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a tag such as get.ok.response")]
+pub struct NotASeries(String);
+
+impl FromStr for Series {
+    type Err = NotASeries;
+
+    fn from_str(tag: &str) -> Result<Self, NotASeries> {
+        let parse = || {
+            let mut words = tag.split('.');
+            let (op, class, measure) = (words.next()?, words.next()?, words.next()?);
+            let series = Self {
+                op: OpKind::ALL.into_iter().find(|o| o.name() == op)?,
+                class: Class::ALL.into_iter().find(|c| c.name() == class)?,
+                measure: Measure::ALL.into_iter().find(|m| m.name() == measure)?,
+            };
+            words.next().is_none().then_some(series)
+        };
+        parse().ok_or_else(|| NotASeries(tag.to_owned()))
+    }
+}
+
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.op, self.class.name(), self.measure.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::*;
+
+    #[test]
+    fn tags_read_back_as_what_they_were_and_nothing_else_does() {
+        for op in OpKind::ALL {
+            for class in Class::ALL {
+                for measure in Measure::ALL {
+                    let series = Series { op, class, measure };
+                    assert_eq!(series.to_string().parse::<Series>().unwrap(), series);
+                }
+            }
+        }
+        for tag in ["", "get", "get.ok", "get.ok.response.more", "GET.ok.response", "get.ok.wall"] {
+            assert!(tag.parse::<Series>().unwrap_err().to_string().contains(tag));
+        }
     }
 }

@@ -2,14 +2,22 @@
 //!
 //! Values are nanoseconds. The tools' convention is a divisor of a million for the human
 //! readable maximum, so that they show milliseconds; it stands in the head of the log.
+//!
+//! Reading is for putting runs together; reports read logs of anybody with a reader of their own.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
+use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
 use crate::engine::Interval;
+use crate::recorder::Series;
 
 const NS_PER_MS: f64 = 1e6;
 
@@ -47,4 +55,47 @@ pub(super) fn write_interval(
     // A writer always begins with its head, which stands in the file already.
     let body = lines.split_inclusive(|&b| b == b'\n').filter(|line| !line.starts_with(b"#"));
     body.into_iter().try_for_each(|line| out.write_all(line))
+}
+
+/// A log, read.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    /// When it began, since the Unix epoch.
+    pub(super) start: Duration,
+    /// Its lines, as they stand.
+    pub(super) lines: Vec<LogLine>,
+}
+
+/// One histogram of one interval.
+#[derive(Debug)]
+pub(super) struct LogLine {
+    /// When the interval began, since the log's start.
+    pub(super) since_start: Duration,
+    pub(super) series: Series,
+    pub(super) histogram: Histogram<u64>,
+}
+
+/// Reads a log that [`write_head`] and [`write_interval`] wrote. The error says which entry is
+/// wrong, and how.
+pub(super) fn read(bytes: &[u8]) -> Result<Log, String> {
+    let mut log = Log::default();
+    let mut deserializer = Deserializer::new();
+    for (number, entry) in (1..).zip(IntervalLogIterator::new(bytes)) {
+        let damaged = |what: &dyn std::fmt::Display| format!("entry {number}: {what}");
+        match entry.map_err(|e| damaged(&format_args!("{e:?}")))? {
+            LogEntry::StartTime(start) => log.start = start,
+            LogEntry::BaseTime(_) => {}
+            LogEntry::Interval(interval) => {
+                let tag = interval.tag().map(|tag| tag.as_str().to_owned()).unwrap_or_default();
+                let encoded = STANDARD.decode(interval.encoded_histogram()).map_err(|e| damaged(&e))?;
+                let histogram = deserializer.deserialize(&mut encoded.as_slice()).map_err(|e| damaged(&e))?;
+                log.lines.push(LogLine {
+                    since_start: interval.start_timestamp(),
+                    series: tag.parse().map_err(|e| damaged(&e))?,
+                    histogram,
+                });
+            }
+        }
+    }
+    Ok(log)
 }

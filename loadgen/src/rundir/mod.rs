@@ -8,6 +8,7 @@
 
 mod faults;
 mod hlog;
+mod merge;
 mod record;
 mod timeseries;
 mod utc;
@@ -18,9 +19,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use faults::{FaultEvent, FaultRecord, write_faults};
+pub use merge::{MergeError, Merged, merge};
 pub use record::{LoadRecord, Revision, RunRecord, SCHEMA_VERSION};
 pub use utc::{utc_compact, utc_rfc3339};
-pub use writer::IntervalFiles;
+pub use writer::{IntervalFiles, IntervalsLost};
 
 /// The JSON Schema of what `run.json` says of every kind of run, of chaos too.
 pub const RUN_HEAD_SCHEMA: &str = include_str!("../../schemas/run-head.schema.json");
@@ -126,13 +128,17 @@ impl RunDirectory {
         self.path.join(name)
     }
 
-    /// Writes a whole file of it.
+    /// Writes a whole file of it. What was written of one that does not fit is removed: half of it
+    /// would look damaged, and take room that another file could have.
     ///
     /// # Errors
     /// If that fails.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirectoryError> {
         let path = self.file(name);
-        fs::write(&path, bytes).map_err(|source| failed(&path, source))
+        fs::write(&path, bytes).map_err(|source| {
+            let _ = fs::remove_file(&path);
+            failed(&path, source)
+        })
     }
 
     /// Writes `run.json`.

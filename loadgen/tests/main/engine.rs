@@ -231,6 +231,19 @@ async fn a_store_that_refuses_everything_fails_to_load_but_comes_to_an_end() {
     assert_eq!((outcome.load.unwrap().failed, outcome.interrupted), (6, false));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_store_that_dies_while_it_is_loaded_is_given_up_and_not_measured() {
+    // Four workers write; the store answers for the first fifty keys.
+    let settings = PlanSettings { load: Some(true), keys: Some(100_000), ..settings() };
+    let script = |n: u64| if n < 50 { Completion::ok() } else { timed_out() };
+    let (outcome, intervals) = run(&settings, Scripted(script, AtomicU64::new(0))).await;
+    let load = outcome.load.unwrap();
+    assert!(load.given_up && outcome.interrupted);
+    assert_eq!(load.loaded, 50);
+    assert!((12..=20).contains(&load.unknown), "{}", load.unknown);
+    assert!(outcome.measure.is_none() && intervals.is_empty());
+}
+
 #[derive(Default)]
 struct Notes(Mutex<Vec<OperationRecord>>);
 

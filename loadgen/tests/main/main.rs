@@ -4,6 +4,7 @@
 
 mod engine;
 mod foreign;
+mod parts;
 mod quorate;
 mod run_directory;
 mod servers;
