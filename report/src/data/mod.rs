@@ -6,6 +6,7 @@ mod history;
 mod hlog;
 mod operations;
 mod timeseries;
+mod truth;
 mod verdict;
 mod window;
 
@@ -20,6 +21,7 @@ pub use fault::FaultSpan;
 pub use hlog::Latencies;
 pub use operations::{OperationRow, QUANTILES, operations};
 pub use timeseries::Timeseries;
+pub use truth::AllRow;
 pub use verdict::{NotJudged, PropertyVerdict, Staleness, Verdict, Violation};
 pub use window::WindowRow;
 
