@@ -54,6 +54,17 @@ bench-load *args:
 fuzz-check *args:
     QUORATE_FUZZ=1 cargo test --release -p quorate-check --lib {{args}} -- --nocapture --test-threads 2
 
+# Read the latency logs of runs with a reader that is not ours, and compare it with run.json
+# (`just hlog-check results/latest`). Needs python3 with venv, and PyPI.
+hlog-check +runs:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    venv="$(mktemp -d)"
+    trap 'rm -rf "$venv"' EXIT
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8
+    "$venv/bin/python" scripts/hlog-check.py {{runs}}
+
 # Judge histories recorded from real systems, which are no part of this repository (`just histories DIRECTORY`).
 histories directory *args:
     QUORATE_HISTORIES="$(realpath {{directory}})" cargo test -p quorate-check --test recorded {{args}} -- --ignored --nocapture

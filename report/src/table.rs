@@ -2,11 +2,12 @@
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
-use crate::data::{Campaign, OperationRow, QUANTILES, Verdict, WindowRow};
+use crate::data::{AllRow, Campaign, OperationRow, QUANTILES, Verdict, WindowRow};
 
-/// The latency table: a row an operation, response first, service beside it.
+/// The latency table: a row an operation, response first, service beside it. Below an operation of
+/// which some did not end well stands a row with all of them.
 #[must_use]
-pub fn operations_table(rows: &[OperationRow], colours: bool) -> String {
+pub fn operations_table(rows: &[OperationRow], all: &[AllRow], colours: bool) -> String {
     let mut table = plain_table(colours);
     let mut head = vec!["".to_owned()];
     head.extend(["count", "ok", "fail", "info", "ok/s"].map(str::to_owned));
@@ -31,6 +32,14 @@ pub fn operations_table(rows: &[OperationRow], colours: bool) -> String {
         cells.push(ms(row.service_ms[0]));
         cells.push(ms(row.service_ms[2]));
         table.add_row(cells);
+        if let Some(all) = all.iter().find(|all| all.name == row.name) {
+            let mut cells = vec![Cell::new("  all ended"), Cell::new(all.count)];
+            cells.extend((0..4).map(|_| Cell::new("")));
+            let figure = |(ms, is_bound): (f64, bool)| Cell::new(bounded(ms, is_bound));
+            cells.extend(all.response_ms.map(figure));
+            cells.extend([all.service_ms[0], all.service_ms[2]].map(figure));
+            table.add_row(cells);
+        }
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -125,6 +134,13 @@ pub fn milliseconds(value: f64) -> String {
     }
 }
 
+/// Milliseconds that may be a lower bound.
+#[must_use]
+pub fn bounded(ms: f64, is_bound: bool) -> String {
+    let at_least = if is_bound { ">=" } else { "" };
+    format!("{at_least}{}", milliseconds(ms))
+}
+
 fn plain_table(colours: bool) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -172,13 +188,31 @@ mod tests {
 
     #[test]
     fn a_table_without_colours_is_plain_text() {
-        let table = operations_table(&[row()], false);
+        let table = operations_table(&[row()], &[], false);
         assert!(!table.contains('\u{1b}'), "{table}");
         let cells: Vec<&str> = table.lines().last().unwrap_or_default().split_whitespace().collect();
         assert_eq!(
             cells,
             ["put", "1000", "990", "0", "10", "33.3", "0.500", "1.25", "12.3", "123", "-", "0.400", "1.00"]
         );
-        assert!(operations_table(&[row()], true).contains('\u{1b}'));
+        assert!(operations_table(&[row()], &[], true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn operations_without_an_answer_are_lower_bounds_in_a_row_of_their_own() {
+        let figures = [(0.5, false), (1.25, false), (12.34, false), (5000.0, true), (5000.0, true)];
+        let all = AllRow {
+            name: "put".into(),
+            count: 1_000,
+            timeouts: 10,
+            response_ms: figures,
+            service_ms: figures,
+        };
+        let table = operations_table(&[row()], &[all], false);
+        let cells: Vec<&str> = table.lines().last().unwrap_or_default().split_whitespace().collect();
+        assert_eq!(
+            cells,
+            ["all", "ended", "1000", "0.500", "1.25", "12.3", ">=5000", ">=5000", "0.500", "12.3"]
+        );
     }
 }

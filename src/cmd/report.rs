@@ -57,7 +57,7 @@ fn one(run: &RunData, no_write: bool, json: bool) -> Result<(), Failure> {
     }
     stdout::line(format_args!("{}", run.dir.display()))?;
     if !rows.is_empty() {
-        stdout::line(operations_table(&rows, colours()))?;
+        stdout::line(operations_table(&rows, &run.all_however_ended(), colours()))?;
     }
     for line in verdict_lines(&run.verdicts) {
         stdout::line(line)?;

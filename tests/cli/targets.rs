@@ -58,6 +58,71 @@ fn the_generator_alone_can_be_measured() {
 }
 
 #[test]
+fn parts_of_a_load_are_put_together_again() {
+    let parent = TempDir::new().unwrap();
+    let path = |name: &str| parent.path().join(name).display().to_string();
+    let (first, second, all) = (path("1"), path("2"), path("all"));
+    let part = |part: &str, out: &str| {
+        let words = ["--target", "null", "--part", part, "--json", "--out", out];
+        quorate(&[SHORT, &words].concat()).with(0).json()
+    };
+    let offered =
+        [part("1/2", &first), part("2/2", &second)].map(|run| run["results"]["offered"].as_u64().unwrap());
+    assert!(offered.iter().all(|offered| (100..300).contains(offered)), "{offered:?}");
+
+    quorate(&["bench", "--merge", &first, "--out", &all]).refused(&["missing: 2/2"]);
+    quorate(&["bench", "--merge", &first, &first, "--out", &all]).refused(&["are both part 1/2"]);
+    let ended = quorate(&["bench", "--merge", &first, &second, "--out", &all]).with(0);
+    for part in ["get", "put", "trust: ", "apart (use --start-at)", "report.html"] {
+        assert!(ended.stdout.contains(part), "`{part}` is not in {ended:#?}");
+    }
+    let merged = run_json(Path::new(&all));
+    assert_eq!(merged["results"]["offered"], offered.iter().sum::<u64>());
+    assert_eq!(merged["config"]["parts"][1]["part"], "2/2");
+    for file in ["latency.hlog", "timeseries.csv", "report.html"] {
+        assert!(std::fs::metadata(Path::new(&all).join(file)).unwrap().len() > 0, "{file}");
+    }
+    assert!(quorate(&["report", &all]).with(0).stdout.contains("put"));
+
+    let late = ["--target", "null", "--part", "1/2", "--start-at", "1", "--out", &path("late")];
+    quorate(&[SHORT, &late].concat()).refused(&["--start-at was missed by"]);
+    let closed = ["bench", "--target", "null", "--part", "1/2", "--clients", "3", "--out", &path("closed")];
+    quorate(&closed).refused(&["clients (3) and part (1/2) clash"]);
+}
+
+#[test]
+fn a_disk_that_fills_costs_files_and_not_the_measurement() {
+    let parent = TempDir::new().unwrap();
+    let out = parent.path().join("run");
+    // No file may grow beyond 30 units, which is an error like that of a full disk; a unit is 512 or
+    // 1024 bytes, as the shell likes.
+    let script = "trap '' XFSZ; ulimit -f 30; exec \"$@\"";
+    let words =
+        ["bench", "--target", "null", "--rate", "3000", "--duration", "5s", "--warmup", "0s", "--keys", "50"];
+    let output = std::process::Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_quorate")])
+        .args(words)
+        .args(["--out", out.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let [stdout, stderr] =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("File too large") && stderr.contains(out.to_str().unwrap()), "{stderr}");
+    for part in ["get", "put", "trust: "] {
+        assert!(stdout.contains(part), "the figures are printed all the same: {stdout}");
+    }
+    let csv = std::fs::read_to_string(out.join("timeseries.csv")).unwrap();
+    assert!(csv.lines().count() >= 6, "the run went on to its end: {csv}");
+    // What there is of the log is whole.
+    let log = std::fs::read_to_string(out.join("latency.hlog")).unwrap();
+    assert!(log.ends_with('\n') && log.lines().count() > 4, "{log}");
+    let record = run_json(&out);
+    let troubles = record["config"]["troubles"].to_string();
+    assert!(troubles.contains("latency.hlog is incomplete"), "{troubles}");
+}
+
+#[test]
 fn a_target_that_does_not_answer_is_no_measurement() {
     let parent = TempDir::new().unwrap();
     let out = parent.path().join("run").display().to_string();

@@ -15,6 +15,7 @@ pub(super) fn section(run: &RunData) -> Markup {
             h2 { "Latency" }
             (table(run))
             (windows(run))
+            (generator(run))
             (over_time(run))
             (spectrum(run))
         }
@@ -23,6 +24,9 @@ pub(super) fn section(run: &RunData) -> Markup {
 
 fn table(run: &RunData) -> Markup {
     let Some(latencies) = &run.latencies else { return html! {} };
+    let all = run.all_however_ended();
+    let bounded =
+        |(ms, is_bound): (f64, bool)| crate::table::bounded(ms, is_bound).replace(">=", "\u{2265} ");
     let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), crate::table::milliseconds);
     html! {
         div.scroll { table {
@@ -48,12 +52,35 @@ fn table(run: &RunData) -> Markup {
                         td.n { (ms(row.service_ms[0])) }
                         td.n { (ms(row.service_ms[2])) }
                     }
+                    @for all in all.iter().filter(|all| all.name == row.name) {
+                        tr {
+                            td { "all ended" }
+                            td.n { (all.count) }
+                            td colspan="4" { (all.timeouts) " given up at the deadline" }
+                            @for figure in all.response_ms { td.n { (bounded(figure)) } }
+                            td.n { (bounded(all.service_ms[0])) }
+                            td.n { (bounded(all.service_ms[2])) }
+                        }
+                    }
                 }
             }
         } }
         p.soft {
             "Of operations that ended ok. Response counts from the slot that the schedule gave the operation, \
-             waiting included; service from sending it. fail certainly did not happen, info may have."
+             waiting included; service from sending it. fail certainly did not happen, info may have. All \
+             ended: whatever became of them; those given up at their deadline would have taken longer."
+        }
+        @for line in run.errors() { p { "Errors of " (line) "." } }
+    }
+}
+
+/// How the generator fared, on which it depends whether the figures are about the store.
+fn generator(run: &RunData) -> Markup {
+    let facts = run.generator();
+    html! {
+        @if !facts.is_empty() {
+            h2 { "The generator" }
+            table.facts { tbody { @for (name, value) in facts { tr { th { (name) } td { (value) } } } } }
         }
     }
 }

@@ -8,7 +8,7 @@ use quorate_client::NodeChoice;
 use quorate_cluster::config::parse_duration;
 use quorate_loadgen::plan::read_workload;
 use quorate_loadgen::workload::named;
-use quorate_loadgen::{ArrivalKind, LoadPlan, PlanSettings, RateSetting, Trace, ValueSizes};
+use quorate_loadgen::{ArrivalKind, LoadPlan, Part, PlanSettings, RateSetting, Trace, ValueSizes};
 
 use super::faults::{self, FaultFlag};
 use crate::cmd::not_yet;
@@ -56,7 +56,9 @@ Examples:
   quorate bench --clients 32 --nodes 5 --route owner
   quorate bench --fault kill:n3@10s+10s
   quorate bench --target https://127.0.0.1:4001 --ca quorate-cluster/ca.pem
-  quorate bench --target redis://127.0.0.1:6379 --rate 20000 --check")]
+  quorate bench --target redis://127.0.0.1:6379 --rate 20000 --check
+  quorate bench --target redis://host:6379 --rate 90000 --part 1/3 --start-at 1767225600 --out part1
+  quorate bench --merge part1 part2 part3 --out all")]
 pub struct BenchArgs {
     /// A built-in store definition (dynamo unless --store is given).
     #[arg(long, value_name = "NAME", conflicts_with_all = ["store", "target"])]
@@ -145,9 +147,16 @@ pub struct BenchArgs {
     /// Keep the nodes' data, configuration and certificates in the run directory.
     #[arg(long)]
     pub keep: bool,
-    /// Put several runs together.
-    #[arg(long, value_name = "RUN", num_args = 1..)]
-    merge: Vec<PathBuf>,
+    /// Make only this part of the load, such as 1/3, while other machines make the rest.
+    #[arg(long, value_name = "K/N", requires = "target", conflicts_with_all = ["check", "saturate"])]
+    part: Option<Part>,
+    /// When the measurement begins, in seconds since the Unix epoch (`date +%s`): the same for all
+    /// parts. Keys are loaded at once, and the warm-up ends just before.
+    #[arg(long, value_name = "SECONDS", requires = "part")]
+    start_at: Option<u64>,
+    /// Put the runs of all parts together into one, instead of measuring.
+    #[arg(long, value_name = "RUN", num_args = 1.., conflicts_with_all = ["target", "profile", "store", "check", "part"])]
+    pub merge: Vec<PathBuf>,
 }
 
 impl BenchArgs {
@@ -159,6 +168,11 @@ impl BenchArgs {
         named(&self.workload).map_err(Failure::setup)
     }
 
+    /// When the measurement is to begin, in nanoseconds since the Unix epoch.
+    pub fn start_wall_ns(&self) -> Option<u64> {
+        self.start_at.map(|seconds| seconds.saturating_mul(1_000_000_000))
+    }
+
     /// The load they ask for.
     ///
     /// # Errors
@@ -166,9 +180,6 @@ impl BenchArgs {
     pub fn plan(&self) -> Result<LoadPlan, Failure> {
         if self.saturate || self.slo.is_some() {
             return Err(not_yet("--saturate"));
-        }
-        if !self.merge.is_empty() {
-            return Err(not_yet("--merge"));
         }
         let trace = self.trace.as_deref().map(Trace::read).transpose().map_err(Failure::setup)?;
         let settings = PlanSettings {
@@ -179,6 +190,7 @@ impl BenchArgs {
             arrivals: self.arrivals,
             trace,
             clients: self.clients,
+            part: self.part,
             connections: self.connections,
             threads: self.threads,
             load: self.no_load.then_some(false),
@@ -269,7 +281,7 @@ mod tests {
     fn clashes_and_later_versions_are_said() {
         let refused = |words: &[&str]| plan(words).unwrap_err().to_string();
         assert!(refused(&["--clients", "8", "--rate", "10"]).contains("clients (8) and rate (10) clash"));
-        for words in [&["--saturate"][..], &["--merge", "a", "b"]] {
+        for words in [&["--saturate"][..]] {
             assert!(refused(words).contains("not in this version"), "{words:?}");
         }
     }

@@ -11,6 +11,7 @@ use quorate_chaos::run::faults_text;
 use quorate_check::history::History;
 use quorate_check::{Kind, Options, Report, Verdict, check};
 use quorate_cluster::config::StoreDefinition;
+use quorate_loadgen::rundir::IntervalsLost;
 use quorate_loadgen::trust::MachineInfo;
 use quorate_loadgen::windows::WindowResults;
 use quorate_loadgen::{LoadPlan, RunDirectory, RunOutcome, RunRecord, Trust};
@@ -46,6 +47,8 @@ pub struct Finished {
     pub started_wall_ns: u64,
     /// What a reader of the results should know.
     pub troubles: Vec<String>,
+    /// Files that end before the run did.
+    pub lost: Option<IntervalsLost>,
     /// What was to be done to the store.
     pub planned: Plan,
     /// What was done to it.
@@ -55,31 +58,42 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Writes all files, prints the results, and says how the command ends.
+    /// Writes all files, prints the results, and says how the command ends. What was measured is
+    /// printed even if nothing of it can be written.
     ///
     /// # Errors
-    /// If a file refuses.
+    /// If a file refuses, or one of those that grew during the run has.
     pub fn write_and_print(self, json: bool) -> Result<Exit, Failure> {
         let record = self.record();
-        self.directory.write_record(&record).map_err(Failure::setup)?;
-        if !self.faults.is_empty() {
-            self.directory
-                .write("faults.jsonl", faults_text(&self.faults).as_bytes())
-                .map_err(Failure::setup)?;
-        }
-        let verdict = self.judged()?;
-        let run = RunData::read(self.directory.path()).map_err(Failure::setup)?;
-        self.directory.write(PAGE_FILE, run_page(&run).as_bytes()).map_err(Failure::setup)?;
+        let written = self.write(&record);
+        let verdict = written.as_ref().ok().and_then(Option::as_ref);
         if json {
             stdout::bytes(record.to_json().as_bytes())?;
         } else {
-            self.print(&record, &run, verdict.as_ref())?;
+            self.print(&record, verdict)?;
+        }
+        let verdict = written?;
+        if let Some(lost) = &self.lost {
+            return Err(Failure::setup(format_args!("{}: {lost}", self.directory.path().display())));
         }
         Ok(if self.outcome.interrupted {
             Exit::Unknown
         } else {
             verdict.map_or(Exit::Held, |judged| judged.exit())
         })
+    }
+
+    /// Writes everything that is not there yet, the most important first.
+    fn write(&self, record: &RunRecord) -> Result<Option<Judged>, Failure> {
+        self.directory.write_record(record).map_err(Failure::setup)?;
+        if !self.faults.is_empty() {
+            let text = faults_text(&self.faults);
+            self.directory.write("faults.jsonl", text.as_bytes()).map_err(Failure::setup)?;
+        }
+        let verdict = self.judged()?;
+        let run = RunData::read(self.directory.path()).map_err(Failure::setup)?;
+        self.directory.write(PAGE_FILE, run_page(&run).as_bytes()).map_err(Failure::setup)?;
+        Ok(verdict)
     }
 
     fn record(&self) -> RunRecord {
@@ -94,8 +108,10 @@ impl Finished {
             record.config.extend(described);
         }
         record.config.insert("route".into(), self.route.name().into());
-        if !self.troubles.is_empty() {
-            record.config.insert("troubles".into(), self.troubles.clone().into());
+        let lost = self.lost.iter().map(ToString::to_string);
+        let troubles: Vec<String> = self.troubles.iter().cloned().chain(lost).collect();
+        if !troubles.is_empty() {
+            record.config.insert("troubles".into(), troubles.into());
         }
         record
     }
@@ -121,34 +137,16 @@ impl Finished {
         Plan { faults: self.planned.faults.iter().filter(is_done).cloned().collect() }
     }
 
-    fn print(&self, record: &RunRecord, run: &RunData, verdict: Option<&Judged>) -> Result<(), Failure> {
+    fn print(&self, record: &RunRecord, verdict: Option<&Judged>) -> Result<(), Failure> {
+        if self.outcome.load.as_ref().is_some_and(|load| load.given_up) {
+            say("loading was given up: the store acknowledges nothing any more; is it still there?");
+        }
         if let Some(load) = record.load.as_ref().filter(|load| load.loaded < load.keys) {
             let example =
                 load.first_error.as_deref().map(|e| format!("; first error: {e}")).unwrap_or_default();
             say(format_args!("warning: {} of {} keys were loaded{example}", load.loaded, load.keys));
         }
-        match (&record.results, &run.latencies) {
-            (Some(results), Some(latencies)) => {
-                let rows = quorate_report::data::operations(latencies);
-                stdout::line(operations_table(&rows, colours()))?;
-                stdout::line("latency in ms; response from the intended slot, svc (service) from sending")?;
-                let offered =
-                    record.offered_per_s.map(|rate| format!(" of {rate:.1} offered")).unwrap_or_default();
-                stdout::line(format_args!("answered {:.1}/s{offered}", results.achieved_per_s))?;
-                if let Some(error) = &results.first_error {
-                    say(format_args!("first error: {error}"));
-                }
-            }
-            _ => stdout::line("nothing was measured")?,
-        }
-        let windows = run.windows();
-        if !windows.is_empty() {
-            stdout::line(windows_table(&windows, colours()))?;
-            stdout::line("response latency in ms of all operations; ratios to the p99 of the first line")?;
-        }
-        if let Some(trust) = &record.trust {
-            stdout::line(trusted(trust))?;
-        }
+        figures(record)?;
         if let Some(judged) = verdict {
             let report = &judged.report;
             let model = report.model.map_or("", quorate_check::Model::name);
@@ -160,14 +158,69 @@ impl Finished {
                 stdout::line(format_args!("  {line}"))?;
             }
         }
-        if record.interrupted {
-            stdout::line("interrupted: these results are partial")?;
-        }
-        let path = self.directory.path();
-        let shown = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        stdout::line(format_args!("run: {}", shown.display()))?;
-        stdout::line(format_args!("report: {}", shown.join(PAGE_FILE).display()))
+        places(record, &self.directory)
     }
+}
+
+/// Prints what was measured, and how far it can be trusted.
+///
+/// # Errors
+/// If standard output is closed.
+///
+/// # Panics
+/// Never: a record is plain data.
+pub fn figures(record: &RunRecord) -> Result<(), Failure> {
+    let json = serde_json::to_value(record).expect("a record is plain data");
+    let run = RunData { run: json, ..RunData::default() };
+    match &record.results {
+        Some(results) => {
+            let (rows, all) = (run.operations(), run.all_however_ended());
+            stdout::line(operations_table(&rows, &all, colours()))?;
+            stdout::line("latency in ms; response from the intended slot, svc (service) from sending")?;
+            if all.iter().any(|all| all.timeouts > 0) {
+                stdout::line(
+                    "all ended: whatever became of them; >= where some were given up at their deadline",
+                )?;
+            }
+            let offered =
+                record.offered_per_s.map(|rate| format!(" of {rate:.1} offered")).unwrap_or_default();
+            stdout::line(format_args!("answered {:.1}/s{offered}", results.achieved_per_s))?;
+            for line in run.errors() {
+                stdout::line(format_args!("errors of {line}"))?;
+            }
+            if let Some(error) = &results.first_error {
+                say(format_args!("first error: {error}"));
+            }
+        }
+        None => stdout::line("nothing was measured")?,
+    }
+    let windows = run.windows();
+    if !windows.is_empty() {
+        stdout::line(windows_table(&windows, colours()))?;
+        stdout::line("response latency in ms of all operations; ratios to the p99 of the first line")?;
+    }
+    if let Some(trust) = &record.trust {
+        // Offered and answered stand above.
+        let facts: Vec<String> =
+            run.generator().iter().skip(2).map(|(name, value)| format!("{name} {value}")).collect();
+        stdout::line(facts.join("; "))?;
+        stdout::line(trusted(trust))?;
+    }
+    Ok(())
+}
+
+/// Prints where the files are.
+///
+/// # Errors
+/// If standard output is closed.
+pub fn places(record: &RunRecord, directory: &RunDirectory) -> Result<(), Failure> {
+    if record.interrupted {
+        stdout::line("interrupted: these results are partial")?;
+    }
+    let path = directory.path();
+    let shown = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    stdout::line(format_args!("run: {}", shown.display()))?;
+    stdout::line(format_args!("report: {}", shown.join(PAGE_FILE).display()))
 }
 
 /// What the checkers found, held against what the store had promised.

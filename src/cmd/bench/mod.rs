@@ -7,6 +7,7 @@ mod faults;
 mod finals;
 mod finish;
 mod history;
+mod merge;
 mod progress;
 mod store;
 mod target;
@@ -16,6 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use quorate_env::{Clock as _, SystemClock};
+use quorate_loadgen::rundir::IntervalsLost;
 use quorate_loadgen::trust::SystemProbe;
 use quorate_loadgen::{LoadPlan, LoadRun, PhaseReport, RunDirectory, RunOutcome, Target, Workload};
 use tokio::sync::oneshot;
@@ -39,6 +41,9 @@ use crate::signals::Interrupts;
 /// # Errors
 /// If it could not measure.
 pub fn run(args: BenchArgs, json: bool) -> Result<Exit, Failure> {
+    if !args.merge.is_empty() {
+        return merge::run(&args, json);
+    }
     let plan = args.plan()?;
     let wanted = store::Wanted::from(&args, &plan)?;
     super::block_on(Box::pin(measure(args, wanted, plan, json)))
@@ -82,6 +87,7 @@ async fn measure(
         clock: Arc::clone(&clock),
         recording: recording.clone(),
         cancel: cancel.clone(),
+        start_wall_ns: args.start_wall_ns(),
         beginning,
         deeds: Arc::clone(&watched),
     };
@@ -97,7 +103,9 @@ async fn measure(
         Faulter { cluster, client: asking, plan, clock: Arc::clone(&clock), deeds }.run(measuring).await
     };
     let outcome = until_interrupted(Box::pin(with_faults(loading, faulting)), &mut interrupts, &cancel).await;
-    if let (Some(recording), Ok(outcome @ RunOutcome { interrupted: false, .. })) = (&recording, &outcome) {
+    if let (Some(recording), Ok((outcome @ RunOutcome { interrupted: false, .. }, _))) =
+        (&recording, &outcome)
+    {
         let keys = written_keys(&plan, outcome);
         let reading = Box::pin(read_finally(&subject, &plan, &keys, clock, recording));
         let read = tokio::select! {
@@ -112,7 +120,14 @@ async fn measure(
     let troubles = subject.stop(args.keep).await;
     troubles.iter().for_each(|trouble| say(format_args!("warning: {trouble}")));
     let Deeds { events, windows } = std::mem::take(&mut *faults::locked(&watched));
-    let outcome = outcome?;
+    let (outcome, lost) = outcome?;
+    if let Some(late_by) = outcome.late_by {
+        return Err(Failure::setup(format_args!(
+            "--start-at was missed by {:.1} s once keys were loaded and the warm-up had its time: give a \
+             later moment, or load the keys before and add --no-load",
+            late_by.as_secs_f64()
+        )));
+    }
     let finished = Finished {
         outcome,
         plan,
@@ -122,6 +137,7 @@ async fn measure(
         recording,
         started_wall_ns,
         troubles,
+        lost,
         planned,
         faults: events,
         windows: windows.results(),
@@ -138,6 +154,8 @@ struct Load<'a> {
     clock: Arc<SystemClock>,
     recording: Option<Arc<Recording>>,
     cancel: CancellationToken,
+    /// When the measurement begins, if that is agreed upon.
+    start_wall_ns: Option<u64>,
     /// Is told when the measurement begins, in nanoseconds of `clock`.
     beginning: oneshot::Sender<u64>,
     /// Where seconds are gathered by what was done meanwhile.
@@ -146,8 +164,9 @@ struct Load<'a> {
 
 impl Load<'_> {
     /// Loads the store as planned, writing what is measured as it is measured.
-    async fn run(self) -> Result<RunOutcome, Failure> {
-        let Self { target, plan, directory, clock, recording, cancel, beginning, deeds } = self;
+    async fn run(self) -> Result<(RunOutcome, Option<IntervalsLost>), Failure> {
+        let Self { target, plan, directory, clock, recording, cancel, start_wall_ns, beginning, deeds } =
+            self;
         let mut files = directory.interval_files(clock.wall_ns()).map_err(Failure::setup)?;
         let shown = progress::until_measuring(progress::shown(), Arc::clone(&clock), beginning);
         let mut run = LoadRun::on_threads(plan.clone(), target, clock)
@@ -158,9 +177,11 @@ impl Load<'_> {
         if let Some(recording) = recording {
             run = run.with_observer(recording);
         }
+        if let Some(start_wall_ns) = start_wall_ns {
+            run = run.with_start(start_wall_ns);
+        }
         let outcome = run.run(&mut Gathered { sink: &mut files, deeds: &deeds }).await;
-        files.finish().map_err(|e| Failure::setup(format_args!("{}: {e}", directory.path().display())))?;
-        Ok(outcome)
+        Ok((outcome, files.finish().err()))
     }
 }
 
