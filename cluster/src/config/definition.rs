@@ -98,6 +98,19 @@ pub enum AntiEntropy {
     Every(Duration),
 }
 
+/// Whether and how often deletes that everybody has are forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum TombstoneCollection {
+    /// Never: a deleted key and its context are kept for ever.
+    Off,
+    /// A round in about this time.
+    Every(Duration),
+}
+
+/// Least time between two rounds of collection: each lists all records and takes three views.
+const COLLECTION_PERIOD_MIN: Duration = Duration::from_millis(100);
+
 /// The period behind `anti_entropy = "on"`.
 const ANTI_ENTROPY_DEFAULT: Duration = Duration::from_secs(10);
 
@@ -138,6 +151,9 @@ pub struct StoreDefinition {
     /// Default `on` (every 10 s).
     #[serde(with = "anti_entropy_text")]
     pub anti_entropy: AntiEntropy,
+    /// How often deletes that every owner has and nobody can undo any more are forgotten: `off`,
+    /// or a period such as `1h`. It needs every member, and waits while one is away. Default `off`.
+    pub tombstone_collection: TombstoneCollection,
     /// Siblings of one key from which a blind put is refused with 409. Default 64.
     pub sibling_limit: u32,
     /// Actors kept in one key's context, beside those of its siblings; 0 keeps all, the only
@@ -167,6 +183,7 @@ impl Default for StoreDefinition {
             read_repair: true,
             hinted_handoff: true,
             anti_entropy: AntiEntropy::Every(ANTI_ENTROPY_DEFAULT),
+            tombstone_collection: TombstoneCollection::Off,
             sibling_limit: 64,
             actor_limit: 0,
             key_bytes_max: 1024,
@@ -175,7 +192,7 @@ impl Default for StoreDefinition {
     }
 }
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "name",
     "replicas",
     "read_quorum",
@@ -191,6 +208,7 @@ const KEYS: [&str; 19] = [
     "read_repair",
     "hinted_handoff",
     "anti_entropy",
+    "tombstone_collection",
     "sibling_limit",
     "actor_limit",
     "key_bytes_max",
@@ -251,6 +269,9 @@ impl StoreDefinition {
                 }
                 ("anti_entropy", toml::Value::Boolean(on)) => {
                     toml::Value::String(if *on { "on" } else { "off" }.to_owned())
+                }
+                ("tombstone_collection", toml::Value::Boolean(false)) => {
+                    toml::Value::String("off".to_owned())
                 }
                 ("read_repair" | "hinted_handoff", toml::Value::String(text))
                     if text == "on" || text == "off" =>
@@ -331,6 +352,18 @@ impl StoreDefinition {
         {
             return bad("anti_entropy", &self.anti_entropy, "a round takes at least 10ms");
         }
+        if let TombstoneCollection::Every(period) = self.tombstone_collection {
+            if period < COLLECTION_PERIOD_MIN {
+                return bad(
+                    "tombstone_collection",
+                    &self.tombstone_collection,
+                    "a round takes at least 100ms; collecting seldom is as good: `1h`",
+                );
+            }
+            if let Some((with, why)) = self.forbids_collection() {
+                return clash(format!("tombstone_collection = \"{}\"", self.tombstone_collection), with, why);
+            }
+        }
         if self.compression != "none" {
             return bad(
                 "compression",
@@ -363,6 +396,41 @@ impl StoreDefinition {
             );
         }
         Ok(())
+    }
+
+    /// Whether deletes are ever forgotten.
+    #[must_use]
+    pub fn collects_tombstones(&self) -> bool {
+        self.tombstone_collection != TombstoneCollection::Off
+    }
+
+    /// The setting under which forgetting a delete would bring something back or never come about,
+    /// and why.
+    fn forbids_collection(&self) -> Option<(String, &'static str)> {
+        if self.engine == EngineKind::Sled {
+            return Some((
+                "engine = \"sled\"".into(),
+                "its flush does not reach the disk, so a power cut may bring back what lay under a collected delete; choose engine = \"log\"",
+            ));
+        }
+        if self.anti_entropy == AntiEntropy::Off {
+            return Some((
+                "anti_entropy = \"off\"".into(),
+                "a delete is collected once all owners hold it, and nothing would bring it to those that missed it",
+            ));
+        }
+        if !self.hinted_handoff {
+            return Some((
+                "hinted_handoff = false".into(),
+                "nothing is collected while any hint is kept, and none would ever be delivered",
+            ));
+        }
+        (self.actor_limit != 0).then(|| {
+            (
+                format!("actor_limit = {}", self.actor_limit),
+                "a shortened context no longer says what was deleted; leave actor_limit at 0",
+            )
+        })
     }
 
     /// Identifies the definition: equal exactly when every field is.
@@ -454,6 +522,42 @@ impl std::str::FromStr for AntiEntropy {
     }
 }
 
+impl fmt::Display for TombstoneCollection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Every(period) => f.write_str(&format_duration(*period)),
+        }
+    }
+}
+
+impl TryFrom<String> for TombstoneCollection {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<TombstoneCollection> for String {
+    fn from(collection: TombstoneCollection) -> Self {
+        collection.to_string()
+    }
+}
+
+impl std::str::FromStr for TombstoneCollection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => parse_duration(text)
+                .map(Self::Every)
+                .map_err(|why| format!("tombstone_collection is off or a period: {why}")),
+        }
+    }
+}
+
 /// Serde by `Display` and `FromStr`.
 macro_rules! as_text {
     ($module:ident, $type:ty) => {
@@ -516,6 +620,38 @@ mod tests {
             expect![[
                 r#"durability = "commit" clashes with engine = "sled": only `log` syncs before it acknowledges: memory keeps nothing, and sled's flush does not reach the disk; choose engine = "log" or another durability"#
             ]],
+        );
+    }
+
+    #[test]
+    fn deletes_are_collected_only_where_they_stay_deleted_and_ever_can_be() {
+        let collects =
+            StoreDefinition::from_table(&"tombstone_collection = \"1h\"".parse().unwrap()).unwrap();
+        assert_eq!(collects.tombstone_collection, TombstoneCollection::Every(Duration::from_secs(3600)));
+        assert!(collects.collects_tombstones() && !StoreDefinition::default().collects_tombstones());
+        assert_ne!(collects.digest(), StoreDefinition::default().digest());
+        let clash = |with: &str| {
+            let toml = format!("tombstone_collection = \"1h\"\n{with}").parse().unwrap();
+            let error = StoreDefinition::from_table(&toml).unwrap_err().to_string();
+            let named =
+                format!("tombstone_collection = \"3600s\" clashes with {}", with.lines().last().unwrap());
+            assert!(error.starts_with(&named), "{error}");
+        };
+        clash("anti_entropy = \"off\"");
+        clash("hinted_handoff = false");
+        clash("actor_limit = 3");
+        clash("durability = \"interval:1s\"\nengine = \"sled\"");
+        check_refused(
+            "tombstone_collection = \"10ms\"",
+            expect![
+                "tombstone_collection = 10ms: a round takes at least 100ms; collecting seldom is as good: `1h`"
+            ],
+        );
+        check_refused(
+            "tombstone_collection = \"on\"",
+            expect![
+                "not a valid configuration: [store]: tombstone_collection is off or a period: `on` is not a duration; write a number and a unit, such as 100ms, 10s or 2m"
+            ],
         );
     }
 

@@ -12,7 +12,7 @@ mod node;
 
 pub use definition::{
     AntiEntropy, Conflict, Consistency, Durability, EngineKind, PROFILES, Placement, QuorumKind,
-    StoreDefinition,
+    StoreDefinition, TombstoneCollection,
 };
 pub use limits::Limits;
 pub use node::{Config, Member, NodeId, NodeSection, Timing, TlsSection};

@@ -112,7 +112,8 @@ impl Administrator {
                 Attempt::NoMajority => round += 1,
             }
             let current = self.views.current();
-            if current.version() != before.version() {
+            // A fence meanwhile changes nobody's membership.
+            if current.version().epoch != before.version().epoch {
                 return came_of(&wanted, &current);
             }
             let pause = self.random.lock().await.random_range(0.2..1.0);

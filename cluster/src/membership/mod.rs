@@ -9,6 +9,7 @@
 
 mod administrator;
 mod agreement;
+mod confirmed;
 mod decree;
 mod disks;
 mod file;
@@ -16,6 +17,7 @@ pub mod gossip;
 mod holdings;
 mod newest;
 mod steward;
+mod underway;
 mod view;
 mod views;
 
@@ -26,5 +28,6 @@ pub use disks::Disks;
 pub use holdings::{Found, Gap, Holdings, Mark, SAME_BIRTH};
 pub use newest::Watch;
 pub use steward::Steward;
+pub use underway::{Operation, Underway};
 pub use view::{Change, ChangeError, Phase, View, ViewVersion};
 pub use views::{Report, Views};

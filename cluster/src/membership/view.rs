@@ -41,6 +41,14 @@ pub struct ViewVersion {
     pub epoch: u64,
     /// How far the change has come.
     pub phase: Phase,
+    /// Counts the fences of a stable view (`fence`): they change nothing, but what was sent under
+    /// one view is refused under the next.
+    pub fence: u64,
+}
+
+impl ViewVersion {
+    /// Before every view.
+    pub const NONE: Self = Self { epoch: 0, phase: Phase::Copying, fence: 0 };
 }
 
 impl fmt::Display for ViewVersion {
@@ -115,6 +123,12 @@ pub struct View {
     placement: Placement,
     /// Where the data comes from while it moves.
     previous: Option<Previous>,
+    /// Whether the store forgets deletes: then those that left are remembered.
+    collects: bool,
+    /// Members that left and may still keep something, or work on it. Nobody without `collects`.
+    departed: Vec<Member>,
+    /// The fence that everybody was behind before deletes were last forgotten.
+    collected: ViewVersion,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,7 +156,7 @@ impl View {
     /// As [`View::by`].
     #[must_use]
     pub fn of_store(members: Vec<Member>, store: &StoreDefinition) -> Self {
-        Self::by(members, Rules::of_store(store))
+        Self { collects: store.collects_tombstones(), ..Self::by(members, Rules::of_store(store)) }
     }
 
     /// The first view of a cluster, of members that all were given the same list.
@@ -154,8 +168,9 @@ impl View {
         members.sort_by_key(|m| m.id);
         let placement = Placement::by(rules, &nodes_of(&members)).unwrap_or_else(|e| panic!("{e}"));
         let lineage = lineage_of(&members, rules);
-        let version = ViewVersion { epoch: 1, phase: Phase::Stable };
-        Self { lineage, version, members, placement, previous: None }
+        let version = ViewVersion { epoch: 1, phase: Phase::Stable, fence: 0 };
+        let (collects, departed, collected) = (false, Vec::new(), ViewVersion::NONE);
+        Self { lineage, version, members, placement, previous: None, collects, departed, collected }
     }
 
     /// Tells this chain from that of nodes that were told other first members.
@@ -176,9 +191,15 @@ impl View {
         &self.members
     }
 
-    /// Members and those that are still leaving.
+    /// Members, those that are still leaving, and those that left and may still keep something.
     pub fn everybody(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().chain(self.previous.iter().flat_map(|p| &p.departing))
+        self.members.iter().chain(self.previous.iter().flat_map(|p| &p.departing)).chain(&self.departed)
+    }
+
+    /// Whether `node` is one of [`View::everybody`].
+    #[must_use]
+    pub fn has_part(&self, node: NodeId) -> bool {
+        self.everybody().any(|m| m.id == node)
     }
 
     /// Who was taken out without handing anything over, while that change is under way.
@@ -288,6 +309,9 @@ impl View {
             && self.version > before.version
             // There is always one after it.
             && self.version.epoch < u64::MAX
+            && (self.version.phase == Phase::Stable || self.version.fence == 0)
+            && (self.version.epoch > before.version.epoch || self.members == before.members)
+            && self.collects == before.collects
             && fits(&self.placement)
             && self.members.is_sorted_by(|a, b| a.id < b.id)
             && self.placement.nodes() == nodes_of(&self.members)
@@ -386,7 +410,9 @@ impl View {
             Phase::Copying => next.version.phase = Phase::ReadingNew,
             Phase::ReadingNew | Phase::Stable => {
                 next.version.phase = Phase::Stable;
-                next.previous = None;
+                let Some(previous) = next.previous.take().filter(|_| next.collects) else { return next };
+                let left = previous.departing.into_iter().filter(|m| !previous.removed.contains(&m.id));
+                next.departed.extend(left);
             }
         }
         next
@@ -404,6 +430,7 @@ impl View {
             return Err(ChangeError::Renumbers);
         }
         let mut members = self.members.clone();
+        let mut departed = self.departed.clone();
         let mut departing = Vec::new();
         let mut removed = BTreeSet::new();
         match change {
@@ -415,7 +442,12 @@ impl View {
                     return Err(ChangeError::AddressTaken { address: address.to_owned(), of, id: member.id });
                 }
                 members.push(member.clone());
+                departed.retain(|left| left.id != member.id);
                 members.sort_by_key(|m| m.id);
+            }
+            // It left, and will not come back to say that it keeps nothing.
+            Change::Remove(node) if departed.iter().any(|left| left.id == *node) => {
+                departed.retain(|left| left.id != *node);
             }
             Change::Leave(node) | Change::Remove(node) => {
                 let at = members.iter().position(|m| m.id == *node).ok_or(ChangeError::Unknown(*node))?;
@@ -431,10 +463,17 @@ impl View {
         }
         Ok(Self {
             lineage: self.lineage,
-            version: ViewVersion { epoch: self.version.epoch + 1, phase: Phase::Copying },
-            placement: self.placement.try_change(&nodes_of(&members))?,
+            version: ViewVersion { epoch: self.version.epoch + 1, phase: Phase::Copying, fence: 0 },
+            placement: if members == self.members {
+                self.placement.clone()
+            } else {
+                self.placement.try_change(&nodes_of(&members))?
+            },
             members,
             previous: Some(Previous { placement: self.placement.clone(), departing, removed }),
+            collects: self.collects,
+            departed,
+            collected: self.collected,
         })
     }
 
@@ -470,6 +509,8 @@ fn lineage_of(members: &[Member], rules: Rules) -> u64 {
 fn same_nodes(a: &[NodeId], b: &[NodeId]) -> bool {
     a.len() == b.len() && a.iter().all(|node| b.contains(node))
 }
+
+mod fence;
 
 #[cfg(test)]
 mod tests;

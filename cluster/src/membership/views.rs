@@ -10,10 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quorate_env::Disk;
 use serde::{Deserialize, Serialize};
 
+use super::confirmed::Confirmed;
 use super::disks::Verdict;
 use super::file;
 use super::newest::{Newest, Watch};
-use super::{Accepted, Acceptor, Ballot, Disks, Found, Gap, Holdings, Mark, Phase, View, ViewVersion, Vote};
+use super::{
+    Accepted, Acceptor, Ballot, Disks, Found, Gap, Holdings, Mark, Operation, Phase, Underway, View,
+    ViewVersion, Vote,
+};
 use crate::config::NodeId;
 
 const VIEW_FILE: &str = "view.bin";
@@ -62,6 +66,8 @@ pub struct Views {
     reports: Mutex<BTreeMap<NodeId, Report>>,
     holdings: Arc<Holdings>,
     lost: Mutex<Lost>,
+    confirmed: Confirmed,
+    underway: Arc<Underway>,
 }
 
 impl Views {
@@ -94,6 +100,7 @@ impl Views {
         let partitions = view.placement().partitions();
         let holdings = Arc::new(Holdings::open(Arc::clone(&disk), partitions, found, is_member).await?);
         file::save(&*disk, DECREE_FILE, &decree).await?;
+        let confirmed = Confirmed::open(Arc::clone(&disk), is_new, view.collected()).await?;
         file::save(&*disk, VIEW_FILE, &view).await?;
         Ok(Some(Self {
             me,
@@ -104,6 +111,8 @@ impl Views {
             reports: Mutex::default(),
             holdings,
             lost: Mutex::default(),
+            confirmed,
+            underway: Arc::default(),
         }))
     }
 
@@ -124,6 +133,8 @@ impl Views {
             current: Newest::new(view),
             reports: Mutex::default(),
             lost: Mutex::default(),
+            confirmed: Confirmed::nowhere(),
+            underway: Arc::default(),
         }
     }
 
@@ -168,8 +179,13 @@ impl Views {
         if view.version() <= current.version() {
             return Ok(false);
         }
+        let view = view.knowing_of(current.collected());
         if !view.follows(&current) {
             tracing::warn!(node = %self.me, view = %view.version(), "a view that cannot be is not taken");
+            return Ok(false);
+        }
+        let is_idle = self.underway.from_before(view.version()) == 0;
+        if !self.confirmed.admits(view.collected(), is_idle).await? {
             return Ok(false);
         }
         self.mark_gaps(&view).await?;
@@ -186,7 +202,7 @@ impl Views {
         }
         file::save(&*self.disk, VIEW_FILE, &view).await?;
         *decree = next;
-        tracing::info!(node = %self.me, view = %view.version(), "a new view");
+        tracing::info!(node = %self.me, view = %view.version(), fence = view.version().fence, "a new view");
         lock(&self.reports).retain(|node, _| view.everybody().any(|m| m.id == *node));
         self.current.set(view);
         Ok(true)
@@ -205,6 +221,47 @@ impl Views {
             self.holdings.mark(has, Gap::Doubt).await?;
         }
         Ok(())
+    }
+
+    /// Begins something that reads copies or hints, or carries what was read or received, in the view
+    /// that this node is in. To be called before either.
+    #[must_use]
+    pub fn begin(&self) -> Operation {
+        self.underway.begin(self.current().version())
+    }
+
+    /// How much of what began before `view` is still under way here.
+    #[must_use]
+    pub fn under_way_from_before(&self, view: ViewVersion) -> u64 {
+        self.underway.from_before(view)
+    }
+
+    /// Nothing is left here from before `fence`: nothing under way, nothing kept for others.
+    ///
+    /// # Errors
+    /// When it cannot be made durable; it must not be said then.
+    pub async fn confirm(&self, fence: ViewVersion) -> io::Result<()> {
+        self.confirmed.confirm(fence).await
+    }
+
+    /// Has `keeps` asked from now on whether this node keeps any record.
+    pub fn ask_whether_anything_is_kept(&self, keeps: impl Fn() -> bool + Send + Sync + 'static) {
+        self.confirmed.ask(Box::new(keeps));
+    }
+
+    /// Whether what is kept here may have been deleted since, with nothing left to say so: the node
+    /// keeps to an old view until it was started again and [dropped it](Self::dropped_all).
+    #[must_use]
+    pub fn is_obsolete(&self) -> bool {
+        self.confirmed.is_obsolete()
+    }
+
+    /// All that was kept here was dropped, and is missing now.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub async fn dropped_all(&self) -> io::Result<()> {
+        self.confirmed.dropped_all().await
     }
 
     /// The newest view, and what is not whole here under it. What is gained by a view is marked
@@ -229,7 +286,8 @@ impl Views {
             return Ok(None);
         }
         let is_next = |view: &View| {
-            view.version() == ViewVersion { epoch, phase: Phase::Copying } && view.follows(&self.current())
+            view.version() == ViewVersion { epoch, phase: Phase::Copying, fence: 0 }
+                && view.follows(&self.current())
         };
         if view.as_ref().is_some_and(|view| !is_next(view)) {
             tracing::warn!(node = %self.me, epoch, "a view that cannot be is not voted for");

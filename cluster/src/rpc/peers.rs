@@ -181,7 +181,7 @@ impl Peers {
     ) -> Result<View, String> {
         let hello = Hello { to: None, ..hello.clone() };
         let (mut reader, mut writer) = connect(env, address, &hello, timing, frame_bytes_max).await?;
-        let view = ViewVersion { epoch: 0, phase: Phase::Stable };
+        let view = ViewVersion { epoch: 0, phase: Phase::Stable, fence: 0 };
         let frame = RequestFrame { id: 1, view, remaining_ms: 1000, request: Request::FetchView };
         let mut buffer = BytesMut::new();
         encode(&frame, &mut buffer);
@@ -429,7 +429,7 @@ impl Link {
             if ping {
                 let (reply, _) = oneshot::channel();
                 let deadline = now + self.timing.request;
-                let view = ViewVersion { epoch: 0, phase: Phase::Stable };
+                let view = ViewVersion { epoch: 0, phase: Phase::Stable, fence: 0 };
                 waiting = Some(Call { view, request: Request::Ping, deadline, reply });
             }
             while let Some(call) = waiting.take() {

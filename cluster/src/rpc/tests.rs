@@ -121,7 +121,7 @@ impl Peer {
     }
 
     async fn ask(&mut self, id: u64, remaining_ms: u32, request: Request) {
-        let view = ViewVersion { epoch: 1, phase: Phase::Stable };
+        let view = ViewVersion { epoch: 1, phase: Phase::Stable, fence: 0 };
         self.send(&RequestFrame { id, view, remaining_ms, request }).await;
     }
 
@@ -183,7 +183,7 @@ async fn gossip_is_heard_at_once_by_a_busy_server_under_any_view_and_never_answe
     let mut served = serve(Limits { link_requests_max: 1, ..Limits::default() }).await;
     let (_, mut peer) = served.greet(&served.hello()).await;
     peer.ask(1, 60_000, read()).await;
-    let view = ViewVersion { epoch: 7, phase: Phase::Copying };
+    let view = ViewVersion { epoch: 7, phase: Phase::Copying, fence: 0 };
     for n in 0..20_u8 {
         let packet = Bytes::copy_from_slice(&[n]);
         let datagram = Datagram { view, spoken_to: None, suspected: None, packet };
@@ -255,7 +255,7 @@ async fn a_peer_is_suspected_only_for_being_slower_than_it_should_be() {
     // Connected, and never an answer.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let peers = peers(&views(&silent.local_addr().unwrap().to_string()));
-    let version = ViewVersion { epoch: 1, phase: Phase::Stable };
+    let version = ViewVersion { epoch: 1, phase: Phase::Stable, fence: 0 };
     let hurried = peers.call(node(1), version, read(), Duration::from_millis(1)).await;
     assert_eq!(hurried, Err(CallError::TimedOut));
     assert!(!peers.is_suspected(node(1)), "a client in a hurry proves nothing");

@@ -62,6 +62,15 @@ impl Record {
         }
     }
 
+    /// Whether it is that of a deleted key: it has no value, and only says what was deleted.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        match self {
+            Self::Siblings(set) => set.siblings().is_empty(),
+            Self::Latest(stamped) => stamped.payload.is_none(),
+        }
+    }
+
     /// The writes behind [`Record::payloads`], as text; for a deleted key under
     /// last-write-wins the stamp of its delete.
     #[must_use]
@@ -123,6 +132,8 @@ mod tests {
         assert_eq!((latest.payloads(), latest.versions()), (vec![&one], vec![stamp.to_string()]));
         let deleted = Record::Latest(Stamped { stamp, payload: None });
         assert_eq!((deleted.payloads().len(), deleted.versions()), (0, vec![stamp.to_string()]));
+        assert_eq!([&siblings, &latest, &deleted].map(Record::is_deleted), [false, false, true]);
+        assert!(Record::Siblings(SiblingSet::delete(Context::new(), dot(1))).is_deleted());
         for record in [&siblings, &latest, &deleted] {
             assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(record));
             assert!(Record::decode(&record.encode()[1..]).is_err());

@@ -107,7 +107,7 @@ impl Detector {
             random,
             choices: random.stream("choices"),
             begun: 0,
-            view: ViewVersion { epoch: 0, phase: crate::membership::Phase::Stable },
+            view: ViewVersion { epoch: 0, phase: crate::membership::Phase::Stable, fence: 0 },
             others: BTreeMap::new(),
             timers: BTreeMap::new(),
             timers_made: 0,

@@ -14,7 +14,7 @@ use crate::testing::node;
 const NOW: Duration = Duration::from_secs(100);
 
 fn version(epoch: u64) -> ViewVersion {
-    ViewVersion { epoch, phase: Phase::Stable }
+    ViewVersion { epoch, phase: Phase::Stable, fence: 0 }
 }
 
 fn detector(n: u32, starts: u64, members: &[u32]) -> Detector {

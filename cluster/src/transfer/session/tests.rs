@@ -44,7 +44,7 @@ impl Ask for AskWire<'_> {
             }
             let frame = RequestFrame {
                 id: messages,
-                view: ViewVersion { epoch: 1, phase: Phase::Stable },
+                view: ViewVersion { epoch: 1, phase: Phase::Stable, fence: 0 },
                 remaining_ms: 3_000,
                 request,
             };

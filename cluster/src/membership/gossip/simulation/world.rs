@@ -81,7 +81,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(settings: &Settings) -> Self {
         let random = Random::from_seed(settings.seed).child("gossip-simulation");
-        let newest = ViewVersion { epoch: 1, phase: Phase::Stable };
+        let newest = ViewVersion { epoch: 1, phase: Phase::Stable, fence: 0 };
         let node = |place: Place| Node {
             id: format!("n{}", place + 1).parse().expect("a letter and digits make a name"),
             detector: None,
