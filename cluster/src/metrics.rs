@@ -1,12 +1,14 @@
 //! Counters of one node, written out in Prometheus' text format.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::admission::Background;
 use crate::membership::gossip::{Board, Liveness};
 use crate::replica::Replica;
 use crate::rpc::Peers;
+use crate::transfer::GivenUp;
 
 /// A count that only grows.
 #[derive(Debug, Default)]
@@ -79,6 +81,12 @@ pub struct Metrics {
     pub anti_entropy_sent: Counter,
     /// Records received from other owners by this node's own rounds of anti-entropy.
     pub anti_entropy_received: Counter,
+    /// Deleted keys that this node forgot.
+    pub tombstones_collected: Arc<Counter>,
+    /// Rounds of the collection of deletes that this node led.
+    pub collection_rounds: Counter,
+    /// Those of them that were given up, by why.
+    collection_given_up: [Counter; GivenUp::ALL.len()],
     /// Walks of the scrubber over all records.
     pub scrub_walks: Counter,
     /// Records whose checksums the scrubber verified.
@@ -103,6 +111,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Rounds of the collection of deletes that were given up for this reason.
+    #[must_use]
+    pub fn collection_given_up(&self, why: GivenUp) -> &Counter {
+        &self.collection_given_up[why as usize]
+    }
+
     /// All of it as Prometheus reads it. `voteless`: how many partitions this node casts no votes in.
     #[must_use]
     pub fn render(
@@ -185,6 +199,12 @@ impl Metrics {
                 "Records received by own anti-entropy.",
                 self.anti_entropy_received.get(),
             ),
+            (
+                "tombstones_collected_total",
+                "Deleted keys that were forgotten.",
+                self.tombstones_collected.get(),
+            ),
+            ("collection_rounds_total", "Rounds of collection led.", self.collection_rounds.get()),
             ("scrub_walks_total", "Walks over all records.", self.scrub_walks.get()),
             ("scrub_records_total", "Records verified by the scrubber.", self.scrub_records.get()),
             ("scrub_damaged_total", "Damaged records found by the scrubber.", self.scrub_damaged.get()),
@@ -241,12 +261,18 @@ impl Metrics {
                 "Repaired records that wait for all owners.",
                 replica.quarantined() as u64,
             ),
+            ("tombstones", "Deleted keys when last listed for collection.", replica.tombstones_told()),
             ("tree_bytes", "Memory of the hash trees.", replica.tree_bytes()),
             ("partitions_to_refill", "Partitions read here that cast no vote yet.", voteless as u64),
         ];
         for (name, help, value) in gauges {
             family(&mut text, name, help, "gauge");
             sample(&mut text, name, "", value);
+        }
+        family(&mut text, "collection_given_up_total", "Rounds of collection given up.", "counter");
+        for why in GivenUp::ALL {
+            let labels = format!("{{why=\"{why}\"}}");
+            sample(&mut text, "collection_given_up_total", &labels, self.collection_given_up(why).get());
         }
         family(&mut text, "peer_suspected", "1 if the peer is thought not to answer.", "gauge");
         for peer in peers.ids() {

@@ -71,6 +71,7 @@ pub(super) fn failure(failed: &RequestError) -> Answer {
         RequestError::Skew(_) => (StatusCode::SERVICE_UNAVAILABLE, "clock_skew"),
         RequestError::QuorumNotMet { .. } => (StatusCode::SERVICE_UNAVAILABLE, "quorum_not_met"),
         RequestError::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        RequestError::NoMember => (StatusCode::SERVICE_UNAVAILABLE, "no_member"),
         RequestError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         RequestError::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "deadline"),
         RequestError::DiskFull { .. } => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),

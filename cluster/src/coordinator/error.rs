@@ -82,6 +82,9 @@ pub enum RequestError {
         /// Whether some other node may have stored the write.
         maybe_applied: bool,
     },
+    /// Deletes are forgotten in this store, which every member agrees to, and this node is none.
+    #[error("this node is no member of the cluster; ask one that is")]
+    NoMember,
     /// The task that ran the request ended without an answer: the node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -113,7 +116,8 @@ impl RequestError {
             | Self::ContextRequired
             | Self::SiblingLimit { .. }
             | Self::Skew(_)
-            | Self::Overloaded { .. } => false,
+            | Self::Overloaded { .. }
+            | Self::NoMember => false,
             Self::QuorumNotMet { maybe_applied, .. }
             | Self::Deadline { maybe_applied, .. }
             | Self::DiskFull { maybe_applied } => *maybe_applied,

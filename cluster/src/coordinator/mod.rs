@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::admission::{Admission, Ticket};
 use crate::config::{NodeId, StoreDefinition, Timing};
-use crate::membership::{View, Views, call_under};
+use crate::membership::{Operation, View, Views, call_under};
 use crate::metrics::Metrics;
 use crate::replica::ReplicaService;
 use crate::ring::PreferenceList;
@@ -111,6 +111,16 @@ impl Coordinator {
             return Err(RequestError::BadKey { bytes: key.len(), max: self.store.key_bytes_max });
         }
         Ok(())
+    }
+
+    /// Begins a request of a client. Where deletes are forgotten only those may coordinate who are
+    /// asked before whether nothing is left from earlier.
+    fn begin(&self) -> Result<Operation, RequestError> {
+        let view = self.views.current();
+        if view.collects() && !view.has_part(self.me) {
+            return Err(RequestError::NoMember);
+        }
+        Ok(self.views.begin())
     }
 
     /// Counts requests that an owner would have answered with one message less.

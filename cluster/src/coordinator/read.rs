@@ -65,12 +65,14 @@ impl Coordinator {
     ) -> Result<Read, RequestError> {
         self.check_key(&key)?;
         self.check_deadline(&ticket, self.needed(votes))?;
+        let operation = self.begin()?;
         let view = self.views.current();
         self.count_detour(&view, view.placement().partition_of(&key));
         let (answer, answered) = oneshot::channel();
         let coordinator = Arc::clone(self);
         tokio::spawn(async move {
             coordinator.drive_get(key, votes, ticket, answer).await;
+            drop(operation);
         });
         answered.await.unwrap_or(Err(RequestError::Stopping))
     }

@@ -82,6 +82,7 @@ impl Coordinator {
             return Err(RequestError::ValueTooLarge { bytes, max: self.store.value_bytes_max });
         }
         self.check_deadline(&ticket, self.store.w())?;
+        let operation = self.begin()?;
         let view = self.views.current();
         let partition = view.placement().partition_of(&key);
         self.count_detour(&view, partition);
@@ -96,6 +97,7 @@ impl Coordinator {
         let coordinator = Arc::clone(self);
         tokio::spawn(async move {
             coordinator.drive_put(write, ticket, answer).await;
+            drop(operation);
         });
         answered.await.unwrap_or(Err(RequestError::Stopping))?;
         Ok(written)

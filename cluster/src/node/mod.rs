@@ -17,17 +17,19 @@ use tokio::time::sleep;
 
 use crate::admission::{Admission, Background};
 use crate::api::Api;
-use crate::config::{AntiEntropy as Period, Config, Durability, NodeId};
+use crate::config::{
+    AntiEntropy as Period, Config, Durability, NodeId, StoreDefinition, TombstoneCollection,
+};
 use crate::coordinator::{Coordinator, Mint, StampSource, Tokens};
 use crate::membership::gossip::{
     Board, Datagram, GossipId, Gossiper, HEARD_MAX, Incarnation, pull_newer_views,
 };
-use crate::membership::{Administrator, Found, Steward, View, Views};
+use crate::membership::{Administrator, Found, Gap, Steward, View, Views};
 use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaService};
 use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Peers};
 use crate::store::{Closing, Engine, LogOptions, StoreError};
-use crate::transfer::{AntiEntropy, Evacuation, HintDelivery, Refill, Scrubber};
+use crate::transfer::{AntiEntropy, Collection, Evacuation, HintDelivery, Refill, Scrubber};
 use crate::version::{HybridClock, SharedClock};
 
 pub use identity::{Identity, IdentityError, Start};
@@ -172,6 +174,9 @@ impl Node {
         let holdings = Arc::clone(views.holdings());
         let clock = Arc::clone(&env.clock);
         let records: Arc<dyn Engine> = Arc::<Closing>::clone(&engine);
+        drop_what_may_be_deleted(&views, &*records, &config.store).await?;
+        let kept = Arc::clone(&records);
+        views.ask_whether_anything_is_kept(move || kept.stats().records > 0);
         let replica = Arc::new(Replica::new(records, clock, &config.store, holdings, stamps.clone())?);
         let metrics = Arc::new(Metrics::default());
         let frame_bytes_max = frame_bytes_max(&config);
@@ -184,6 +189,7 @@ impl Node {
             views: Arc::clone(&views),
             replica: Arc::clone(&replica),
             background: Arc::new(Background::new(Arc::clone(&env.clock))),
+            tombstones_collected: Arc::clone(&metrics.tombstones_collected),
         });
         let (heard, hearing) = mpsc::channel(HEARD_MAX);
         let peer_server = Arc::new(PeerServer {
@@ -320,6 +326,21 @@ impl Node {
             };
             tasks.spawn(anti_entropy.run());
         }
+        if let TombstoneCollection::Every(period) = store.tombstone_collection {
+            let collection = Collection {
+                me,
+                views: Arc::clone(&coordinator.views),
+                local: Arc::clone(&coordinator.local),
+                peers: Arc::clone(&coordinator.peers),
+                random: self.env.random.stream("collection"),
+                env: self.env.clone(),
+                period,
+                timing,
+                background: Arc::clone(&background),
+                metrics: Arc::clone(&coordinator.metrics),
+            };
+            tasks.spawn(collection.run());
+        }
         if let Durability::Interval(every) = store.durability {
             tasks.spawn(sync_every(every, Arc::clone(&engine)));
         }
@@ -365,6 +386,26 @@ impl Node {
         tracing::info!(node = %me, "stopped");
         Ok(())
     }
+}
+
+/// Drops all that is kept here if some of it may have been deleted with nothing left to say so: the
+/// disk was away while deletes were forgotten, or the log cannot be read everywhere and may show an
+/// older record in the place of a deletion. The other owners have it.
+async fn drop_what_may_be_deleted(
+    views: &Views,
+    records: &dyn Engine,
+    store: &StoreDefinition,
+) -> Result<(), StartError> {
+    let is_in_doubt = store.collects_tombstones() && records.stats().unreadable_regions > 0;
+    if !views.is_obsolete() && !is_in_doubt {
+        return Ok(());
+    }
+    tracing::warn!("what is kept here may have been deleted: it is dropped, and taken from the other owners");
+    // Noted first: what is half dropped must not vote.
+    let partitions = views.current().placement().partitions();
+    views.holdings().mark(0..partitions, Gap::LostDisk).await.map_err(StartError::View)?;
+    crate::store::clear(records).await?;
+    views.dropped_all().await.map_err(StartError::View)
 }
 
 /// How long a node that has only seeds tries to reach one.

@@ -9,6 +9,7 @@ mod repair;
 mod routing;
 mod stop;
 mod strangers;
+mod tombstones;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -306,6 +306,7 @@ impl Replica {
     /// Drops the trees of all partitions but those that `keep` names.
     pub fn retain_trees(&self, keep: &BTreeSet<u32>) {
         self.trees.retain(|partition| keep.contains(&partition));
+        lock(&self.tombstones_told).retain(|partition, _| keep.contains(partition));
     }
 
     /// Bytes of memory that all trees take.

@@ -10,10 +10,12 @@ mod digest;
 mod hints;
 mod keys;
 mod pages;
+mod quiet;
 mod repair;
 mod service;
 mod summary;
 mod throttle;
+mod tombstones;
 mod trees;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,11 +37,13 @@ use crate::version::{HybridClock, KindMismatch, Record, SharedClock, SkewError, 
 pub use digest::{Listed, Walked};
 pub use hints::Hint;
 pub use pages::{Page, PageEnd, Paged};
+pub use quiet::Quiet;
 pub(crate) use repair::by_print;
 pub use repair::{Keyed, LeafAnswer, LeafAsk, Wanted};
 pub use service::ReplicaService;
 pub use summary::Summary;
 pub use throttle::Throttle;
+pub use tombstones::{Fingerprint, Tombstone, TombstonePage};
 use trees::{Change, Trees};
 
 /// Keys whose writes may run at the same time; two keys rarely share a lock.
@@ -89,6 +93,8 @@ pub struct Replica {
     /// Counts every change to a copy or hint.
     changes: AtomicU64,
     trees: Trees,
+    /// Deleted keys by partition, as this node last told of them.
+    tombstones_told: Mutex<BTreeMap<u32, u64>>,
 }
 
 impl Replica {
@@ -121,6 +127,7 @@ impl Replica {
             damaged: Mutex::new(damaged),
             changes: AtomicU64::new(0),
             trees: Trees::new(store.partitions),
+            tombstones_told: Mutex::default(),
         };
         replica.count_hints()?;
         Ok(replica)

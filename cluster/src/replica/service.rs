@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use quorate_env::BoxFuture;
 
-use super::{Replica, ReplicaError};
+use super::{Replica, ReplicaError, Tombstone};
 use crate::admission::Background;
 use crate::config::NodeId;
 use crate::membership::{Gap, Views};
+use crate::metrics::Counter;
 use crate::quorum::ReadReply;
 use crate::rpc::{Holding, Request, Response, Service, Standing};
 use crate::store::{Promise, StoreError};
@@ -24,6 +26,8 @@ pub struct ReplicaService {
     pub replica: Arc<Replica>,
     /// Hears how long requests take, and holds up what is not urgent.
     pub background: Arc<Background>,
+    /// Counts deleted keys that were forgotten here.
+    pub tombstones_collected: Arc<Counter>,
 }
 
 impl Service for ReplicaService {
@@ -128,6 +132,13 @@ impl ReplicaService {
             Request::Roots { partitions } => {
                 Response::Roots(partitions.into_iter().map(|p| self.replica.root(p)).collect())
             }
+            Request::Quiet => self.quiet().await.map_or_else(|refused| refused, Response::Quiet),
+            Request::Tombstones { partition, after } => {
+                self.tombstones(partition, after.as_deref()).await.unwrap_or_else(|refused| refused)
+            }
+            Request::Forget { partition, tombstones } => {
+                self.forget(partition, &tombstones).await.unwrap_or_else(|refused| refused)
+            }
             Request::TreeNodes { salt, nodes } => self.tree_nodes(salt, &nodes),
             Request::Compare { salt, leaves } => match self.compare(salt, &leaves).await {
                 Ok(answers) => Response::Compared(answers),
@@ -178,6 +189,33 @@ impl ReplicaService {
             let disk_full = matches!(&error, ReplicaError::Store(StoreError::Full { .. }));
             Response::Refused { why: error.to_string(), maybe_applied, disk_full }
         })
+    }
+
+    /// Tells of deleted keys. That they are is on disk first: no crash must show what was deleted.
+    async fn tombstones(&self, partition: u32, after: Option<&[u8]>) -> Result<Response, Response> {
+        let refused = |error: StoreError| Response::refused(error.to_string(), false);
+        let page = self.replica.tombstones(partition, after).map_err(refused)?;
+        if !page.tombstones.is_empty() {
+            self.replica.flush().await.map_err(refused)?;
+        }
+        Ok(Response::Tombstones(page))
+    }
+
+    /// Forgets deleted keys, all at once, so that few copies are compared in between.
+    async fn forget(&self, partition: u32, tombstones: &[Tombstone]) -> Result<Response, Response> {
+        let view = self.views.current();
+        if !view.may_forget() {
+            return Err(Response::refused("nothing is forgotten in this view", false));
+        }
+        let may_forget = || self.views.current().version() == view.version();
+        let forgotten =
+            join_all(tombstones.iter().map(|one| self.replica.forget(partition, one, may_forget))).await;
+        let mut count = 0;
+        for one in forgotten {
+            count += u64::from(one.map_err(|error| Response::refused(error.to_string(), true))?);
+        }
+        self.tombstones_collected.add(count);
+        Ok(Response::Forgotten(count))
     }
 
     pub(super) fn checked(&self, partition: u32, key: &[u8]) -> Result<(), Response> {

@@ -8,7 +8,7 @@ use crate::config::NodeId;
 use crate::membership::gossip::Datagram;
 use crate::membership::{Ballot, Disks, Report, View, ViewVersion, Vote};
 use crate::merkle::{Node, Root, Salt};
-use crate::replica::{Keyed, LeafAnswer, LeafAsk, Page, Wanted};
+use crate::replica::{Keyed, LeafAnswer, LeafAsk, Page, Quiet, Tombstone, TombstonePage, Wanted};
 
 /// The first frame of whoever connects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +122,22 @@ pub enum Request {
         /// Which.
         partition: u32,
     },
+    /// Whether anything is left on the receiver from before the view that it is in.
+    Quiet,
+    /// Some deleted keys of one partition, in their order.
+    Tombstones {
+        /// Which.
+        partition: u32,
+        /// From behind this key.
+        after: Option<Bytes>,
+    },
+    /// To forget deleted keys that are still as they were told of.
+    Forget {
+        /// Their partition.
+        partition: u32,
+        /// Which.
+        tombstones: Vec<Tombstone>,
+    },
     /// The roots of the trees of whole partitions.
     Roots {
         /// Which.
@@ -166,9 +182,9 @@ impl Request {
     pub fn is_about_views(&self) -> bool {
         match self {
             Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } => true,
-            Self::Introduce { .. } | Self::Report(_) | Self::Gossip(_) => true,
+            Self::Introduce { .. } | Self::Report(_) | Self::Gossip(_) | Self::Quiet => true,
             Self::Read { .. } | Self::Store { .. } | Self::Page { .. } | Self::Standing { .. } => false,
-            Self::Roots { .. } => false,
+            Self::Roots { .. } | Self::Tombstones { .. } | Self::Forget { .. } => false,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => false,
         }
     }
@@ -229,6 +245,12 @@ pub enum Response {
     Page(Page, Holding),
     /// To standing.
     Standing(Holding),
+    /// To quiet.
+    Quiet(Quiet),
+    /// To tombstones.
+    Tombstones(TombstonePage),
+    /// To forget: how many were.
+    Forgotten(u64),
     /// To roots, in the order asked; nothing for a partition whose tree is not there yet.
     Roots(Vec<Option<Root>>),
     /// To tree nodes, in the order asked: sixteen sums as [`Salt::pack`] packs them, or nothing

@@ -261,6 +261,8 @@ pub async fn serve<S: Service>(
         return None;
     }
     let about_views = request.is_about_views();
+    // Before the view is looked at: what passes that is counted.
+    let _operation = (!about_views).then(|| views.begin());
     let began = views.current().version();
     let response = if view == began || about_views {
         let response = service.handle(from, request).await;

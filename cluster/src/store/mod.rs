@@ -69,3 +69,22 @@ pub async fn open_with(
         },
     }
 }
+
+/// Keys that are deleted in one batch.
+const CLEAR_PAGE: usize = 1024;
+
+/// Drops everything in `engine`, as durably as it can.
+///
+/// # Errors
+/// When the engine fails; some of it may be gone then.
+pub async fn clear(engine: &dyn Engine) -> Result<(), StoreError> {
+    loop {
+        let page = engine.keys(b"", None, CLEAR_PAGE)?;
+        if page.is_empty() {
+            break;
+        }
+        let batch = page.into_iter().map(|key| Write::Delete { key }).collect();
+        engine.apply(batch, Promise::Memory).await?;
+    }
+    engine.flush().await.map(drop)
+}

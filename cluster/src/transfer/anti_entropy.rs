@@ -98,6 +98,7 @@ impl AntiEntropy {
                 metrics: &self.metrics,
                 differing: 0,
             };
+            let _operation = self.views.begin();
             let outcome = session.run(&partitions, throttle).await;
             self.metrics.anti_entropy_differences.add(outcome.differing);
             clean &= outcome.is_same;

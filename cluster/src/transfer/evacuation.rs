@@ -73,6 +73,7 @@ impl Evacuation {
         let owners = view.write_owners(partition);
         let mut after: Option<Bytes> = None;
         loop {
+            let _operation = self.views.begin();
             let Ok(page) = self.replica.page(partition, after.as_deref()) else { return false };
             if !page.records.is_empty() && !self.hand_over_page(view, &owners, partition, &page).await {
                 return false;

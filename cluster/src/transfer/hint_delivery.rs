@@ -57,6 +57,7 @@ impl HintDelivery {
     async fn deliver_to(&self, owner: NodeId) {
         let mut after: Option<Vec<u8>> = None;
         loop {
+            let _operation = self.views.begin();
             let page = match self.replica.hints_for(owner, after.as_deref(), PAGE) {
                 Ok(page) => page,
                 Err(error) => {

@@ -1,5 +1,5 @@
 //! Background work that brings copies to where they belong, and notices when they rot: hint
-//! delivery, refilling, evacuation, anti-entropy and the scrubber.
+//! delivery, refilling, evacuation, anti-entropy, the collection of deletes and the scrubber.
 //!
 //! Everything moved here is synced by its receiver before it is acknowledged, whatever the
 //! store promises: responsibility for a write passes on.
@@ -7,6 +7,7 @@
 //! Not here: deciding where a copy belongs (`ring`), merging it (`replica`).
 
 mod anti_entropy;
+mod collection;
 mod evacuation;
 mod hint_delivery;
 mod pull;
@@ -15,6 +16,7 @@ mod scrubber;
 mod session;
 
 pub use anti_entropy::AntiEntropy;
+pub use collection::{Collection, GivenUp};
 pub use evacuation::Evacuation;
 pub use hint_delivery::HintDelivery;
 pub use refill::Refill;

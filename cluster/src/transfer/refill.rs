@@ -163,6 +163,7 @@ impl Refill {
     /// Merges one partition of as many owners as it takes, as far as they answer.
     async fn fill(&self, view: &View, job: (Filling, Vec<NodeId>, usize)) -> (Filling, Filled) {
         let (mut filling, mut sources, needed) = job;
+        let _operation = self.views.begin();
         sources.sort_by_key(|source| self.peers.is_suspected(*source));
         let ask = AskPeers { peers: &self.peers, view: view.version(), wait: self.timing.request };
         let (partition, why) = (filling.partition, filling.mark.why);

@@ -86,6 +86,7 @@ impl Pair {
                 views,
                 replica: Arc::new(replica),
                 background: Arc::clone(&background),
+                tombstones_collected: Arc::default(),
             })
         };
         Self {
