@@ -199,6 +199,9 @@ impl Failure {
                         let example = verdict.violations.iter().find(shows);
                         let says = match (p.property, example, &verdict.rest, &verdict.stuck_change) {
                             (Property::MembersSettle, _, _, Some(why)) => format!(": {why}"),
+                            (Property::TombstonesCollected, ..) => {
+                                format!(": {}", verdict.uncollected.as_deref().unwrap_or_default())
+                            }
                             (_, Some(violation), _, _) => format!(": {}", violation.says),
                             (Property::Converged, None, Rest::NotReached(why), _) => {
                                 format!(": the store did not come to rest: {why}")

@@ -67,6 +67,9 @@ pub struct RunVerdict {
     /// far it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck_change: Option<String>,
+    /// Why deletes were not forgotten although the store says that they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncollected: Option<String>,
     /// How puts fared.
     pub availability: Availability,
     /// How many violations of each kind there are, promised or not.
@@ -125,6 +128,7 @@ pub fn judge(
         }
         match fared.property {
             Property::BoundedLoss => fared.broken = late.len() as u64,
+            Property::TombstonesCollected => fared.broken = u64::from(played.uncollected.is_some()),
             Property::MembersSettle => fared.broken = u64::from(played.stuck_change.is_some()),
             Property::Converged => fared.broken += u64::from(matches!(played.rest, Rest::NotReached(_))),
             _ => {}
@@ -147,6 +151,7 @@ pub fn judge(
         keys: history.keys(),
         rest: played.rest.clone(),
         stuck_change: played.stuck_change.clone(),
+        uncollected: played.uncollected.clone(),
         availability,
         violation_counts: found.counts(),
         violations: found.listed(),
@@ -296,6 +301,7 @@ mod tests {
             elapsed_ns: 1,
             rest: Rest::NotAwaited,
             stuck_change: stuck_change.map(str::to_owned),
+            uncollected: None,
             final_reads_failed: Vec::new(),
             eras: Vec::new(),
             machine: None,

@@ -30,13 +30,16 @@ words! {
         BoundedLoss = "bounded-loss",
         /// A change of the members that was asked for is over soon after everything was healed.
         MembersSettle = "members-settle",
+        /// A store that forgets deletes has forgotten them all once everything was healed.
+        TombstonesCollected = "tombstones-collected",
     }
 }
 
 impl Property {
     /// Whether `violation` breaks it. [`Property::BoundedLoss`] is a matter of when, too, and
-    /// [`Property::MembersSettle`] none of what clients saw: both are judged apart. A lost update that a later get no longer shows was only read
-    /// too early: that is a stale read, not a lost write.
+    /// [`Property::MembersSettle`] and [`Property::TombstonesCollected`] none of what clients saw: they
+    /// are judged apart. A lost update that a later get no longer shows was only read too early:
+    /// that is a stale read, not a lost write.
     #[must_use]
     pub fn is_broken_by(self, violation: &Violation) -> bool {
         match violation.kind {
@@ -200,6 +203,9 @@ pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClas
         // Whatever a store promises of its data: who its members are it must be able to change.
         return Promise::Holds;
     }
+    if property == Property::TombstonesCollected {
+        return if store.collects_tombstones() { Promise::Holds } else { Promise::None };
+    }
     let repairs = store.hinted_handoff && store.anti_entropy != AntiEntropy::Off;
     if property == Property::Converged && !repairs {
         return Promise::Shows;
@@ -357,6 +363,15 @@ mod tests {
         assert_eq!(cell("dynamo", Property::Linearizable, &[Network]), May);
         assert_eq!(cell("quorum", Property::Linearizable, &[Network]), Shows);
         assert_eq!(cell("lww", Property::Linearizable, &[Clock]), Shows);
+    }
+
+    #[test]
+    fn deletes_are_forgotten_in_the_end_where_a_store_says_so_and_only_there() {
+        let collects =
+            StoreDefinition { tombstone_collection: "1s".parse().unwrap(), ..StoreDefinition::default() };
+        let (forgotten, classes) = (Property::TombstonesCollected, [FaultClass::Network, FaultClass::Kill]);
+        assert_eq!(promise(&collects, forgotten, &classes), Promise::Holds);
+        assert_eq!(cell("dynamo", forgotten, &classes), Promise::None);
     }
 
     #[test]

@@ -50,6 +50,7 @@ built_in!(
     "two-administrators",
     "orphaned-hints",
     "deletes",
+    "collected-deletes",
     "rot",
     "hot-key",
     "mixed",

@@ -258,12 +258,13 @@ impl Scenario {
         Ok(())
     }
 
-    /// The stores the scenario is run for, each named like its profile, with the two settings that
-    /// the scenario gives all of them (`cluster.partitions` and `cluster.anti_entropy`): they decide
-    /// what a run costs and how soon copies agree, not what is promised.
+    /// The stores the scenario is run for, each named like its profile, with the settings that
+    /// the scenario gives all of them (`cluster.partitions`, `cluster.anti_entropy` and
+    /// `cluster.tombstone_collection`): they decide what a run costs, how soon copies agree and deletes
+    /// are forgotten, not what is promised of values.
     ///
     /// # Errors
-    /// For a profile that does not exist.
+    /// For a profile that does not exist, or that cannot be given them.
     pub fn stores(&self) -> Result<Vec<StoreDefinition>, ConfigError> {
         let mut stores = match &self.store {
             Some(store) => vec![store.clone()],
@@ -275,6 +276,8 @@ impl Scenario {
                 if matches!(store.anti_entropy, AntiEntropy::Every(_)) {
                     store.anti_entropy = AntiEntropy::Every(self.cluster.anti_entropy);
                 }
+                store.tombstone_collection = self.cluster.tombstone_collection;
+                store.validate()?;
             }
         }
         Ok(stores)

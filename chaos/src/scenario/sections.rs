@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use quorate_cluster::config::{ConfigError, Member, format_duration, nearest, refuse_unknown_keys};
+use quorate_cluster::config::{
+    ConfigError, Member, TombstoneCollection, format_duration, nearest, refuse_unknown_keys,
+};
 use quorate_processes::NodePlan;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,9 @@ pub struct ClusterSection {
     /// records. Default 2s, so that a run need not wait long for copies to agree.
     #[serde(with = "text")]
     pub anti_entropy: Duration,
+    /// Whether and how often deletes are collected, for every profile. Default off.
+    #[serde(skip_serializing_if = "is_off")]
+    pub tombstone_collection: TombstoneCollection,
 }
 
 impl Default for ClusterSection {
@@ -43,6 +48,7 @@ impl Default for ClusterSection {
             zones: Vec::new(),
             partitions: 16,
             anti_entropy: Duration::from_secs(2),
+            tombstone_collection: TombstoneCollection::Off,
         }
     }
 }
@@ -122,6 +128,10 @@ impl ClusterSection {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(count: &usize) -> bool {
     *count == 0
+}
+
+fn is_off(collection: &TombstoneCollection) -> bool {
+    *collection == TombstoneCollection::Off
 }
 
 /// `[network]`: the links of the simulated world.
@@ -423,8 +433,10 @@ impl Expect {
 
 /// Refuses keys and words that nobody knows, naming the nearest that is known.
 pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
+    let cluster =
+        ["nodes", "spares", "capacities", "zones", "partitions", "anti_entropy", "tombstone_collection"];
     let known: [(&str, &str, &[&str]); 3] = [
-        ("cluster", "[cluster]", &["nodes", "spares", "capacities", "zones", "partitions", "anti_entropy"]),
+        ("cluster", "[cluster]", &cluster),
         ("network", "[network]", &["latency_min", "latency_max", "tick", "legs"]),
         ("faults", "[faults]", &["random", "count", "for_min", "for_max"]),
     ];

@@ -143,7 +143,7 @@ impl CleanRounds {
 }
 
 /// The value of a gauge without labels in Prometheus' text format.
-fn gauge(text: &str, name: &str) -> Option<u64> {
+pub(super) fn gauge(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let value = line.strip_prefix(name)?.strip_prefix(' ')?.trim();
         value.parse::<u64>().ok().or_else(|| value.parse::<f64>().ok().map(|v| v as u64))

@@ -74,6 +74,8 @@ pub struct Played {
     pub rest: Rest,
     /// A change of the members that was not over in time after everything was healed, and why.
     pub stuck_change: Option<String>,
+    /// Why a store that forgets deletes still kept some after everything was healed.
+    pub uncollected: Option<String>,
     /// Final reads that never succeeded.
     pub final_reads_failed: Vec<String>,
     /// Who owned what when.

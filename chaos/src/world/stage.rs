@@ -12,7 +12,8 @@ use quorate_env::{Clock, Random};
 
 use crate::members::{Desk, Operator};
 use crate::workload::{
-    FinalReader, Recorder, Repairs, Rest, Resting, Worker, WorkerSetup, final_reads, settle, value_id,
+    FinalReader, Recorder, Repairs, Rest, Resting, Worker, WorkerSetup, all_forgotten, final_reads, settle,
+    value_id,
 };
 use crate::world::{Play, WorldError};
 
@@ -44,6 +45,7 @@ pub(super) const IDLE_AGE_MAX: Duration = Duration::from_millis(400);
 pub(super) struct Ending {
     pub(super) rest: Rest,
     pub(super) stuck_change: Option<String>,
+    pub(super) uncollected: Option<String>,
     pub(super) final_reads_failed: Vec<String>,
 }
 
@@ -84,6 +86,7 @@ impl Stage {
         let unfinished = || Ending {
             rest: Rest::NotReached("the run ended before".into()),
             stuck_change: None,
+            uncollected: None,
             final_reads_failed: Vec::new(),
         };
         self.lock().ending.clone().unwrap_or_else(unfinished)
@@ -182,6 +185,7 @@ impl Casting<'_> {
             clients: section.clients,
             load_ns,
             repairs: Repairs::of(store),
+            collects: store.collects_tombstones(),
         };
         Ok((crews, watcher))
     }
@@ -205,6 +209,8 @@ pub(super) struct Watcher {
     /// How long the load goes on, in nanoseconds.
     load_ns: u64,
     repairs: Repairs,
+    /// Whether the store forgets deletes.
+    collects: bool,
 }
 
 impl Watcher {
@@ -231,6 +237,10 @@ impl Watcher {
         let (members, departed) = (self.desk.members(), self.desk.departed());
         let resting = Resting { nodes: &self.nodes, members: &members, departed: &departed };
         let rest = settle(&self.client, resting, &*clock, self.repairs, REST_PATIENCE).await;
+        let uncollected = match self.collects {
+            true => all_forgotten(&self.client, &self.nodes, &members, &*clock, REST_PATIENCE).await.err(),
+            false => None,
+        };
         let reader = FinalReader {
             client: &self.client,
             nodes: &self.nodes,
@@ -250,7 +260,7 @@ impl Watcher {
         for operator in operators.into_iter().flatten() {
             operator.await.map_err(|e| e.to_string())?;
         }
-        self.stage.lock().ending = Some(Ending { rest, stuck_change, final_reads_failed });
+        self.stage.lock().ending = Some(Ending { rest, stuck_change, uncollected, final_reads_failed });
         Ok(())
     }
 

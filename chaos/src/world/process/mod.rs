@@ -145,6 +145,7 @@ impl ProcessWorld {
             elapsed_ns: clock.monotonic_ns(),
             rest: ending.rest,
             stuck_change: ending.stuck_change,
+            uncollected: ending.uncollected,
             final_reads_failed: ending.final_reads_failed,
             eras: desk.eras(),
             machine,

@@ -115,6 +115,7 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
         elapsed_ns: u64::try_from(sim.elapsed().as_nanos()).unwrap_or(u64::MAX),
         rest: ending.rest,
         stuck_change: ending.stuck_change,
+        uncollected: ending.uncollected,
         final_reads_failed: ending.final_reads_failed,
         eras: desk.eras(),
         machine: None,
