@@ -1,7 +1,8 @@
 //! Broken parts for the seams between a node and what it is given.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use quorate_chaos::world::Wrap;
@@ -53,6 +54,71 @@ impl Engine for SpoiltEngine {
 /// An engine that changes every batch by `spoil`.
 pub(crate) fn engine(spoil: Spoil, flushes: bool) -> Wrap<dyn Engine> {
     Arc::new(move |_, inner| Arc::new(SpoiltEngine { inner, spoil, flushes }))
+}
+
+/// Forgets on a restart that hints were dropped.
+struct HintsComeBack {
+    inner: Arc<dyn Engine>,
+    dropped: Mutex<BTreeSet<Vec<u8>>>,
+}
+
+impl Engine for HintsComeBack {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if self.dropped.lock().unwrap().contains(key) { Ok(None) } else { self.inner.get(key) }
+    }
+
+    fn apply(&self, mut batch: Vec<Write>, promise: Promise) -> BoxFuture<'_, Result<Position, StoreError>> {
+        let mut dropped = self.dropped.lock().unwrap();
+        batch.retain(|write| match write {
+            Write::Delete { key } if key.starts_with(b"h") => {
+                dropped.insert(key.clone());
+                false
+            }
+            other => {
+                dropped.remove(other.key());
+                true
+            }
+        });
+        drop(dropped);
+        self.inner.apply(batch, promise)
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
+        let (mut found, mut after) = (Vec::new(), after.map(<[u8]>::to_vec));
+        loop {
+            let page = self.inner.scan(prefix, after.as_deref(), limit)?;
+            let is_last = page.len() < limit;
+            after = page.last().map(|(key, _)| key.clone());
+            let dropped = self.dropped.lock().unwrap();
+            found.extend(page.into_iter().filter(|(key, _)| !dropped.contains(key)));
+            if is_last || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+        self.inner.flush()
+    }
+
+    fn strongest(&self) -> Promise {
+        self.inner.strongest()
+    }
+
+    fn stats(&self) -> Stats {
+        self.inner.stats()
+    }
+}
+
+/// An engine that has every hint again after a restart, though it was dropped.
+pub(crate) fn hints_come_back() -> Wrap<dyn Engine> {
+    Arc::new(|_, inner| Arc::new(HintsComeBack { inner, dropped: Mutex::default() }))
 }
 
 struct DiskThatSays {

@@ -9,6 +9,7 @@ use quorate_chaos::run::{Run, run};
 use quorate_chaos::scenario::Scenario;
 use quorate_chaos::world::{Seams, SimulatedWorld};
 use quorate_check::Kind;
+use quorate_cluster::config::TombstoneCollection;
 use quorate_cluster::store::{Promise, Write};
 
 use crate::{broken, scenario};
@@ -96,6 +97,21 @@ fn a_hint_that_is_dropped_early_is_caught_as_lost_writes() {
         &seams,
         &[Kind::Lost, Kind::LostUpdate],
     );
+}
+
+/// That a hint was dropped must be on disk before deletes are forgotten: delivered again it brings back
+/// what nothing says any more was deleted.
+#[test]
+fn a_hint_that_comes_back_is_caught_as_resurrected_only_where_deletes_are_forgotten() {
+    let seams = Seams { engine: Some(broken::hints_come_back()), ..Seams::default() };
+    let mut scenario = Scenario::load("collected-deletes").unwrap();
+    assert_caught(&scenario, "dynamo", &seams, &[Kind::Resurrected]);
+    scenario.cluster.tombstone_collection = TombstoneCollection::Off;
+    scenario.expect.holds.clear();
+    for seed in SEEDS {
+        let verdict = play(&scenario, "dynamo", seed, &seams).verdict;
+        assert_eq!(verdict.violated().count(), 0, "seed {seed}: {:?}", verdict.violations);
+    }
 }
 
 #[test]
