@@ -139,6 +139,11 @@ pub async fn run_remove(args: RemoveArgs, as_json: bool) -> Result<Exit, Failure
             "{id} is no member any more but would not end; end it by hand"
         )));
     }
+    if !args.dead {
+        // Where deletes are forgotten a member that left is asked first whether it still keeps anything,
+        // and held to until it is said not to come back. Elsewhere there is nobody to let go of.
+        let _ = others.ask(Method::Delete, &format!("/cluster/members/{id}?dead=1"), b"").await;
+    }
     if as_json {
         stdout::line(json!({ "id": id, "view": view, "handed_over": !args.dead, "stopped": true }))?;
     } else {
