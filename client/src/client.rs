@@ -14,8 +14,8 @@ use crate::nodes::Nodes;
 use crate::reply::{CONTEXT_HEADER, ErrorBody};
 use crate::routing::Router;
 use crate::{
-    ClientError, ClientOptions, GetReply, NodeChoice, NodeUrl, PutReply, ReadOptions, SetupError, TlsTrust,
-    WriteOptions,
+    ClientError, ClientOptions, GetAnswer, GetReply, NodeChoice, NodeUrl, PutReply, ReadOptions, SetupError,
+    TlsTrust, WriteOptions,
 };
 
 /// All but what a path segment may hold unescaped (RFC 3986, section 2.3).
@@ -134,8 +134,30 @@ impl Client {
         self.read_key(key.as_ref(), options, "?quorum=all").await
     }
 
+    /// Reads a key through a quorum as [`Self::get`] does, without copying anything out of the answer.
+    ///
+    /// # Errors
+    /// If no valid answer came.
+    pub async fn get_answer(
+        &self,
+        key: impl AsRef<[u8]>,
+        options: ReadOptions,
+    ) -> Result<GetAnswer, ClientError> {
+        let (node, response) = self.fetch_key(key.as_ref(), options, "").await?;
+        GetAnswer::read(response, node).map_err(|source| self.malformed(node, source))
+    }
+
     async fn read_key(&self, key: &[u8], options: ReadOptions, query: &str) -> Result<GetReply, ClientError> {
-        let local = query == LOCAL;
+        let (node, response) = self.fetch_key(key, options, query).await?;
+        GetReply::read(&response, node, query == LOCAL).map_err(|source| self.malformed(node, source))
+    }
+
+    async fn fetch_key(
+        &self,
+        key: &[u8],
+        options: ReadOptions,
+        query: &str,
+    ) -> Result<(usize, Response), ClientError> {
         let target = key_target(key, query);
         // Siblings in JSON: one parser less, and every value exactly as stored.
         let headers = [("Accept", "application/json")];
@@ -143,11 +165,8 @@ impl Client {
         let (node, response) = self.send(&request, options.node, Some(key)).await?;
         let found = matches!(response.status, 200 | 300)
             || (response.status == 404 && response.header(CONTEXT_HEADER).is_some())
-            || (response.status == 404 && local);
-        if !found {
-            return Err(self.refusal(node, &response));
-        }
-        GetReply::read(&response, node, local).map_err(|source| self.malformed(node, source))
+            || (response.status == 404 && query == LOCAL);
+        if found { Ok((node, response)) } else { Err(self.refusal(node, &response)) }
     }
 
     /// Stores a value. With the context of an earlier reply it replaces exactly what that
@@ -187,19 +206,7 @@ impl Client {
         options: WriteOptions<'_>,
     ) -> Result<PutReply, ClientError> {
         let target = key_target(key, "");
-        let mut headers = [("", ""); 4];
-        let fields = [
-            (method == Method::Put)
-                .then(|| ("Content-Type", options.content_type.unwrap_or("application/octet-stream"))),
-            context.map(|token| (CONTEXT_HEADER, token)),
-            options.if_match.map(|etag| ("If-Match", etag)),
-            options.if_none_match.then_some(("If-None-Match", "*")),
-        ];
-        let mut count = 0;
-        for field in fields.into_iter().flatten() {
-            headers[count] = field;
-            count += 1;
-        }
+        let (headers, count) = write_headers(method, context, &options);
         let request = Request { method, target: &target, headers: &headers[..count], body };
         let (node, response) = self.send(&request, options.node, Some(key)).await?;
         if response.status >= 300 {
@@ -277,6 +284,27 @@ impl Client {
     fn node_name(&self, node: usize) -> String {
         self.shared.nodes.get(node).map_or_else(|| format!("node {node}"), |n| n.name.clone())
     }
+}
+
+/// The fields of a write, and how many there are.
+fn write_headers<'a>(
+    method: Method,
+    context: Option<&'a str>,
+    options: &WriteOptions<'a>,
+) -> ([(&'static str, &'a str); 4], usize) {
+    let fields = [
+        (method == Method::Put)
+            .then(|| ("Content-Type", options.content_type.unwrap_or("application/octet-stream"))),
+        context.map(|token| (CONTEXT_HEADER, token)),
+        options.if_match.map(|etag| ("If-Match", etag)),
+        options.if_none_match.then_some(("If-None-Match", "*")),
+    ];
+    let (mut headers, mut count) = ([("", ""); 4], 0);
+    for field in fields.into_iter().flatten() {
+        headers[count] = field;
+        count += 1;
+    }
+    (headers, count)
 }
 
 fn key_target(key: &[u8], query: &str) -> String {

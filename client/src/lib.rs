@@ -30,6 +30,6 @@ pub use error::{ClientError, Effect, SetupError};
 pub use http::{MalformedReply, Method, Request, Response};
 pub use options::{ClientOptions, NodeChoice, ReadOptions, Retry, WriteOptions};
 pub use placement::read_owners;
-pub use reply::{GetReply, GetStatus, PutReply, Value};
+pub use reply::{GetAnswer, GetReply, GetStatus, PutReply, Value};
 pub use tls::TlsTrust;
 pub use url::NodeUrl;

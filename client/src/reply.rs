@@ -51,6 +51,15 @@ pub struct GetReply {
     pub node: usize,
 }
 
+/// The answer to a get as it came: what it holds is looked at in place. For a load generator, to which a
+/// copy for each field would be a good part of its own cost.
+#[derive(Clone, Debug)]
+pub struct GetAnswer {
+    response: Response,
+    siblings: Vec<Value>,
+    node: usize,
+}
+
 /// The answer to a put or a delete.
 #[derive(Clone, Debug)]
 pub struct PutReply {
@@ -110,6 +119,44 @@ impl GetReply {
     }
 }
 
+impl GetAnswer {
+    /// Reads a 200, 300 or 404, each with its context.
+    pub(crate) fn read(response: Response, node: usize) -> Result<Self, MalformedReply> {
+        let siblings = match response.status {
+            200 | 404 => Vec::new(),
+            300 => siblings(&response.body)?,
+            status => return Err(MalformedReply::UnexpectedStatus { status }),
+        };
+        response.header(CONTEXT_HEADER).ok_or(MalformedReply::NoContext)?;
+        Ok(Self { response, siblings, node })
+    }
+
+    /// The values: none, one, or the siblings in the store's order.
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        let only = (self.response.status == 200).then_some(&*self.response.body);
+        only.into_iter().chain(self.siblings.iter().map(|value| &*value.bytes))
+    }
+
+    /// As [`GetReply::context`].
+    #[must_use]
+    pub fn context(&self) -> &str {
+        self.response.header(CONTEXT_HEADER).unwrap_or_default()
+    }
+
+    /// As [`GetReply::version`].
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        let nothing = (self.response.status == 404).then_some("");
+        self.response.header(VERSION_HEADER).or(nothing)
+    }
+
+    /// The node that answered, 0-based.
+    #[must_use]
+    pub fn node(&self) -> usize {
+        self.node
+    }
+}
+
 impl PutReply {
     /// Reads a 204.
     pub(crate) fn read(response: &Response, node: usize) -> Result<Self, MalformedReply> {
@@ -160,6 +207,28 @@ mod tests {
         assert_eq!(version(404, "X-Quorate-Context: t\r\n").as_deref(), Some(""), "nothing yet");
         assert_eq!(version(200, "X-Quorate-Context: t\r\nETag: \"e\"\r\n"), None);
         assert_eq!(PutReply::read(&response(204, both, ""), 0).unwrap().version.as_deref(), Some("7.a.1"));
+    }
+
+    #[test]
+    fn an_answer_looked_at_in_place_says_the_same() {
+        let siblings = r#"{"values":[{"value":"djE="},{"value":"djI="}]}"#;
+        let version = "X-Quorate-Context: t\r\nX-Quorate-Version: 7.a.1\r\n";
+        for (status, fields, body) in [
+            (200, version, "v1"),
+            (200, "X-Quorate-Context: t\r\n", ""),
+            (300, version, siblings),
+            (404, version, ""),
+            (404, "X-Quorate-Context: t\r\n", ""),
+        ] {
+            let reply = GetReply::read(&response(status, fields, body), 1, false).unwrap();
+            let answer = GetAnswer::read(response(status, fields, body), 1).unwrap();
+            assert!(answer.values().eq(reply.values.iter().map(|value| &*value.bytes)), "{status}");
+            assert_eq!((answer.context(), answer.version()), (&*reply.context, reply.version.as_deref()));
+            assert_eq!(answer.node(), reply.node);
+        }
+        for (status, fields) in [(404, ""), (200, ""), (206, "X-Quorate-Context: t\r\n")] {
+            assert!(GetAnswer::read(response(status, fields, ""), 1).is_err(), "{status} {fields}");
+        }
     }
 
     #[test]

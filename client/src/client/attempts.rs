@@ -34,7 +34,8 @@ impl Client {
         let mut now = Instant::now();
         let deadline = now + self.shared.options.deadline;
         if node.is_none() && self.shared.router.wants_placement() {
-            self.keep_placement(deadline).await;
+            // In boxes: what is rare, so that the future of every operation is small.
+            Box::pin(self.keep_placement(deadline)).await;
             now = Instant::now();
         }
         self.send_until(request, node, key, (now, deadline)).await
@@ -54,7 +55,9 @@ impl Client {
         let (asked, sent) = (Vec::new(), false);
         let node = route.get(0).unwrap_or_default();
         let mut progress = Progress { node, asked, route, may_move, now, deadline, tell, sent };
-        let response = self.attempts(request, &mut progress).await?;
+        // Small allocations are taken from and returned to where the allocator has them at hand, and a
+        // large one is not: hence parts.
+        let response = Box::pin(self.attempts(request, &mut progress)).await?;
         Ok((progress.node, response))
     }
 
@@ -139,7 +142,7 @@ impl Client {
                     if Instant::now() + wait >= progress.deadline {
                         return Err(error);
                     }
-                    tokio::time::sleep(wait).await;
+                    Box::pin(tokio::time::sleep(wait)).await;
                     progress.now = Instant::now();
                     if progress.now >= progress.deadline {
                         // Overslept: what it would have retried is the news.
@@ -195,7 +198,7 @@ impl Client {
             Some(connection) => connection,
             None => {
                 // Rare enough for a timer of its own.
-                let connected = tokio::time::timeout_at(deadline, self.connect(node)).await;
+                let connected = Box::pin(tokio::time::timeout_at(deadline, self.connect(node))).await;
                 progress.now = Instant::now();
                 connected.map_err(|_| self.out_of_time(node, false))??
             }
@@ -209,7 +212,7 @@ impl Client {
             limits: Limits { head_bytes_max: options.head_bytes_max, body_bytes_max: options.body_bytes_max },
             deadline,
         };
-        match connection.exchange(exchange, &mut progress.sent).await {
+        match Box::pin(connection.exchange(exchange, &mut progress.sent)).await {
             Ok(response) => {
                 node.pool.give_back(connection, options.idle_connections_max, progress.now);
                 Ok(response)
