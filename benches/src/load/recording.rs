@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use quorate_loadgen::recorder::Sample;
+use quorate_loadgen::recorder::{Sample, Tally};
 use quorate_loadgen::{OpKind, Outcome, Recorder};
 
 const OPERATIONS: u64 = 4_000_000;
@@ -27,13 +27,15 @@ pub fn nanoseconds() -> f64 {
         })
         .collect();
     let tries = (0..5).map(|_| {
-        let mut recorder = Recorder::default();
-        samples.iter().for_each(|sample| recorder.record(sample));
+        let mut tally = Tally::default();
+        samples.iter().for_each(|sample| tally.record(sample));
         let started = Instant::now();
         for n in 0..OPERATIONS {
-            recorder.record(black_box(&samples[(n & 4095) as usize]));
+            tally.record(black_box(&samples[(n & 4095) as usize]));
         }
         let elapsed = started.elapsed().as_nanos() as f64 / OPERATIONS as f64;
+        let mut recorder = Recorder::default();
+        tally.move_to(&mut recorder);
         assert_eq!(recorder.finished(), OPERATIONS + 4096);
         elapsed
     });

@@ -6,6 +6,7 @@
 
 mod series;
 mod shared;
+mod tally;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ use crate::target::Outcome;
 use crate::workload::OpKind;
 
 pub use series::{Class, Measure, NotASeries, Series};
+pub use tally::Tally;
+
 pub(crate) use shared::SharedRecorder;
 
 /// Significant decimal digits kept.
@@ -39,8 +42,7 @@ pub struct Sample {
     pub lateness_ns: Option<u64>,
 }
 
-/// Counts and latencies. Tables, not maps: recording an operation must cost next to nothing beside sending
-/// it.
+/// Counts and latencies. What records operations while they are sent is a [`Tally`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorder {
     latencies: [[Option<Box<Latencies>>; Class::ALL.len()]; OpKind::ALL.len()],
@@ -78,16 +80,6 @@ impl Recorder {
         if let Some(lateness_ns) = sample.lateness_ns {
             put(Measure::Lateness, lateness_ns);
         }
-    }
-
-    /// Forgets everything, and keeps the memory for as much again.
-    pub fn clear(&mut self) {
-        for latencies in self.latencies.iter_mut().flatten().flatten() {
-            latencies.iter_mut().for_each(Histogram::reset);
-        }
-        self.outcomes = Default::default();
-        self.timeouts = Default::default();
-        self.errors.clear();
     }
 
     /// Counts an error by its kind.

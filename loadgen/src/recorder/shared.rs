@@ -2,19 +2,20 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Recorder;
+use super::{Recorder, Tally};
 
-/// Two recorders that change places: one is filled, and emptied ones are used again, since histograms grow
-/// to their size only with time, and that time would be the operations'.
+/// Two tallies that change places, so that the one who records never waits for the one who takes away. The
+/// emptied one is used again, since tallies grow to their size only with time, and that time would be the
+/// operations'.
 #[derive(Default)]
 pub(crate) struct SharedRecorder {
-    current: Mutex<Recorder>,
-    spare: Mutex<Recorder>,
+    current: Mutex<Tally>,
+    spare: Mutex<Tally>,
 }
 
 impl SharedRecorder {
     /// The one to fill. Nobody else wants it but once a second.
-    pub(crate) fn current(&self) -> MutexGuard<'_, Recorder> {
+    pub(crate) fn current(&self) -> MutexGuard<'_, Tally> {
         lock(&self.current)
     }
 
@@ -22,12 +23,11 @@ impl SharedRecorder {
     pub(crate) fn take_into(&self, all: &mut Recorder) {
         let mut spare = lock(&self.spare);
         std::mem::swap(&mut *self.current(), &mut *spare);
-        all.merge(&spare);
-        spare.clear();
+        spare.move_to(all);
     }
 }
 
-fn lock(part: &Mutex<Recorder>) -> MutexGuard<'_, Recorder> {
+fn lock(part: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
