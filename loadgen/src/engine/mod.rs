@@ -12,6 +12,7 @@
 //! [`crate::trust`]).
 
 mod abandonment; // of what is in flight when a run is interrupted
+mod ahead; // slots still to come
 mod backlog;
 mod caller;
 mod closed;

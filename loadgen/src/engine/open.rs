@@ -33,15 +33,14 @@ pub(super) async fn dispatch(
         Phase::Measure => schedule.arrivals(seed),
         Phase::Load | Phase::Warmup => schedule.warmup().arrivals(seed),
     };
-    let mut burst = 0;
     // Every lane walks the whole schedule: the slots are the same however many share them.
     let places = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let own = arrivals.slots().skip(places(state.share.first)).step_by(places(state.share.step));
-    for (turn, offset_ns) in (0_u64..).zip(own) {
-        if offset_ns >= state.planned_ns {
-            break;
-        }
-        let (index, slot_ns) = (state.index_of(turn), state.started_ns + offset_ns);
+    let (started_ns, planned_ns) = (state.started_ns, state.planned_ns);
+    let in_time = own.take_while(move |offset_ns| *offset_ns < planned_ns);
+    state.ahead.begin(Box::new((0..).zip(in_time.map(move |offset_ns| started_ns + offset_ns))));
+    let mut burst = 0;
+    while let Some(slot_ns) = state.ahead.next_ns() {
         let now_ns = shared.clock.monotonic_ns();
         if now_ns + SHORT_NS < slot_ns {
             burst = 0;
@@ -66,11 +65,16 @@ pub(super) async fn dispatch(
                 break;
             }
         }
-        state.offered.fetch_add(1, Ordering::Relaxed);
-        if !state.backlog.offer(index, slot_ns, shared.clock.monotonic_ns()) {
-            state.dropped.fetch_add(1, Ordering::Relaxed);
+        let now_ns = shared.clock.monotonic_ns();
+        // A worker may have taken it meanwhile.
+        if let Some((turn, slot_ns)) = state.ahead.take_due(now_ns) {
+            state.offered.fetch_add(1, Ordering::Relaxed);
+            if !state.backlog.offer(state.index_of(turn), slot_ns, now_ns) {
+                state.dropped.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
+    state.ahead.end();
     // The schedule runs to the end of the phase, not to its last slot.
     if !shared.cancel.is_cancelled() {
         tokio::select! {
@@ -85,13 +89,26 @@ pub(super) async fn dispatch(
 /// Sends slots until there are no more.
 pub(super) async fn work(shared: Arc<Shared>, state: Arc<LaneState>, target: Arc<dyn Target>, worker: usize) {
     let mut caller = Caller::new(Arc::clone(&shared), target, state.phase);
-    while let Some(due) = state.backlog.take(worker).await {
+    let mut free_ns = 0;
+    loop {
+        let due = match state.take_due(free_ns) {
+            Some(due) => {
+                // A target that never waits would keep the other tasks from running.
+                tokio::task::consume_budget().await;
+                due
+            }
+            None => match state.backlog.take(worker).await {
+                Some(due) => due,
+                None => return,
+            },
+        };
         let operation = shared.workload.operation(due.index);
         caller.prepare(&operation);
         state.begin();
         let sent_ns = shared.clock.monotonic_ns();
         let completion = caller.perform(&operation).await;
         let done_ns = shared.clock.monotonic_ns();
+        free_ns = done_ns;
         let wait_ns = sent_ns.saturating_sub(due.slot_ns);
         let queued_late_ns = due.queued_ns.saturating_sub(due.slot_ns);
         let sample = Sample {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::abandonment::GRACE;
+use super::ahead::Ahead;
 use super::backlog::Backlog;
 use super::collector::{Collector, counts};
 use super::lane::Lane;
@@ -43,6 +44,7 @@ pub(super) async fn run(
         first_index: plan.first_index(phase),
         started_ns,
         planned_ns,
+        ahead: Ahead::default(),
         backlog: Backlog::new(lane.share(plan.workers(), count), plan.backlog_max.div_ceil(count)),
         offered: AtomicU64::new(0),
         dropped: AtomicU64::new(0),

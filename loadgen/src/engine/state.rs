@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::backlog::Backlog;
+use super::ahead::Ahead;
+use super::backlog::{Backlog, Due};
 use crate::observe::Phase;
 use crate::plan::Part;
 use crate::recorder::{Sample, SharedRecorder};
@@ -35,6 +36,8 @@ pub(super) struct LaneState {
     pub(super) first_index: u64,
     pub(super) started_ns: u64,
     pub(super) planned_ns: u64,
+    /// What is still to come due.
+    pub(super) ahead: Ahead,
     pub(super) backlog: Backlog,
     pub(super) offered: AtomicU64,
     pub(super) dropped: AtomicU64,
@@ -48,6 +51,18 @@ impl LaneState {
     /// The operation whose turn comes `turn`-th in this lane.
     pub(super) fn index_of(&self, turn: u64) -> u64 {
         self.first_index + self.share.first + turn * self.share.step
+    }
+
+    /// The next slot, if it is due by `now_ns` and nothing waits before it. It is the caller's to send: whoever
+    /// has become free looks for one, because the dispatcher may have to wait for its turn behind all that
+    /// came in at the same time.
+    pub(super) fn take_due(&self, now_ns: u64) -> Option<Due> {
+        if self.backlog.len() > 0 {
+            return None;
+        }
+        let (turn, slot_ns) = self.ahead.take_due(now_ns)?;
+        self.offered.fetch_add(1, Ordering::Relaxed);
+        Some(Due { index: self.index_of(turn), slot_ns, queued_ns: now_ns, worker_was_free: true })
     }
 
     /// An operation is being sent.
