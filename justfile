@@ -35,6 +35,10 @@ chaos-deep *args:
 criterion *args:
     cargo bench -p quorate-benches {{args}}
 
+# What the generator draws against the exact law: zipfian keys, 10 million draws for each exponent.
+bench-workload *args:
+    QUORATE_BARS=1 cargo bench -p quorate-benches --bench workload -- {{args}}
+
 # The checkers against their bars, in time and memory (`just bench-check set`).
 bench-check *args:
     QUORATE_BARS=1 cargo bench -p quorate-benches --bench checkers -- {{args}}

@@ -6,7 +6,7 @@
 //! (what leaving that out is called: coordinated omission).
 //!
 //! In the order a newcomer should read: [`plan`], [`arrivals`], [`workload`], [`sizes`],
-//! [`target`], [`engine`], [`recorder`], [`results`], [`windows`], [`trust`], [`rundir`].
+//! [`target`], [`engine`], [`recorder`], [`results`], [`windows`], [`trust`], [`search`], [`rundir`].
 //!
 //! Not here: any knowledge of how the store works inside, printing, checking of histories.
 
@@ -20,6 +20,7 @@ pub mod plan;
 pub mod recorder;
 pub mod results;
 pub mod rundir;
+pub mod search;
 pub mod sizes;
 pub mod target;
 pub mod trust;

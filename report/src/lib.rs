@@ -16,7 +16,7 @@ pub mod table; // terminals
 
 pub use data::{Campaign, ReadError, RunData};
 pub use page::{campaign_page, run_page};
-pub use table::{campaign_table, operations_table, verdict_lines, windows_table};
+pub use table::{campaign_table, operations_table, search_table, verdict_lines, windows_table};
 
 /// The name of the page in a run directory.
 pub const PAGE_FILE: &str = "report.html";

@@ -2,7 +2,7 @@
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
-use crate::data::{AllRow, Campaign, OperationRow, QUANTILES, Verdict, WindowRow};
+use crate::data::{AllRow, Campaign, OperationRow, QUANTILES, TrialRow, Verdict, WindowRow};
 
 /// The latency table: a row an operation, response first, service beside it. Below an operation of
 /// which some did not end well stands a row with all of them.
@@ -56,6 +56,29 @@ pub fn windows_table(rows: &[WindowRow], colours: bool) -> String {
         table.add_row([bold(&row.name, colours)].into_iter().chain(row.figures().map(Cell::new)));
     }
     for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// The trials of a search, by ascending rate.
+#[must_use]
+pub fn search_table(rows: &[TrialRow], colours: bool) -> String {
+    let mut table = plain_table(colours);
+    table.set_header(TrialRow::HEADS.map(|name| bold(name, colours)));
+    for row in rows {
+        let tone = match row.vote.as_str() {
+            "held" => Color::Green,
+            "missed" => Color::Red,
+            _ => Color::Yellow,
+        };
+        let mut cells = row.figures().map(Cell::new);
+        if colours && let Some(vote) = cells.last_mut() {
+            *vote = vote.clone().fg(tone);
+        }
+        table.add_row(cells);
+    }
+    for column in table.column_iter_mut().take(TrialRow::HEADS.len() - 1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()

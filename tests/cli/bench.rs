@@ -123,6 +123,55 @@ fn json_is_the_run_record_and_a_closed_loop_is_one() {
     assert_eq!(record["offered_per_s"], Value::Null);
 }
 
+/// The generator's own cost is all that there is to be measured here: no store, no disk.
+const SEARCH: &[&str] = &["bench", "--saturate", "--target", "null", "--keys", "20", "--warmup", "0s"];
+
+fn follows_schema(record: &Value) {
+    let schema: Value = serde_json::from_str(quorate_loadgen::rundir::RUN_SCHEMA).unwrap();
+    let errors: Vec<String> =
+        jsonschema::validator_for(&schema).unwrap().iter_errors(record).map(|e| e.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+#[test]
+fn an_objective_that_no_rate_meets_is_said_with_every_trial() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("run");
+    let words = ["--slo", "mean<1us", "--duration", "200ms", "--out", dir.to_str().unwrap()];
+    let ended = quorate(&[SEARCH, &words].concat());
+    let record = run_json(&dir);
+    follows_schema(&record);
+    // A busy machine may leave it open whose fault that was; never is a rate held.
+    let (code, word) = match record["search"]["ended"].as_str().unwrap() {
+        "nothing-held" => (1, "even "),
+        "not-trusted" => (2, "not the store"),
+        other => panic!("{other}: {record}"),
+    };
+    let ended = ended.with(code);
+    for part in ["no rate was held", "by mean<1us", "asked/s", word] {
+        assert!(ended.stdout.contains(part), "`{part}` is not in {ended:#?}");
+    }
+    assert!(ended.stderr.contains("trial 1: 1000/s"), "{ended:#?}");
+    assert!(record["search"]["trials"].as_array().unwrap().len() >= 7, "down to the lowest rate");
+    assert_eq!(record["results"], Value::Null);
+    assert!(std::fs::read_to_string(dir.join("report.html")).unwrap().contains("Highest rate"));
+}
+
+#[test]
+fn a_search_that_is_interrupted_keeps_what_it_has() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("run");
+    let words = ["--duration", "10m", "--out", dir.to_str().unwrap()];
+    let mut bench = Running::start(&[SEARCH, &words].concat());
+    bench.wait_for("measure");
+    bench.signal(Signal::INT);
+    let ended = bench.end().with(2);
+    assert!(ended.stdout.contains("interrupted"), "{ended:#?}");
+    let record = run_json(&dir);
+    follows_schema(&record);
+    assert_eq!((&record["search"]["ended"], &record["interrupted"]), (&"interrupted".into(), &true.into()));
+}
+
 #[test]
 fn an_interrupted_bench_keeps_what_it_has_and_stops_its_nodes() {
     let parent = TempDir::new().unwrap();

@@ -15,7 +15,7 @@ pub use file::{WorkloadFileError, read_workload};
 pub use part::{NotAPart, Part};
 pub use settings::{DistributionName, PlanSettings};
 
-use crate::arrivals::Schedule;
+use crate::arrivals::{ArrivalKind, Rate, Schedule};
 use crate::keys::KeyDistribution;
 use crate::observe::Phase;
 use crate::sizes::ValueSizes;
@@ -133,6 +133,18 @@ impl LoadPlan {
         }
     }
 
+    /// The same load at another rate, as trial number `trial` of a search: an open loop, without loading the
+    /// keys again after the first.
+    #[must_use]
+    pub fn at_rate(&self, per_s: f64, trial: u64) -> Self {
+        let arrivals = match &self.pace {
+            Pace::Open { schedule: Schedule::Rate { arrivals, .. } } => *arrivals,
+            Pace::Open { schedule: Schedule::Trace { .. } } | Pace::Closed { .. } => ArrivalKind::default(),
+        };
+        let schedule = Schedule::Rate { arrivals, rate: Rate::Constant { per_s } };
+        Self { pace: Pace::Open { schedule }, load: self.load && trial == 0, trial, ..self.clone() }
+    }
+
     /// The seed of a phase's arrivals.
     #[must_use]
     pub fn arrivals_seed(&self, phase: Phase) -> u64 {
@@ -150,5 +162,28 @@ impl LoadPlan {
             Pace::Open { .. } => self.connections,
             Pace::Closed { clients } => clients,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trials_differ_in_operations_and_arrivals_but_not_in_what_is_asked_for() {
+        let plan = LoadPlan::default_bench();
+        let [first, second] = [0, 1].map(|trial| plan.at_rate(500.0, trial));
+        assert!(first.load && !second.load);
+        assert_eq!((&first.mix, first.keys), (&second.mix, second.keys));
+        let phases = [Phase::Warmup, Phase::Measure];
+        let indexes: Vec<u64> =
+            [&first, &second].iter().flat_map(|plan| phases.map(|phase| plan.first_index(phase))).collect();
+        assert_eq!(indexes, [STRETCH, 0, 3 * STRETCH, 2 * STRETCH]);
+        let mut seeds: Vec<u64> =
+            [&first, &second].iter().flat_map(|plan| phases.map(|phase| plan.arrivals_seed(phase))).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 4);
+        assert_eq!(first.arrivals_seed(Phase::Measure), plan.seed);
     }
 }

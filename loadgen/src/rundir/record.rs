@@ -9,6 +9,7 @@ use crate::engine::{LoadReport, RunOutcome};
 use crate::plan::{LoadPlan, Pace};
 use crate::results::Results;
 use crate::rundir::utc_rfc3339;
+use crate::search::SearchRecord;
 use crate::trust::{Figures, MachineInfo, Trust};
 use crate::windows::WindowResults;
 
@@ -57,6 +58,10 @@ pub struct RunRecord {
     /// What it was like before, while and after something was done to the store; empty if nothing was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<WindowResults>,
+    /// The search for the highest rate that an objective allows; everything else is then about the last
+    /// trial at the highest rate that was held. None if nothing was searched for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchRecord>,
     /// How far all of this can be trusted.
     pub trust: Option<Trust>,
     /// Whether the run was stopped before its end, so that this is a part of it.
@@ -153,6 +158,7 @@ impl RunRecord {
             warmup: outcome.warmup.as_ref().map(Results::of),
             results,
             windows: Vec::new(),
+            search: None,
             trust: figures.map(Figures::judge),
             interrupted: outcome.interrupted,
         }

@@ -60,6 +60,30 @@ async fn run_json_of_real_runs_follows_its_schema_and_reads_back() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_search_is_part_of_run_json_and_of_its_schema() {
+    use quorate_loadgen::search::{Ended, Interval, Objective, SearchRecord, Trial};
+    use quorate_loadgen::trust::Figures;
+    let directory = tempfile::tempdir().unwrap();
+    let run = RunDirectory::at(&directory.path().join("run")).unwrap();
+    let (outcome, mut record) = run_into(&run, &settings()).await;
+    let report = outcome.measure.unwrap();
+    let plan = settings().resolve().unwrap().at_rate(100.0, 3);
+    let objective: Objective = "p99<20ms,put.errors<1%".parse().unwrap();
+    let trial = Trial::of(100.0, &report, Figures::of(&report, &plan.pace, Some(2)), &objective);
+    assert_eq!(trial.reasons, ["put.errors were 2.000 %", "980 of 1000 operations were answered"]);
+    assert!((trial.errors_share - 0.02).abs() < 1e-9, "{trial:?}");
+    for (ended, held) in [(Ended::Found, Some(50)), (Ended::NothingHeld, None)] {
+        let interval = Interval { held, missed: Some(100) };
+        record.search = Some(SearchRecord::of(&objective, ended, interval, vec![trial.clone()]));
+        let json: serde_json::Value = serde_json::from_str(&record.to_json()).unwrap();
+        assert_eq!(complaints(RUN_SCHEMA, &json), Vec::<String>::new());
+        assert_eq!(json["search"]["bounds_ms"][0]["below_ms"], 20.0);
+        let read: RunRecord = serde_json::from_value(json).unwrap();
+        assert_eq!(read.search, record.search);
+    }
+}
+
 #[test]
 fn the_schema_refuses_what_is_not_a_run() {
     let wrong = serde_json::json!({ "schema_version": 2, "kind": "bench", "surprise": true });

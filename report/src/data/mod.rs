@@ -5,6 +5,7 @@ pub mod fault;
 mod history;
 mod hlog;
 mod operations;
+mod search;
 mod timeseries;
 mod truth;
 mod verdict;
@@ -20,6 +21,7 @@ pub use campaign::{Campaign, CampaignFailure, CampaignRow, CampaignRun, MustShow
 pub use fault::FaultSpan;
 pub use hlog::Latencies;
 pub use operations::{OperationRow, QUANTILES, operations};
+pub use search::{BoundRow, TrialRow};
 pub use timeseries::Timeseries;
 pub use truth::AllRow;
 pub use verdict::{NotJudged, PropertyVerdict, Staleness, Verdict, Violation};

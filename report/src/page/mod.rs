@@ -4,6 +4,7 @@
 mod campaign;
 mod header;
 mod latency;
+mod search;
 mod style;
 mod verdict;
 
@@ -18,6 +19,7 @@ pub use campaign::campaign_page;
 pub fn run_page(run: &RunData) -> String {
     let body = html! {
         (header::summary(run))
+        (search::section(run))
         (latency::section(run))
         (verdict::section(run))
         (header::faults(run))

@@ -7,15 +7,19 @@ use clap::Args;
 use quorate_client::NodeChoice;
 use quorate_cluster::config::parse_duration;
 use quorate_loadgen::plan::read_workload;
+use quorate_loadgen::search::Objective;
 use quorate_loadgen::workload::named;
 use quorate_loadgen::{ArrivalKind, LoadPlan, Part, PlanSettings, RateSetting, Trace, ValueSizes};
 
 use super::faults::{self, FaultFlag};
-use crate::cmd::not_yet;
 use crate::outcome::Failure;
 
 /// The workload when none is named: half gets, half puts, zipfian 0.99.
 const WORKLOAD: &str = "mixed";
+
+/// Seconds of warm-up and of measurement of each trial of a search.
+const TRIAL_WARMUP_S: f64 = 3.0;
+const TRIAL_S: f64 = 10.0;
 
 /// Which node takes an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -53,6 +57,7 @@ Examples:
   quorate bench
   quorate bench --profile quorum --rate 5000 --duration 60s --check
   quorate bench --workload ycsb-b --rate ramp:500..5k --duration 60s
+  quorate bench --saturate --slo 'p99<20ms,errors<0.1%'
   quorate bench --clients 32 --nodes 5 --route owner
   quorate bench --fault kill:n3@10s+10s
   quorate bench --target https://127.0.0.1:4001 --ca quorate-cluster/ca.pem
@@ -116,12 +121,15 @@ pub struct BenchArgs {
     /// Of arrivals, operations and keys.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Find the highest rate instead of measuring at one.
-    #[arg(long)]
+    /// Find the highest rate that keeps an objective, by trials of 3 s of warm-up and 10 s of measurement
+    /// (--warmup, --duration): the rate doubles until it is missed, then the interval is halved, then its
+    /// edges are tried again. The results are those of the highest rate that was held.
+    #[arg(long, conflicts_with_all = ["rate", "trace", "clients", "check", "fault", "part", "start_at", "merge"])]
     saturate: bool,
-    /// What the highest rate must keep.
-    #[arg(long, value_name = "BOUNDS")]
-    slo: Option<String>,
+    /// What the highest rate must keep: p99<20ms,errors<0.1% unless given. p50, p90, p95, p99, p99.9, p99.99, max
+    /// and mean of response latency, or errors; of one operation as get.p99<5ms.
+    #[arg(long, value_name = "BOUNDS", requires = "saturate")]
+    slo: Option<Objective>,
     /// Measure a store that runs already: the URLs of its nodes, etcd://HOST:PORT,... (or etcds://;
     /// `?serializable` for reads of one member), redis://HOST:PORT, or null for the generator alone.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
@@ -173,14 +181,16 @@ impl BenchArgs {
         self.start_at.map(|seconds| seconds.saturating_mul(1_000_000_000))
     }
 
+    /// What a search is to keep; none if nothing is searched for.
+    pub fn objective(&self) -> Option<Objective> {
+        self.saturate.then(|| self.slo.clone().unwrap_or_default())
+    }
+
     /// The load they ask for.
     ///
     /// # Errors
     /// If settings clash, or belong to a later version.
     pub fn plan(&self) -> Result<LoadPlan, Failure> {
-        if self.saturate || self.slo.is_some() {
-            return Err(not_yet("--saturate"));
-        }
         let trace = self.trace.as_deref().map(Trace::read).transpose().map_err(Failure::setup)?;
         let settings = PlanSettings {
             seed: Some(self.seed),
@@ -199,7 +209,23 @@ impl BenchArgs {
             deadline_s: self.deadline.map(|d| d.as_secs_f64()),
             ..PlanSettings::default()
         };
-        let plan = settings.or(self.workload()?).resolve().map_err(Failure::setup)?;
+        let mut settings = settings.or(self.workload()?);
+        if self.saturate {
+            if settings.trace.is_some() || settings.clients.is_some() {
+                return Err(Failure::setup(format_args!(
+                    "--saturate sets the rate of every trial, and the workload `{}` says when operations are due or \
+                     that clients wait for them; leave trace and clients out of it",
+                    self.workload
+                )));
+            }
+            settings.rate = None;
+            settings.warmup_s.get_or_insert(TRIAL_WARMUP_S);
+            settings.duration_s.get_or_insert(TRIAL_S);
+        }
+        let plan = settings.resolve().map_err(Failure::setup)?;
+        if let Some(objective) = self.objective() {
+            objective.fits(&plan).map_err(Failure::setup)?;
+        }
         faults::validate(&self.fault, usize::from(self.nodes), plan.duration)?;
         Ok(plan)
     }
@@ -256,6 +282,37 @@ mod tests {
     }
 
     #[test]
+    fn a_search_has_trials_of_its_own_length_and_an_objective_that_can_be_judged() {
+        let seconds = |words: &[&str]| {
+            let plan = plan(words).unwrap();
+            (plan.warmup.as_secs(), plan.duration.as_secs())
+        };
+        assert_eq!(seconds(&["--saturate"]), (3, 10));
+        assert_eq!(seconds(&["--saturate", "--duration", "4s", "--slo", "put.p99<9ms"]), (3, 4));
+        let refused = |words: &[&str]| plan(words).unwrap_err().to_string();
+        assert!(refused(&["--saturate", "--slo", "p99<6s"]).contains("given up after 5s"));
+        assert!(
+            refused(&["--saturate", "--workload", "ycsb-c", "--slo", "put.p99<1s"]).contains("has no put")
+        );
+        for words in [
+            &["--saturate", "--rate", "5"][..],
+            &["--saturate", "--check"],
+            &["--saturate", "--clients", "5"],
+            &["--slo", "p99<1ms"],
+            &["--saturate", "--slo", "p99=1ms"],
+        ] {
+            assert!(Cli::try_parse_from(["quorate", "bench"].iter().chain(words)).is_err(), "{words:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("w.toml");
+        std::fs::write(&file, "clients = 3\n").unwrap();
+        assert!(
+            refused(&["--saturate", "--workload", file.to_str().unwrap()])
+                .contains("leave trace and clients out")
+        );
+    }
+
+    #[test]
     fn schedules_reach_the_plan_and_errors_say_what_to_write() {
         let pace = |words: &[&str]| serde_json::to_value(plan(words).unwrap().pace).unwrap();
         let told = pace(&["--rate", "ramp:1k..5k", "--arrivals", "constant"]);
@@ -278,9 +335,8 @@ mod tests {
     }
 
     #[test]
-    fn clashes_and_later_versions_are_said() {
+    fn clashes_are_said() {
         let refused = |words: &[&str]| plan(words).unwrap_err().to_string();
         assert!(refused(&["--clients", "8", "--rate", "10"]).contains("clients (8) and rate (10) clash"));
-        assert!(refused(&["--saturate"]).contains("not in this version"));
     }
 }

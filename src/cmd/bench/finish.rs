@@ -12,10 +12,11 @@ use quorate_check::history::History;
 use quorate_check::{Kind, Options, Report, Verdict, check};
 use quorate_cluster::config::StoreDefinition;
 use quorate_loadgen::rundir::IntervalsLost;
+use quorate_loadgen::search::{Ended, SearchRecord};
 use quorate_loadgen::trust::MachineInfo;
 use quorate_loadgen::windows::WindowResults;
 use quorate_loadgen::{LoadPlan, RunDirectory, RunOutcome, RunRecord, Trust};
-use quorate_report::{PAGE_FILE, RunData, operations_table, run_page, windows_table};
+use quorate_report::{PAGE_FILE, RunData, operations_table, run_page, search_table, windows_table};
 use serde_json::Value;
 
 use super::args::Route;
@@ -35,6 +36,8 @@ pub struct Finished {
     pub outcome: RunOutcome,
     /// The load that was planned.
     pub plan: LoadPlan,
+    /// The search that it was, if it was one; the outcome is then that of its best trial.
+    pub search: Option<SearchRecord>,
     /// Which nodes took the operations.
     pub route: Route,
     /// Where everything goes.
@@ -78,6 +81,8 @@ impl Finished {
         }
         Ok(if self.outcome.interrupted {
             Exit::Unknown
+        } else if let Some(search) = &self.search {
+            exit_of_search(search.ended, search.held_per_s.is_some())
         } else {
             verdict.map_or(Exit::Held, |judged| judged.exit())
         })
@@ -104,6 +109,7 @@ impl Finished {
         record.revision = build_info::revision();
         record.versions = build_info::versions();
         record.windows.clone_from(&self.windows);
+        record.search.clone_from(&self.search);
         if let Value::Object(described) = self.wanted.described() {
             record.config.extend(described);
         }
@@ -192,7 +198,16 @@ pub fn figures(record: &RunRecord) -> Result<(), Failure> {
                 say(format_args!("first error: {error}"));
             }
         }
+        None if record.search.is_some() => {}
         None => stdout::line("nothing was measured")?,
+    }
+    if let Some(search) = &record.search {
+        stdout::line(search_table(&run.trials(), colours()))?;
+        stdout::line(
+            "response latency in ms of all operations, trial by trial; any other table here is of the",
+        )?;
+        stdout::line("last trial at the highest rate that was held")?;
+        stdout::line(search.said())?;
     }
     let windows = run.windows();
     if !windows.is_empty() {
@@ -283,6 +298,22 @@ fn trusted(trust: &Trust) -> String {
     format!("trust: {}{reasons}", trust.verdict)
 }
 
+/// A search that found a rate has measured, however it ended; an objective that even the lowest rate missed
+/// is a bar that was missed.
+fn exit_of_search(ended: Ended, held_any: bool) -> Exit {
+    match ended {
+        Ended::Interrupted => Exit::Unknown,
+        Ended::NothingHeld => Exit::Violated,
+        Ended::Found | Ended::NothingMissed | Ended::NotTrusted | Ended::TrialsExhausted => {
+            if held_any {
+                Exit::Held
+            } else {
+                Exit::Unknown
+            }
+        }
+    }
+}
+
 /// Whether standard output is for eyes that want colours.
 pub fn colours() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
@@ -319,6 +350,19 @@ mod tests {
         let store = profile.map(|profile| StoreDefinition::profile(profile).unwrap());
         let judged = Judged::of(report(kind), store.as_ref(), &faults::plan(&flags));
         (judged.exit(), judged.promises())
+    }
+
+    #[test]
+    fn a_search_that_found_nothing_missed_its_bar_unless_it_could_not_tell() {
+        assert_eq!(exit_of_search(Ended::Found, true), Exit::Held);
+        assert_eq!(
+            exit_of_search(Ended::NotTrusted, true),
+            Exit::Held,
+            "a bench that measured, whatever its trust"
+        );
+        assert_eq!(exit_of_search(Ended::NotTrusted, false), Exit::Unknown);
+        assert_eq!(exit_of_search(Ended::NothingHeld, false), Exit::Violated);
+        assert_eq!(exit_of_search(Ended::Interrupted, true), Exit::Unknown);
     }
 
     #[test]

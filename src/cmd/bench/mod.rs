@@ -9,6 +9,7 @@ mod finish;
 mod history;
 mod merge;
 mod progress;
+mod saturate;
 mod store;
 mod target;
 
@@ -30,6 +31,7 @@ use self::args::Route;
 use self::faults::{Deeds, Faulter, Gathered};
 use self::finish::Finished;
 use self::history::Recording;
+use self::saturate::{Saturated, Saturation};
 use self::store::Subject;
 use self::target::client;
 use crate::build_info;
@@ -76,8 +78,37 @@ async fn measure(
         return Err(Failure::unknown("interrupted before the store was up"));
     };
 
-    let recording = args.check.then(|| Arc::new(Recording::default()));
     let cancel = CancellationToken::new();
+    if let Some(objective) = args.objective() {
+        let saturation = Saturation {
+            target,
+            plan: &plan,
+            objective: &objective,
+            directory: &directory,
+            clock,
+            cancel: cancel.clone(),
+        };
+        let saturated = until_interrupted(Box::pin(saturation.run()), &mut interrupts, &cancel).await;
+        let troubles = stopped(subject, args.keep).await;
+        let Saturated { search, plan, outcome, lost } = saturated?;
+        let finished = Finished {
+            outcome,
+            plan,
+            search: Some(search),
+            route: args.route,
+            directory,
+            wanted,
+            recording: None,
+            started_wall_ns,
+            troubles,
+            lost,
+            planned: faults::plan(&[]),
+            faults: Vec::new(),
+            windows: Vec::new(),
+        };
+        return finished.write_and_print(json);
+    }
+    let recording = args.check.then(|| Arc::new(Recording::default()));
     let watched = Arc::new(Mutex::new(Deeds::default()));
     let (beginning, measuring) = oneshot::channel();
     let loading = Load {
@@ -117,8 +148,7 @@ async fn measure(
             say(format_args!("warning: no final reads, so what was lost is not judged: {why}"));
         }
     }
-    let troubles = subject.stop(args.keep).await;
-    troubles.iter().for_each(|trouble| say(format_args!("warning: {trouble}")));
+    let troubles = stopped(subject, args.keep).await;
     let Deeds { events, windows } = std::mem::take(&mut *faults::locked(&watched));
     let (outcome, lost) = outcome?;
     if let Some(late_by) = outcome.late_by {
@@ -131,6 +161,7 @@ async fn measure(
     let finished = Finished {
         outcome,
         plan,
+        search: None,
         route: args.route,
         directory,
         wanted,
@@ -144,6 +175,13 @@ async fn measure(
     };
     // Checking may take seconds of pure computation: the runtime has nothing else to do by now.
     finished.write_and_print(json)
+}
+
+/// Stops what was measured, and says and returns what a reader of the results should know.
+async fn stopped(subject: Subject, keep: bool) -> Vec<String> {
+    let troubles = subject.stop(keep).await;
+    troubles.iter().for_each(|trouble| say(format_args!("warning: {trouble}")));
+    troubles
 }
 
 /// A load about to be put on the store.
