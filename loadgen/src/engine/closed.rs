@@ -16,14 +16,16 @@ use crate::target::Target;
 pub(super) async fn work(shared: Arc<Shared>, state: Arc<LaneState>, target: Arc<dyn Target>) {
     let mut caller = Caller::new(Arc::clone(&shared), target, state.phase);
     let end_ns = state.started_ns + state.planned_ns;
-    while shared.clock.monotonic_ns() < end_ns && !shared.cancel.is_cancelled() {
+    let mut now_ns = shared.clock.monotonic_ns();
+    while now_ns < end_ns && !shared.cancel.is_cancelled() {
         let index = state.index_of(state.offered.fetch_add(1, Ordering::Relaxed));
         let operation = shared.workload.operation(index);
         caller.prepare(&operation);
         state.begin();
         let sent_ns = shared.clock.monotonic_ns();
         let completion = caller.perform(&operation).await;
-        let service_ns = shared.clock.monotonic_ns().saturating_sub(sent_ns);
+        now_ns = shared.clock.monotonic_ns();
+        let service_ns = now_ns.saturating_sub(sent_ns);
         let sample = Sample {
             op: operation.kind,
             outcome: completion.outcome,
