@@ -105,6 +105,9 @@ fn explain(error: &std::io::Error, host: &str) -> String {
         rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
             format!("the node's certificate is not for `{host}`")
         }
+        rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol) => {
+            "it does not speak the protocol that it was asked for: is it another kind of server?".into()
+        }
         other => other.to_string(),
     }
 }

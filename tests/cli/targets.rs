@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{file, quorate};
+use crate::harness::{Cluster, file, quorate};
 use crate::servers::Server;
 
 const SHORT: &[&str] = &["bench", "--duration", "2s", "--warmup", "200ms", "--keys", "100", "--rate", "200"];
@@ -44,8 +44,41 @@ fn redis_is_measured_and_judged() {
 
 #[test]
 fn etcd_is_measured_and_judged() {
-    let Some(server) = Server::etcd() else { return };
+    let Some(server) = Server::etcd(None) else { return };
     measured_and_checked(&format!("etcd://127.0.0.1:{}", server.port));
+}
+
+#[test]
+fn certificates_are_checked_and_what_to_do_is_said() {
+    let cluster = Cluster::of_one();
+    let of_node = |file: &str| cluster.dir().join("nodes/n1").join(file).display().to_string();
+    let (ca, certificate, key) =
+        (cluster.dir().join("ca.pem").display().to_string(), of_node("cert.pem"), of_node("key.pem"));
+    let parent = TempDir::new().unwrap();
+    let out = |name: &str| parent.path().join(name).display().to_string();
+    let url = nodes_url(&cluster.dir());
+    // A certificate, but not that of whoever issued this one.
+    let wrong = ["bench", "--target", &url, "--ca", &certificate, "--out", &out("wrong")];
+    quorate(&wrong).refused(&[&url, "not issued by the given CA"]);
+    // TLS and the CA are right, and it is no etcd.
+    let other = url.replace("https", "etcds");
+    let words = ["bench", "--target", &other, "--ca", &ca, "--out", &out("other")];
+    quorate(&words).refused(&[&other, "another kind of server"]);
+
+    let Some(server) = Server::etcd(Some([&certificate, &key])) else { return };
+    let target = format!("etcds://127.0.0.1:{}", server.port);
+    let words = ["--target", &target, "--ca", &ca, "--check", "--out", &out("etcd")];
+    assert!(quorate(&[SHORT, &words].concat()).with(0).stdout.contains("checked: valid (register, "));
+    let wrong = ["bench", "--target", &target, "--ca", &certificate, "--out", &out("etcd-wrong")];
+    quorate(&wrong).refused(&[&target, "not issued by the given CA"]);
+    let plain = ["bench", "--target", &target.replace("etcds", "etcd"), "--out", &out("plain")];
+    quorate(&plain).refused(&["etcd://127.0.0.1", "write etcds://"]);
+}
+
+fn nodes_url(cluster: &Path) -> String {
+    let text = std::fs::read_to_string(cluster.join("cluster.json")).unwrap();
+    let state: Value = serde_json::from_str(&text).unwrap();
+    state["nodes"][0]["url"].as_str().unwrap().to_owned()
 }
 
 #[test]

@@ -90,6 +90,11 @@ impl<P: Protocol> SingleValued<P> {
         }
     }
 
+    /// How it is talked to.
+    pub(super) fn protocol(&self) -> &P {
+        &self.protocol
+    }
+
     /// The same store without a connection. Those opened here are closed: they belong to the
     /// runtime that this is called on no more than to any other.
     pub(super) fn afresh(&self) -> Self {

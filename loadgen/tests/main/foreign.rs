@@ -96,7 +96,7 @@ async fn what_redis_refuses_did_not_happen_and_a_dead_server_is_one() {
 
 #[tokio::test]
 async fn etcd_keeps_what_it_is_given_and_names_its_revisions() {
-    let Some(server) = Server::etcd() else { return };
+    let Some(server) = Server::etcd(None) else { return };
     let target = etcd(&[server.port], DEADLINE);
     target.open(4).await.unwrap();
     let versions = a_life_of_a_key(&target).await;
@@ -106,7 +106,7 @@ async fn etcd_keeps_what_it_is_given_and_names_its_revisions() {
 
 #[tokio::test]
 async fn a_member_that_is_away_costs_its_own_calls_only() {
-    let Some(server) = Server::etcd() else { return };
+    let Some(server) = Server::etcd(None) else { return };
     let dead = Peer::start(Manner::Closes).await;
     let both = etcd(&[server.port, dead.port], DEADLINE);
     let message = both.open(4).await.unwrap_err();

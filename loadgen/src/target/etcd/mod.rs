@@ -65,7 +65,13 @@ impl EtcdTarget {
     /// # Errors
     /// A sentence for people that names the member.
     pub async fn open(&self, connections: usize) -> Result<(), String> {
-        self.0.open(connections).await
+        let opened = self.0.open(connections).await;
+        let is_plain = self.0.protocol().trust.is_none();
+        opened.map_err(|why| match why.contains("connection lost") && is_plain {
+            // A server that expects TLS says nothing else.
+            true => format!("{why}; if it is encrypted, write etcds:// and give --ca"),
+            false => why,
+        })
     }
 }
 
