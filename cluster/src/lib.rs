@@ -10,8 +10,10 @@
 pub mod config; // what a store promises, and how one node is set up
 pub mod ring; // who owns a key
 pub mod version; // which write saw which
+pub mod paxos; // a voter that keeps its promises
 pub mod membership; // who is in the cluster
 pub mod quorum; // how N replicas answer as one
+pub mod register; // how they answer as one that never goes back
 pub mod merkle; // where two copies of a partition differ
 pub mod store; // the records of one node, on disk or in memory
 pub mod replica; // what one node does with its own copies

@@ -4,13 +4,14 @@
 //! same time both propose a successor; one is chosen and the other learns of it and is refused.
 //! Without this the ring would fork: two views of the same number with different owners.
 //!
-//! Pure: an acceptor that answers, a proposer that counts. Not here: messages, disks, retries.
+//! Pure: a proposer that counts the votes of acceptors (`paxos`). Not here: messages, disks, retries.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::NodeId;
+use crate::paxos;
 
 /// Orders proposals; never equal for two proposers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,71 +22,14 @@ pub struct Ballot {
     pub proposer: NodeId,
 }
 
-/// A proposal that an acceptor has accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Accepted<V> {
-    /// Under which ballot.
-    pub ballot: Ballot,
-    /// What.
-    pub value: V,
-}
+/// A view that an acceptor has accepted.
+pub type Accepted<V> = paxos::Accepted<Ballot, V>;
 
 /// One member's part in one decision. Must be durable before an answer is sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acceptor<V> {
-    promised: Option<Ballot>,
-    accepted: Option<Accepted<V>>,
-}
-
-impl<V> Default for Acceptor<V> {
-    fn default() -> Self {
-        Self { promised: None, accepted: None }
-    }
-}
+pub type Acceptor<V> = paxos::Acceptor<Ballot, V>;
 
 /// An acceptor's answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Vote<V> {
-    /// To prepare: it will accept nothing below the ballot; what it accepted before.
-    Promise(Option<Accepted<V>>),
-    /// To accept: done.
-    Accepted,
-    /// A higher ballot was promised.
-    Outrun(Ballot),
-}
-
-impl<V> Acceptor<V> {
-    /// An acceptor that has promised `ballot` and accepted `accepted`.
-    #[must_use]
-    pub fn recovered(ballot: Ballot, accepted: Option<Accepted<V>>) -> Self {
-        Self { promised: Some(ballot), accepted }
-    }
-}
-
-impl<V: Clone> Acceptor<V> {
-    /// Promises to accept nothing below `ballot`.
-    pub fn prepare(&mut self, ballot: Ballot) -> Vote<V> {
-        match self.promised {
-            Some(promised) if promised > ballot => Vote::Outrun(promised),
-            _ => {
-                self.promised = Some(ballot);
-                Vote::Promise(self.accepted.clone())
-            }
-        }
-    }
-
-    /// Accepts `value` unless a higher ballot was promised.
-    pub fn accept(&mut self, ballot: Ballot, value: V) -> Vote<V> {
-        match self.promised {
-            Some(promised) if promised > ballot => Vote::Outrun(promised),
-            _ => {
-                self.promised = Some(ballot);
-                self.accepted = Some(Accepted { ballot, value });
-                Vote::Accepted
-            }
-        }
-    }
-}
+pub type Vote<V> = paxos::Vote<Ballot, V>;
 
 /// What a proposer does next.
 #[derive(Clone, Debug, PartialEq, Eq)]

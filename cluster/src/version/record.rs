@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{SiblingSet, Stamped};
 
 /// A value as a client sent it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Payload {
     /// Its media type, given back as it came.
     pub content_type: String,
