@@ -198,6 +198,18 @@ fn unplaceable_members_are_refused_by_reason() {
 }
 
 #[test]
+fn a_placement_may_be_as_large_as_is_said_and_no_larger() {
+    let members = nodes(&[1, 1]);
+    let tokens = |tokens| Rules { strategy: config::Placement::Tokens, tokens, ..Rules::quota(1, 1) };
+    for (fits, does_not) in
+        [(Rules::quota(1 << 28, 1), Rules::quota((1 << 28) + 1, 1)), (tokens(1 << 27), tokens((1 << 27) + 1))]
+    {
+        assert_eq!(fits.check(&members), Ok(()));
+        assert!(matches!(does_not.check(&members), Err(PlacementError::TooLarge { .. })));
+    }
+}
+
+#[test]
 fn every_other_node_serves_as_a_fallback() {
     let placement = Placement::new(&nodes(&[1; 7]), 64, 3);
     for partition in 0..64 {
@@ -302,6 +314,36 @@ fn tokens_balance_worse_than_quotas_and_a_join_moves_only_towards_it() {
         let gained = after.balance().nodes[8].load / 3.0;
         assert!((before.moved_fraction(&after) - gained).abs() < 1e-9);
         assert_eq!((after.spread(), after.zone_shortfall()), (1, None));
+    }
+}
+
+#[test]
+fn what_moves_between_placements_of_different_cuts_is_what_keys_see() {
+    const KEYS: u32 = 20_000;
+    let (few, many) = (nodes(&[1, 2, 1]), nodes(&[1, 2, 1, 3]));
+    let rules = |strategy, partitions| Rules { strategy, tokens: 4, ..Rules::quota(partitions, 2) };
+    let placed = |strategy, partitions, members| Placement::by(rules(strategy, partitions), members).unwrap();
+    // Tokens of the three nodes make as many partitions, of other cuts.
+    let quota = placed(config::Placement::Quota, 16, &few);
+    let halves = placed(config::Placement::Quota, 8, &few);
+    let tokens = placed(config::Placement::Tokens, 16, &few);
+    let grown = placed(config::Placement::Tokens, 16, &many);
+    assert_eq!((quota.partitions(), tokens.partitions()), (16, 16));
+    for (name, from, to) in [
+        ("quota to tokens", &quota, &tokens),
+        ("tokens to quota", &tokens, &quota),
+        ("quota to half as many", &quota, &halves),
+        ("half as many to quota", &halves, &quota),
+        ("tokens to more tokens", &tokens, &grown),
+    ] {
+        let come = |key: u32| {
+            let key = key.to_be_bytes();
+            let held: Vec<NodeId> = from.owners(from.partition_of(&key)).collect();
+            to.owners(to.partition_of(&key)).filter(|owner| !held.contains(owner)).count()
+        };
+        let seen = (0..KEYS).map(come).sum::<usize>() as f64 / f64::from(2 * KEYS);
+        let told = from.moved_fraction(to);
+        assert!(seen > 0.0 && (told - seen).abs() < 0.02, "{name}: {told}, keys see {seen}");
     }
 }
 
