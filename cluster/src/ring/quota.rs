@@ -169,6 +169,23 @@ mod tests {
     }
 
     #[test]
+    fn a_hair_is_no_copy_and_no_capacity_is_no_share() {
+        let (below, above) = (Claim::new(511.999_999_9, 999), Claim::new(512.000_000_1, 999));
+        assert_eq!((below.floor(), below.ceil(), above.floor(), above.ceil()), (512, 512, 512, 512));
+        assert!(Claim { share_before: 512.0, ..below }.grows(), "not less than before");
+        assert!(!Claim { share_before: 512.1, ..below }.grows());
+        assert_eq!(fair_shares(&[1, 1, 0], 4, 2), [4.0, 4.0, 0.0], "though copies could not be given to it");
+    }
+
+    #[test]
+    fn who_shrinks_gives_no_more_than_rounding_explains_as_long_as_others_can() {
+        let claim = |share, share_before, held| Claim { share, share_before, held, low: 0, high: 9 };
+        assert_eq!(settle(&[claim(2.0, 3.0, 2), claim(2.5, 2.0, 3)], 4), [2, 2]);
+        // And first whoever is furthest above its share.
+        assert_eq!(settle(&[claim(1.2, 2.0, 2), claim(1.8, 2.0, 2)], 3), [1, 2]);
+    }
+
+    #[test]
     fn the_largest_remainder_rounds_up() {
         assert_eq!(settle(&[Claim::new(10.1, 99), Claim::new(2.9, 99)], 13), [10, 3]);
     }

@@ -318,6 +318,12 @@ fn tokens_balance_worse_than_quotas_and_a_join_moves_only_towards_it() {
 }
 
 #[test]
+fn equal_partitions_cover_the_ring() {
+    let placement = by(config::Placement::Quota, &nodes(&[1, 1, 1]));
+    assert!((0..512).all(|partition| (placement.width(partition) - 1.0 / 512.0).abs() < 1e-12));
+}
+
+#[test]
 fn what_moves_between_placements_of_different_cuts_is_what_keys_see() {
     const KEYS: u32 = 20_000;
     let (few, many) = (nodes(&[1, 2, 1]), nodes(&[1, 2, 1, 3]));

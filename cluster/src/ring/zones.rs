@@ -230,3 +230,77 @@ fn level_where(highest: f64, above: impl Fn(f64) -> bool) -> f64 {
     }
     low
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Servers of these zones, each with the capacities of its servers.
+    fn servers(zones: &[Vec<u32>]) -> Servers {
+        let of_zone = |(zone, capacities): (usize, &Vec<u32>)| {
+            let node = move |(i, capacity): (usize, &u32)| PlacementNode {
+                id: format!("z{zone}n{i}").parse().unwrap(),
+                capacity: *capacity,
+                zone: format!("z{zone}"),
+            };
+            capacities.iter().enumerate().map(node).collect::<Vec<_>>()
+        };
+        Servers::of(&zones.iter().enumerate().flat_map(of_zone).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_zone_without_capacity_is_no_zone_and_hides_no_shortfall() {
+        assert_eq!(servers(&[vec![1], vec![0]]).live_zones(), 1);
+        // Three copies in three zones would put a full set on a zone that should hold a twentieth.
+        let small = Shares::of(&servers(&[vec![9, 9, 0], vec![9, 9], vec![1, 1]]), 64, 3);
+        assert_eq!(small.shortfall.map(|short| (short.zone, short.spread)), Some(("z2".into(), 3)));
+    }
+
+    #[test]
+    fn zones_with_more_than_a_full_set_get_no_more_than_they_should() {
+        // Of what is extra the fraction goes to the others, since nobody holds it.
+        for (zones, partitions, expected) in [
+            (&[vec![8, 8], vec![10], vec![2, 2]][..], 60, &[96, 60, 24][..]),
+            (&[vec![20, 20], vec![20], vec![3, 3], vec![2]], 60, &[105, 53, 16, 6]),
+            (&[vec![8, 8], vec![10], vec![2, 2]], 63, &[100, 63, 26]),
+        ] {
+            let servers = servers(zones);
+            let shares = Shares::of(&servers, partitions, 3);
+            assert_eq!(shares.spread, 2);
+            let none = vec![0; servers.capacities.len()];
+            let nothing = vec![0.0; none.len()];
+            assert_eq!(shares.zone_quotas(&servers, partitions, 3, &none, &nothing), expected, "{zones:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whole_copies_by_zone_add_up_near_the_shares_and_make_no_extra_copy(
+            zones in prop::collection::vec(prop::collection::vec(1_u32..40, 1..4), 2..5),
+            partitions in 1_u32..80, replicas in 2_usize..4,
+        ) {
+            let servers = servers(&zones);
+            prop_assume!(servers.capacities.len() >= replicas);
+            let shares = Shares::of(&servers, partitions, replicas);
+            prop_assume!(shares.spread > 1);
+            let none = vec![0; servers.capacities.len()];
+            let zone_shares = servers.sum_by_zone(|i| shares.shares[i]);
+            let quotas = shares.zone_quotas(&servers, partitions, replicas, &none, &vec![0.0; none.len()]);
+            let full = u64::from(partitions);
+            prop_assert_eq!(quotas.iter().sum::<u64>(), full * replicas as u64);
+            let extra: u64 = quotas.iter().map(|quota| quota.saturating_sub(full)).sum();
+            prop_assert!(extra <= full * (replicas - shares.spread) as u64, "{:?} {:?}", quotas, zone_shares);
+            for ((quota, share), zone) in quotas.iter().zip(&zone_shares).zip(&zones) {
+                prop_assert!((*quota as f64 - share).abs() < 1.0 + NUDGE, "{:?} {:?}", quotas, zone_shares);
+                prop_assert!(*quota <= full * zone.len() as u64);
+            }
+            // What is held so already stays.
+            let held = shares.quotas(&servers, partitions, replicas, &none, &vec![0.0; none.len()]);
+            let again = shares.quotas(&servers, partitions, replicas, &held, &shares.shares);
+            prop_assert_eq!(held, again);
+        }
+    }
+}
