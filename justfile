@@ -69,6 +69,10 @@ hlog-check +runs:
     "$venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8
     "$venv/bin/python" scripts/hlog-check.py {{runs}}
 
+# Mutate the pure parts of the cluster and see which mutants no test notices (`just mutants -f 'src/quorum/**'`).
+mutants *args:
+    scripts/mutants.sh {{args}}
+
 # Judge histories recorded from real systems, which are no part of this repository (`just histories DIRECTORY`).
 histories directory *args:
     QUORATE_HISTORIES="$(realpath {{directory}})" cargo test -p quorate-check --test recorded {{args}} -- --ignored --nocapture
