@@ -6,14 +6,15 @@
 //!
 //! Not here: reading files or sockets (callers hand in text).
 
+mod choices;
 mod definition;
 mod limits;
 mod node;
 
-pub use definition::{
-    AntiEntropy, Conflict, Consistency, Durability, EngineKind, PROFILES, Placement, QuorumKind,
-    StoreDefinition, TombstoneCollection,
+pub use choices::{
+    AntiEntropy, Conflict, Consistency, Durability, EngineKind, Placement, QuorumKind, TombstoneCollection,
 };
+pub use definition::{PROFILES, StoreDefinition};
 pub use limits::Limits;
 pub use node::{Config, Member, NodeId, NodeSection, Timing, TlsSection};
 pub use quorate_env::words::{format_bytes, format_duration, nearest, parse_bytes, parse_duration};
