@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::hint;
 use super::index::Kind;
 use super::manifest::{Manifest, list_segments, segment_name};
 use super::record::{Place, Record, decode};
@@ -35,9 +36,25 @@ impl LogEngine {
     /// is, `pace` is not asked: yielding to writes that fill the disk would serve nobody.
     pub(super) async fn compact_one(&self, pace: &dyn Pace) -> Result<bool, StoreError> {
         let mut manifest = self.manifest.lock().await;
-        let Some((segment, urgency)) = self.choose() else { return Ok(false) };
+        let Some((segment, urgency)) = self.choose() else { return self.write_hint().await };
         let pace = if urgency == Urgency::Pressing { &Unhurried } else { pace };
         self.give_up(segment, CHUNK_BYTES, &mut manifest, pace).await.map(|()| true)
+    }
+
+    /// Writes the hint of one full segment, if any wants one.
+    async fn write_hint(&self) -> Result<bool, StoreError> {
+        let (full, position) = {
+            let mut writer = self.writer();
+            (writer.take_full(), writer.position())
+        };
+        let Some((segment, len, hint)) = full else { return Ok(false) };
+        // Never before its segment is durable: what is lost of a segment could be written anew,
+        // as long, with the same sequence at its end.
+        self.make_durable(position).await?;
+        if self.records().files.contains_key(&segment) {
+            hint.write(&*self.disk, segment, len).await;
+        }
+        Ok(true)
     }
 
     /// Gives up the segments in which a failed sync may have left bytes that the system shows
@@ -96,6 +113,7 @@ impl LogEngine {
         next.write(&*self.disk).await?;
         *manifest = next;
         self.forget(segment, &records);
+        hint::remove(&*self.disk, segment)?;
         self.disk.remove(&name).map_err(|e| StoreError::io(name, e))
     }
 

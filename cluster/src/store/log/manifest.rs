@@ -21,16 +21,28 @@ const FIRST_LINE: &str = "quorate-log 1";
 const SEGMENT_PREFIX: &str = "log-";
 const SEGMENT_SUFFIX: &str = ".segment";
 
+/// How names of hint files end.
+pub(super) const HINT_SUFFIX: &str = ".hint";
+
 /// File name of a segment.
 pub(super) fn segment_name(segment: u64) -> String {
     format!("{SEGMENT_PREFIX}{segment:010}{SEGMENT_SUFFIX}")
 }
 
+/// File name of a segment's hint.
+pub(super) fn hint_name(segment: u64) -> String {
+    format!("{SEGMENT_PREFIX}{segment:010}{HINT_SUFFIX}")
+}
+
 /// The segments in a directory, oldest first.
 pub(super) fn list_segments(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
+    numbered(disk, SEGMENT_SUFFIX)
+}
+
+/// The numbers of the files of a kind, in order.
+pub(super) fn numbered(disk: &dyn Disk, suffix: &str) -> Result<Vec<u64>, StoreError> {
     let names = disk.list().map_err(|e| StoreError::io("the data directory", e))?;
-    let number =
-        |name: &String| name.strip_prefix(SEGMENT_PREFIX)?.strip_suffix(SEGMENT_SUFFIX)?.parse().ok();
+    let number = |name: &String| name.strip_prefix(SEGMENT_PREFIX)?.strip_suffix(suffix)?.parse().ok();
     let mut segments: Vec<u64> = names.iter().filter_map(number).collect();
     segments.sort_unstable();
     Ok(segments)

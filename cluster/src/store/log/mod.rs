@@ -2,7 +2,8 @@
 //!
 //! The shape of Riak's Bitcask (Sheehy and Smith, "Bitcask: A Log-Structured Hash Table for Fast
 //! Key/Value Data", 2010): a write appends to the newest segment and points the index at it; a
-//! read is one positional read, verified; opening reads the segments back. Unlike Bitcask a batch
+//! read is one positional read, verified; opening reads the segments back, full ones by hint files
+//! that leave the values out. Unlike Bitcask a batch
 //! is atomic, concurrent writers share one sync, and a rotten value is known as damaged instead
 //! of giving way to the older value before it.
 //!
@@ -13,8 +14,10 @@
 
 mod commit; // many writers, one sync
 mod compact; // giving up segments that are mostly dead
+mod hint; // a full segment without its values
 mod index; // key -> newest record
 mod manifest; // format, and segments given up
+mod open; // a directory -> a log
 mod record; // one record's bytes
 mod replay; // segments -> index
 mod writer; // the end of the log
@@ -32,7 +35,7 @@ use super::memory::scan_start;
 use super::{Engine, Pace, Position, Promise, Stats, StoreError, Write};
 use commit::GroupCommit;
 use index::{Entry, Index, Kind};
-use manifest::{Manifest, list_segments, segment_name};
+use manifest::{Manifest, segment_name};
 pub(super) use record::checksum;
 use record::{HEADER_LEN, Header};
 use writer::{Pending, Writer};
@@ -82,82 +85,6 @@ struct Records {
 }
 
 impl LogEngine {
-    /// Opens the log on `disk`, or begins one. Takes time in proportion to the log.
-    ///
-    /// The end of the newest segment that belongs to no whole batch is cut off and counted in
-    /// [`Stats::torn_bytes`]. All that is left is made durable before this returns, so that what
-    /// a read shows cannot be lost to a power cut: segments that a failed sync left in doubt are
-    /// written anew.
-    ///
-    /// # Errors
-    /// [`StoreError::Foreign`] for a format of another version; otherwise what the disk says.
-    pub async fn open(disk: Arc<dyn Disk>, options: LogOptions) -> Result<Self, StoreError> {
-        let listed = list_segments(&*disk)?;
-        let manifest = Manifest::open(&*disk, &listed).await?;
-        let mut records = Records { index: Index::default(), files: BTreeMap::new() };
-        let (mut sequence_max, mut end, mut torn_bytes, mut unreadable_regions) = (0, 0, 0, 0);
-        let newest = listed.iter().rfind(|segment| !manifest.retired.contains(segment)).copied();
-        for segment in listed.iter().copied() {
-            let name = segment_name(segment);
-            if manifest.retired.contains(&segment) {
-                disk.remove(&name).map_err(|e| StoreError::io(name, e))?;
-                continue;
-            }
-            let file = disk.open(&name).map_err(|e| StoreError::io(&*name, e))?;
-            let replayed = replay::replay(segment, &replay::read_segment(&*file, &name)?, &mut records.index);
-            sequence_max = sequence_max.max(replayed.sequence_max);
-            end = replayed.end;
-            let mut regions = replayed.unreadable_regions;
-            if replayed.torn > 0 && Some(segment) == newest {
-                torn_bytes = replayed.torn;
-                file.truncate(end).map_err(|e| StoreError::io(&*name, e))?;
-            } else if replayed.torn > 0 {
-                regions += 1;
-            }
-            unreadable_regions += regions;
-            records.index.usage_mut(segment).unreadable = regions > 0;
-            records.files.insert(segment, file);
-        }
-        let suspects = manifest::read_suspects(&*disk)?;
-        let mut next_segment =
-            listed.iter().chain(&manifest.retired).chain(&suspects).max().map_or(1, |last| last + 1);
-        let active = match newest {
-            Some(segment) if !suspects.contains(&segment) => segment,
-            _ => {
-                let name = segment_name(next_segment);
-                let file = disk.open(&name).map_err(|e| StoreError::io(name, e))?;
-                records.files.insert(next_segment, file);
-                end = 0;
-                next_segment += 1;
-                next_segment - 1
-            }
-        };
-        for (segment, file) in &records.files {
-            file.sync().await.map_err(|e| sync_failed(*segment, e))?;
-        }
-        let file = Arc::clone(&records.files[&active]);
-        let writer = Writer::new(Arc::clone(&disk), (active, file), end, next_segment, sequence_max + 1);
-        let engine = Self {
-            disk,
-            options,
-            commit: GroupCommit::new(writer.position()),
-            writer: Mutex::new(writer),
-            records: RwLock::new(records),
-            manifest: tokio::sync::Mutex::new(manifest),
-            torn_bytes,
-            unreadable_regions: AtomicU64::new(unreadable_regions),
-            appends: AtomicU64::new(0),
-            syncs: AtomicU64::new(0),
-            busy: AtomicU64::new(0),
-        };
-        if !suspects.is_empty() {
-            engine.give_up_suspects(&suspects).await?;
-            let disk = &engine.disk;
-            disk.remove(manifest::SUSPECTS_NAME).map_err(|e| StoreError::io(manifest::SUSPECTS_NAME, e))?;
-        }
-        Ok(engine)
-    }
-
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().expect("a panic while appending is a bug")
     }

@@ -15,6 +15,7 @@
 
 use crc32fast::Hasher;
 
+use super::index::Entry;
 use crate::store::engine::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Bytes before the key.
@@ -121,6 +122,18 @@ pub(super) fn decode(segment: u64, bytes: &[u8], offset: usize) -> Option<Record
         value_crc: u32_at(rest, 28),
     };
     Some(Record { header, key: &rest[HEADER_LEN..value_start], value })
+}
+
+/// Whether `head`, read from where `entry` says that its record begins, is the beginning of that
+/// record: its sequence, key, length and checksum. Its place is taken on trust.
+pub(super) fn begins_with(head: &[u8], key: &[u8], entry: &Entry) -> bool {
+    head.len() == HEADER_LEN + key.len()
+        && head.starts_with(&MAGIC)
+        && head[8..16] == entry.sequence.to_le_bytes()
+        && head[20..24] == length(key).to_le_bytes()
+        && head[24..28] == entry.value_len.to_le_bytes()
+        && head[28..32] == entry.value_crc.to_le_bytes()
+        && head[HEADER_LEN..] == *key
 }
 
 /// The offset of the first sound record at or after `from`.

@@ -2,12 +2,13 @@
 
 use quorate_env::DiskFile;
 
+use super::hint::Hint;
 use super::index::{Entry, Index, Kind};
 use super::record::{Place, Record, decode, find};
 use crate::store::StoreError;
 
 /// What reading one segment found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Replayed {
     /// Where the good part ends.
     pub(super) end: u64,
@@ -17,6 +18,8 @@ pub(super) struct Replayed {
     pub(super) unreadable_regions: u64,
     /// Greatest sequence seen.
     pub(super) sequence_max: u64,
+    /// What a hint of the segment would tell; empty where it was read by its hint.
+    pub(super) hint: Hint,
 }
 
 /// All of a segment. Segments are small enough to be held in memory while they are read.
@@ -46,13 +49,13 @@ pub(super) fn replay(segment: u64, bytes: &[u8], index: &mut Index) -> Replayed 
         };
         if record.header.batch_index == 0 {
             // The end of the batch before this one was unreadable.
-            pending.drain(..).for_each(|(at, record)| note(segment, at, &record, index));
+            pending.drain(..).for_each(|(at, record)| note(segment, at, &record, index, &mut replayed.hint));
         }
         pending.push((at, record));
         replayed.sequence_max = replayed.sequence_max.max(record.header.sequence);
         at += record.len();
         if record.header.batch_end {
-            pending.drain(..).for_each(|(at, record)| note(segment, at, &record, index));
+            pending.drain(..).for_each(|(at, record)| note(segment, at, &record, index, &mut replayed.hint));
             replayed.end = at as u64;
         }
     }
@@ -60,7 +63,7 @@ pub(super) fn replay(segment: u64, bytes: &[u8], index: &mut Index) -> Replayed 
     replayed
 }
 
-fn note(segment: u64, at: usize, record: &Record<'_>, index: &mut Index) {
+fn note(segment: u64, at: usize, record: &Record<'_>, index: &mut Index, hint: &mut Hint) {
     let kind = match (record.header.tombstone, record.is_damaged()) {
         (true, _) => Kind::Tombstone,
         (false, true) => Kind::Damaged,
@@ -74,5 +77,6 @@ fn note(segment: u64, at: usize, record: &Record<'_>, index: &mut Index) {
         kind,
         older: 0,
     };
+    hint.add(record.key, &entry);
     index.insert(record.key, entry);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quorate_env::{Disk, DiskFile};
 
+use super::hint::Hint;
 use super::index::{Entry, Kind};
 use super::manifest::segment_name;
 use super::record::{Header, Place, encode};
@@ -34,17 +35,21 @@ pub(super) struct Writer {
     next_sequence: u64,
     /// Full segments that are not known to be durable.
     unsynced: Vec<OpenSegment>,
+    /// What the active segment tells.
+    hint: Hint,
+    /// Full segments whose hints are not written yet, with their lengths.
+    full: Vec<(u64, u64, Hint)>,
     buffer: Vec<u8>,
     /// Why no more is written, if so.
     stopped: Option<String>,
 }
 
 impl Writer {
-    /// Goes on at `end` of a segment.
+    /// Goes on at `end` of a segment that told this much so far.
     pub(super) fn new(
         disk: Arc<dyn Disk>,
         (segment, file): OpenSegment,
-        end: u64,
+        (end, hint): (u64, Hint),
         next_segment: u64,
         next_sequence: u64,
     ) -> Self {
@@ -56,6 +61,8 @@ impl Writer {
             next_segment,
             next_sequence,
             unsynced: Vec::new(),
+            hint,
+            full: Vec::new(),
             buffer: Vec::new(),
             stopped: None,
         }
@@ -86,6 +93,11 @@ impl Writer {
         self.unsynced.retain(|(segment, _)| *segment >= position.segment);
     }
 
+    /// A full segment that wants a hint, and its length.
+    pub(super) fn take_full(&mut self) -> Option<(u64, u64, Hint)> {
+        self.full.pop()
+    }
+
     /// Refuses all further appends.
     pub(super) fn stop(&mut self, reason: String) {
         self.stopped.get_or_insert(reason);
@@ -100,6 +112,7 @@ impl Writer {
         let file = self.disk.open(&segment_name(next)).map_err(|e| StoreError::io(segment_name(next), e))?;
         // Not synced here, because nobody may wait for it: the next sync covers both.
         self.unsynced.push((self.segment, std::mem::replace(&mut self.file, Arc::clone(&file))));
+        self.full.push((self.segment, self.end, std::mem::take(&mut self.hint)));
         self.segment = next;
         self.next_segment = next + 1;
         self.end = 0;
@@ -139,6 +152,9 @@ impl Writer {
                 }
                 return Err(StoreError::io(name, error));
             }
+        }
+        for (record, entry) in records.iter().zip(&entries) {
+            self.hint.add(record.key, entry);
         }
         self.end += self.buffer.len() as u64;
         self.next_sequence = sequence_next;

@@ -6,6 +6,7 @@ mod concurrent; // one sync for many, and writers that go away
 mod conformance; // any engine is a map
 mod crash; // what a power cut and a kill leave
 mod fault; // rot, full disks, failing syncs
+mod hints; // opening by hints or by reading
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
