@@ -195,6 +195,9 @@ impl WeightedSizes {
                 up_to.push((bytes, sum));
             }
         }
+        if !sum.is_finite() {
+            return Err(format!("{name}: the weights add up to more than a number holds; give smaller ones"));
+        }
         if up_to.is_empty() {
             return Err(format!("{name}: no sizes; expected a line for each, such as `4KiB 2.5`"));
         }
@@ -325,6 +328,7 @@ mod tests {
             ("100 -1\n", "`-1` is not a weight"),
             ("100 1 1\n", "`1` is too much"),
             ("# none\n100 0\n", "s: no sizes"),
+            ("100 1e308\n200 1e308\n", "s: the weights add up"),
         ] {
             let why = WeightedSizes::parse("s".to_owned(), text).unwrap_err();
             assert!(why.contains(part), "{text}: {why}");

@@ -92,7 +92,13 @@ impl Trace {
     pub fn parse(name: String, text: impl BufRead) -> Result<Self, TraceError> {
         let mut lines: Vec<TraceLine> = Vec::new();
         for (number, read) in text.lines().enumerate() {
-            let read = read.map_err(|source| TraceError::Io { file: name.clone(), source })?;
+            let read = read.map_err(|source| match source.kind() {
+                io::ErrorKind::InvalidData => {
+                    let why = "not text in UTF-8; is it compressed?".to_owned();
+                    TraceError::Line { file: name.clone(), line: number + 1, why }
+                }
+                _ => TraceError::Io { file: name.clone(), source },
+            })?;
             let words = read.split('#').next().unwrap_or_default().split_whitespace();
             let after_ns = lines.last().map_or(0, |line| line.slot_ns);
             match TraceLine::parse(words, after_ns) {
@@ -239,6 +245,9 @@ mod tests {
             assert!(message.starts_with(&format!("trace.txt, line {line}: ")), "{message}");
             assert!(message.contains(part), "{message}");
         }
+        let packed =
+            Trace::parse("trace.txt".to_owned(), &b"0\n\x28\xb5\x2f\xfd\n"[..]).unwrap_err().to_string();
+        assert_eq!(packed, "trace.txt, line 2: not text in UTF-8; is it compressed?");
         assert!(parse("# nothing\n").unwrap_err().to_string().contains("no arrivals"));
         let absent = Trace::read(Path::new("/absent/trace.txt")).unwrap_err().to_string();
         assert!(absent.starts_with("/absent/trace.txt: "), "{absent}");

@@ -142,7 +142,9 @@ impl LoadPlan {
             Pace::Open { schedule: Schedule::Trace { .. } } | Pace::Closed { .. } => ArrivalKind::default(),
         };
         let schedule = Schedule::Rate { arrivals, rate: Rate::Constant { per_s } };
-        Self { pace: Pace::Open { schedule }, load: self.load && trial == 0, trial, ..self.clone() }
+        let pace = Pace::Open { schedule };
+        let backlog_max = self.backlog_max.max(pace.backlog());
+        Self { pace, backlog_max, load: self.load && trial == 0, trial, ..self.clone() }
     }
 
     /// The seed of a phase's arrivals.

@@ -19,8 +19,10 @@ const HOTSPOT: (f64, f64) = (0.2, 0.8);
 const EXPONENTIAL: (f64, f64) = (0.857_142_857_1, 0.95);
 /// The rate of an open loop.
 const RATE: RateSetting = RateSetting::Constant(2000.0);
-/// Slots that may wait: ten seconds of the default rate.
-const BACKLOG_MAX: usize = 20_000;
+/// How many seconds of slots may wait, at the highest rate of the schedule.
+const BACKLOG_S: f64 = 10.0;
+/// At least and at most so many; a slot is 32 bytes.
+const BACKLOG: (usize, usize) = (20_000, 4_000_000);
 
 /// The name of a key distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +92,8 @@ pub struct PlanSettings {
     pub connections: Option<usize>,
     /// Threads of the generator. Default 1: one makes more requests than one core of most stores answers.
     pub threads: Option<usize>,
-    /// Slots that may wait for a connection in an open loop. Default 20,000.
+    /// Slots that may wait for a connection in an open loop. Default ten seconds of the highest rate, from 20,000 to
+    /// 4,000,000.
     pub backlog_max: Option<usize>,
     /// Whether every key is written first. Default true.
     pub load: Option<bool>,
@@ -100,6 +103,18 @@ pub struct PlanSettings {
     pub duration_s: Option<f64>,
     /// Seconds one operation may take. Default 5.
     pub deadline_s: Option<f64>,
+}
+
+impl Pace {
+    /// How many slots may wait: a stall of ten seconds drops none.
+    pub(super) fn backlog(&self) -> usize {
+        let per_s = match self {
+            Self::Open { schedule: Schedule::Rate { rate, .. } } => rate.peak(),
+            Self::Open { schedule: Schedule::Trace { trace } } => trace.mean_per_s(),
+            Self::Closed { .. } => 0.0,
+        };
+        ((per_s * BACKLOG_S) as usize).clamp(BACKLOG.0, BACKLOG.1)
+    }
 }
 
 impl PlanSettings {
@@ -130,7 +145,7 @@ impl PlanSettings {
         let threads = self.threads.unwrap_or(1);
         let most = self.clients.unwrap_or(connections).min(1024);
         within("threads", threads, (1..=most).contains(&threads), "from 1 to the number of connections")?;
-        let backlog_max = self.backlog_max.unwrap_or(BACKLOG_MAX);
+        let backlog_max = self.backlog_max.unwrap_or_else(|| pace.backlog());
         within("backlog_max", backlog_max, (1..=1 << 30).contains(&backlog_max), "from 1 to 2^30")?;
         Ok(LoadPlan {
             seed: self.seed.unwrap_or(1),
@@ -184,12 +199,18 @@ impl PlanSettings {
             let trace_excludes = |b, b_value| excludes(("trace", &trace.name()), b, b_value, own);
             trace_excludes("rate", self.rate.as_ref().map(RateSetting::to_string))?;
             trace_excludes("arrivals", arrivals)?;
+            let first_s = trace.lines().first().map_or(0.0, |line| line.slot_ns as f64 / 1e9);
+            let why = "its first operation is due after that; measure for longer";
+            let too_short = (first_s >= measured_s).then(|| measured_s.to_string());
+            excludes(("trace", &trace.name()), "duration_s", too_short, why)?;
             Schedule::Trace { trace: trace.clone() }
         } else {
             let setting = self.rate.as_ref().unwrap_or(&RATE);
             let rate: Rate = setting
                 .over(measured_s)
                 .map_err(|allowed| out_of_range("rate", setting.to_string(), allowed))?;
+            let due = rate.due_by(measured_s);
+            within("rate", setting, due >= 1.0, "enough for an operation in the time that is measured")?;
             Schedule::Rate { arrivals: self.arrivals.unwrap_or_default(), rate }
         };
         Ok(Pace::Open { schedule })
@@ -319,6 +340,37 @@ mod tests {
 
     fn trace() -> Trace {
         Trace::parse("t.txt".to_owned(), "0\n12.5\n".as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_schedule_in_which_nothing_comes_due_is_refused() {
+        let refused = |settings: PlanSettings| settings.resolve().unwrap_err().to_string();
+        for rate in ["0.01", "steps:0,100/60s", "ramp:0..0.01"] {
+            let why = refused(PlanSettings { rate: Some(rate.parse().unwrap()), ..PlanSettings::default() });
+            assert!(why.starts_with("rate (") && why.contains("enough for an operation"), "{why}");
+        }
+        let late = Trace::parse("t.txt".to_owned(), "31\n32\n".as_bytes()).unwrap();
+        let why =
+            refused(PlanSettings { trace: Some(late), duration_s: Some(30.0), ..PlanSettings::default() });
+        assert!(why.contains("trace (t.txt) and duration_s (30) clash"), "{why}");
+    }
+
+    #[test]
+    fn the_backlog_holds_ten_seconds_of_the_rate_within_bounds() {
+        let backlog = |rate: &str, given| {
+            let settings = PlanSettings {
+                rate: Some(rate.parse().unwrap()),
+                backlog_max: given,
+                ..PlanSettings::default()
+            };
+            settings.resolve().unwrap().backlog_max
+        };
+        assert_eq!(backlog("500", None), 20_000);
+        assert_eq!(backlog("ramp:1k..90k", None), 900_000);
+        assert_eq!(backlog("10M", None), 4_000_000);
+        assert_eq!(backlog("90k", Some(5)), 5);
+        let at_rate = LoadPlan::default_bench().at_rate(50_000.0, 1);
+        assert_eq!(at_rate.backlog_max, 500_000, "trials of a search too");
     }
 
     #[test]
