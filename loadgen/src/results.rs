@@ -30,9 +30,10 @@ pub struct Results {
     pub backlog_at_end: u64,
     /// `offered` over `scheduled_s`.
     pub offered_per_s: f64,
-    /// Operations answered in time over `elapsed_s`.
+    /// Operations that the store answered in time, and before the schedule was over, over `scheduled_s`.
+    /// A connection that was refused or lost is no answer.
     pub achieved_per_s: f64,
-    /// Operations that ended `ok` over `elapsed_s`.
+    /// Those of them that ended `ok`, over `scheduled_s`.
     pub ok_per_s: f64,
     /// By kind of operation; kinds that did not occur are left out.
     pub ops: BTreeMap<String, OpResults>,
@@ -126,7 +127,6 @@ impl Results {
     #[must_use]
     pub fn of(report: &PhaseReport) -> Self {
         let recorder = &report.recorder;
-        let timeouts: u64 = OpKind::ALL.into_iter().map(|op| recorder.timeouts(op)).sum();
         let per_second = |count: u64, ns: u64| if ns == 0 { 0.0 } else { count as f64 / (ns as f64 / 1e9) };
         let lateness = recorder.merged(|series| series.measure == Measure::Lateness);
         Self {
@@ -137,8 +137,8 @@ impl Results {
             dropped: report.dropped,
             backlog_at_end: report.backlog_at_end,
             offered_per_s: per_second(report.offered, report.scheduled_ns),
-            achieved_per_s: per_second(recorder.finished() - timeouts, report.elapsed_ns),
-            ok_per_s: per_second(recorder.count_all(Outcome::Ok), report.elapsed_ns),
+            achieved_per_s: per_second(report.in_schedule.answered, report.scheduled_ns),
+            ok_per_s: per_second(report.in_schedule.ok, report.scheduled_ns),
             ops: OpKind::ALL
                 .into_iter()
                 .filter_map(|op| Some((op.name().to_owned(), OpResults::of(report, op)?)))

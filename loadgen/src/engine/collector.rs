@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::state::LaneState;
-use super::{Interval, IntervalSink, Shared};
+use super::{Ended, Interval, IntervalSink, Shared};
 use crate::observe::{Phase, Tick};
 use crate::recorder::{Measure, Recorder};
 use crate::target::Outcome;
@@ -38,6 +38,8 @@ pub(super) struct Collector<'a> {
     pub(super) start_ns: u64,
     /// Offered, sent and dropped, up to the current interval.
     pub(super) counted: [u64; 3],
+    /// How much of the schedule has passed, and what ended in that time, once the schedule is over.
+    pub(super) schedule: Option<(u64, Ended)>,
 }
 
 impl Collector<'_> {
@@ -45,13 +47,34 @@ impl Collector<'_> {
         self.shared.clock.monotonic_ns() - self.started_ns
     }
 
-    /// How long to the next whole second of the phase.
+    /// How long to the next whole second of the phase, or to the end of its schedule.
     pub(super) fn until_next(&self) -> Duration {
-        let next_ns = (self.start_ns / SECOND_NS + 1) * SECOND_NS;
+        let mut next_ns = (self.start_ns / SECOND_NS + 1) * SECOND_NS;
+        if self.start_ns < self.planned_ns {
+            next_ns = next_ns.min(self.planned_ns);
+        }
         Duration::from_nanos(next_ns.saturating_sub(self.elapsed_ns()))
     }
 
     pub(super) fn collect(&mut self) {
+        self.take();
+        if self.elapsed_ns() >= self.planned_ns {
+            self.note_schedule();
+        }
+    }
+
+    /// Nothing more comes due.
+    pub(super) fn end_schedule(&mut self) {
+        self.take();
+        self.note_schedule();
+    }
+
+    fn note_schedule(&mut self) {
+        let passed_ns = self.elapsed_ns().min(self.planned_ns);
+        self.schedule.get_or_insert_with(|| (passed_ns, Ended::of(&self.total)));
+    }
+
+    fn take(&mut self) {
         let elapsed_ns = self.elapsed_ns();
         let mut recorder = Recorder::default();
         self.lanes.iter().for_each(|lane| lane.recorder.take_into(&mut recorder));

@@ -36,7 +36,7 @@ use self::lane::Lane;
 use crate::observe::{OperationObserver, Phase, Progress, Silent};
 use crate::plan::LoadPlan;
 use crate::recorder::Recorder;
-use crate::target::Target;
+use crate::target::{Outcome, Target};
 use crate::trust::{LoadOnMachine, SystemProbe};
 use crate::workload::Workload;
 
@@ -108,6 +108,23 @@ pub struct LoadReport {
     pub elapsed_ns: u64,
 }
 
+/// Operations that ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Those that the store answered in time, whatever it said.
+    pub answered: u64,
+    /// Those of them that happened.
+    pub ok: u64,
+}
+
+impl Ended {
+    /// Those in `recorder`.
+    #[must_use]
+    pub fn of(recorder: &Recorder) -> Self {
+        Self { answered: recorder.answered(), ok: recorder.count_all(Outcome::Ok) }
+    }
+}
+
 /// What a warm-up or measurement came to.
 #[derive(Clone, Debug)]
 pub struct PhaseReport {
@@ -122,6 +139,8 @@ pub struct PhaseReport {
     pub elapsed_ns: u64,
     /// How much of the schedule passed, in nanoseconds: as planned, unless interrupted.
     pub scheduled_ns: u64,
+    /// What ended in that time: rates are of this, because the last reply of all may take any time.
+    pub in_schedule: Ended,
     /// Slots that came due; in a closed loop, operations sent.
     pub offered: u64,
     /// Operations sent.

@@ -89,6 +89,7 @@ pub(super) async fn run(
         total: Recorder::default(),
         start_ns: 0,
         counted: [0; 3],
+        schedule: None,
     };
     let mut backlog_at_end = 0;
     // Whatever still waits this long after the schedule is given up, and reported as dropped.
@@ -121,6 +122,7 @@ pub(super) async fn run(
             () = shared.cancel.cancelled(), if !interrupted => {
                 interrupted = true;
                 states.iter().for_each(|state| state.discard());
+                collector.end_schedule();
                 grace.as_mut().reset(Instant::now() + GRACE);
             }
             () = grace.as_mut(), if interrupted && !shared.abandonment.is_declared() => {
@@ -134,8 +136,9 @@ pub(super) async fn run(
         }
     }
     // Workers of an open loop end only after their dispatcher has closed the backlog.
-    collector.collect();
-    let Collector { total, probed, .. } = collector;
+    collector.end_schedule();
+    let Collector { total, probed, schedule, .. } = collector;
+    let (scheduled_ns, in_schedule) = schedule.unwrap_or_default();
     let elapsed_ns = shared.clock.monotonic_ns() - started_ns;
     let [offered, sent, dropped] = counts(&states);
     let first_error =
@@ -145,7 +148,8 @@ pub(super) async fn run(
         started_wall_ns,
         started_ns,
         elapsed_ns,
-        scheduled_ns: elapsed_ns.min(planned_ns),
+        scheduled_ns,
+        in_schedule,
         offered,
         sent,
         dropped,

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::target::Outcome;
+use crate::target::{Outcome, UNANSWERED};
 use crate::workload::OpKind;
 
 pub use series::{Class, Measure, NotASeries, Series};
@@ -168,6 +168,17 @@ impl Recorder {
         self.outcomes.iter().flatten().sum()
     }
 
+    /// How many operations the store answered in time, whatever it said: neither given up, nor without a
+    /// connection that lasted until there was an answer. A store that is gone refuses connections at once,
+    /// and must not look like one that keeps up.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        let is_unanswered = |kind: &String| UNANSWERED.contains(&kind.as_str());
+        let unanswered =
+            self.errors.iter().filter(|((_, kind), _)| is_unanswered(kind)).map(|(_, count)| count);
+        self.finished().saturating_sub(self.timeouts.iter().chain(unanswered).sum())
+    }
+
     /// How many operations of a kind were ended by their deadline.
     #[must_use]
     pub fn timeouts(&self, op: OpKind) -> u64 {
@@ -253,6 +264,28 @@ mod tests {
             let value = service.value_at_quantile(q) as f64;
             assert!((value / expected - 1.0).abs() < 0.001, "{value} is not {expected}");
         }
+    }
+
+    #[test]
+    fn refused_connections_are_no_answers_and_refused_requests_are() {
+        let sample = |outcome, timed_out| Sample {
+            op: OpKind::Get,
+            outcome,
+            timed_out,
+            response_ns: 1,
+            service_ns: 1,
+            wait_ns: None,
+            lateness_ns: None,
+        };
+        let mut recorder = Recorder::default();
+        recorder.record(&sample(Outcome::Ok, false));
+        for kind in ["connect", "connection-lost", "handshake", "overloaded"] {
+            recorder.record(&sample(Outcome::Fail, false));
+            recorder.record_error(OpKind::Get, kind);
+        }
+        recorder.record(&sample(Outcome::Fail, true));
+        recorder.record_error(OpKind::Get, "deadline");
+        assert_eq!((recorder.finished(), recorder.answered()), (6, 2));
     }
 
     #[test]

@@ -66,18 +66,25 @@ pub(super) struct Log {
     pub(super) lines: Vec<LogLine>,
 }
 
-/// One histogram of one interval.
+/// One histogram of one interval, as it stands in the log: unpacked, those of an hour would take gigabytes.
 #[derive(Debug)]
 pub(super) struct LogLine {
     /// When the interval began, since the log's start.
     pub(super) since_start: Duration,
     pub(super) series: Series,
-    pub(super) histogram: Histogram<u64>,
+    packed: Box<[u8]>,
 }
 
-/// Reads a log that [`write_head`] and [`write_interval`] wrote. The error says which entry is
-/// wrong, and how.
-pub(super) fn read(bytes: &[u8]) -> Result<Log, String> {
+impl LogLine {
+    /// What it holds.
+    pub(super) fn histogram(&self) -> Histogram<u64> {
+        Deserializer::new().deserialize(&mut &*self.packed).expect("it was unpacked when it was read")
+    }
+}
+
+/// Reads a log that [`write_head`] and [`write_interval`] wrote, and shows every histogram to `each`. The error
+/// says which entry is wrong, and how.
+pub(super) fn read(bytes: &[u8], mut each: impl FnMut(Series, &Histogram<u64>)) -> Result<Log, String> {
     let mut log = Log::default();
     let mut deserializer = Deserializer::new();
     for (number, entry) in (1..).zip(IntervalLogIterator::new(bytes)) {
@@ -87,13 +94,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Log, String> {
             LogEntry::BaseTime(_) => {}
             LogEntry::Interval(interval) => {
                 let tag = interval.tag().map(|tag| tag.as_str().to_owned()).unwrap_or_default();
-                let encoded = STANDARD.decode(interval.encoded_histogram()).map_err(|e| damaged(&e))?;
-                let histogram = deserializer.deserialize(&mut encoded.as_slice()).map_err(|e| damaged(&e))?;
-                log.lines.push(LogLine {
-                    since_start: interval.start_timestamp(),
-                    series: tag.parse().map_err(|e| damaged(&e))?,
-                    histogram,
-                });
+                let series = tag.parse().map_err(|e| damaged(&e))?;
+                let packed = STANDARD.decode(interval.encoded_histogram()).map_err(|e| damaged(&e))?;
+                let histogram = deserializer.deserialize(&mut packed.as_slice()).map_err(|e| damaged(&e))?;
+                each(series, &histogram);
+                let since_start = interval.start_timestamp();
+                log.lines.push(LogLine { since_start, series, packed: packed.into() });
             }
         }
     }

@@ -4,7 +4,8 @@
 //! do not belong together (another plan, another program, one missing) are refused, because their sum
 //! would be the result of no experiment.
 //!
-//! Warm-ups are left out: their histograms are in no log.
+//! Warm-ups are left out: their histograms are in no log. Seconds are put together one after the other, so
+//! that hours of several machines take no more memory than their logs take room.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,11 +15,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::hlog::{self, Log};
+use super::hlog::{self, Log, LogLine};
 use super::record::{LoadRecord, RunRecord, SCHEMA_VERSION};
 use super::timeseries::{self, Row};
 use super::{IntervalsLost, RunDirectory, RunDirectoryError, utc_rfc3339};
-use crate::engine::{Interval, IntervalSink as _, PhaseReport};
+use crate::engine::{Ended, Interval, PhaseReport};
 use crate::observe::Phase;
 use crate::plan::{Pace, Part};
 use crate::recorder::{Measure, Recorder};
@@ -92,18 +93,28 @@ pub enum MergeError {
 pub struct Merged {
     /// Its `run.json`, for the caller to complete (command line, versions) and write.
     pub record: RunRecord,
-    intervals: Vec<Interval>,
+    runs: Vec<Run>,
     started_wall_ns: u64,
 }
 
 /// One part, read.
+#[derive(Debug)]
 struct Run {
     path: PathBuf,
     part: Part,
     record: RunRecord,
     results: Results,
     log: Log,
+    /// All histograms of the log together.
+    latencies: Recorder,
     rows: Vec<Row>,
+}
+
+/// What all parts have of one second, each counted from the part's own beginning.
+#[derive(Default)]
+struct Second<'a> {
+    rows: Vec<&'a Row>,
+    lines: Vec<&'a LogLine>,
 }
 
 /// Puts the runs in these directories together.
@@ -129,15 +140,15 @@ pub fn merge(directories: &[PathBuf]) -> Result<Merged, MergeError> {
     if !missing.is_empty() {
         return Err(MergeError::Missing { of, missing: missing.join(", ") });
     }
-    Ok(Merged::of(&runs))
+    Ok(Merged::of(runs))
 }
 
 impl Merged {
-    fn of(runs: &[Run]) -> Self {
+    fn of(runs: Vec<Run>) -> Self {
         let starts = runs.iter().map(Run::started_wall_ns);
         let started_wall_ns = starts.clone().min().unwrap_or_default();
         let spread = Duration::from_nanos(starts.max().unwrap_or_default() - started_wall_ns);
-        let report = whole(runs, started_wall_ns);
+        let report = whole(&runs, started_wall_ns);
         let results = Results::of(&report);
         let cores = runs.iter().map(|run| run.record.machine.cores).sum();
         // The slots are those of one schedule; only its shape plays no part here.
@@ -148,18 +159,18 @@ impl Merged {
         record.started = utc_rfc3339(started_wall_ns);
         record.offered_per_s = offered_per_s;
         record.achieved_per_s = Some(results.achieved_per_s);
-        record.load = loads(runs);
+        record.load = loads(&runs);
         record.warmup = None;
         record.windows = Vec::new();
         record.interrupted = runs.iter().any(|run| run.record.interrupted);
-        record.trust = Some(trusted(figures.judge(), runs, spread));
+        record.trust = Some(trusted(figures.judge(), &runs, spread));
         record.results = Some(results);
         if let Some(plan) = record.config.get_mut("plan").and_then(Value::as_object_mut) {
             plan.insert("part".to_owned(), Value::Null);
         }
         let parts = runs.iter().map(Run::described).collect::<Vec<_>>();
         record.config.insert("parts".to_owned(), parts.into());
-        Self { record, intervals: intervals(runs, started_wall_ns), started_wall_ns }
+        Self { record, runs, started_wall_ns }
     }
 
     /// Writes `latency.hlog` and `timeseries.csv`.
@@ -168,7 +179,9 @@ impl Merged {
     /// If they cannot be written.
     pub fn write_intervals(&self, into: &RunDirectory) -> Result<(), MergeError> {
         let mut files = into.interval_files(self.started_wall_ns)?;
-        self.intervals.iter().for_each(|interval| files.interval(interval));
+        for second in seconds(&self.runs).values() {
+            files.write(&second.interval(self.started_wall_ns));
+        }
         Ok(files.finish()?)
     }
 }
@@ -200,11 +213,15 @@ impl Run {
         let part = part.ok_or_else(|| MergeError::NotAPart(path.to_owned()))?;
         let results = record.results.clone();
         let results = results.ok_or_else(|| damaged("run.json", "it measured nothing".to_owned()))?;
-        let log = hlog::read(&bytes("latency.hlog")?).map_err(|why| damaged("latency.hlog", why))?;
+        let mut latencies = Recorder::default();
+        let log = hlog::read(&bytes("latency.hlog")?, |series, histogram| {
+            latencies.add_histogram(series, histogram);
+        });
+        let log = log.map_err(|why| damaged("latency.hlog", why))?;
         let rows = String::from_utf8(bytes("timeseries.csv")?).map_err(|e| e.to_string());
         let rows = rows.and_then(|text| timeseries::read(&text));
         let rows = rows.map_err(|why| damaged("timeseries.csv", why))?;
-        let run = Self { path: path.to_owned(), part, record, results, log, rows };
+        let run = Self { path: path.to_owned(), part, record, results, log, latencies, rows };
         run.is_whole()?;
         Ok(run)
     }
@@ -218,8 +235,8 @@ impl Run {
         let all = self.results.ops.values().map(|op| op.ok + op.fail + op.info).sum();
         // An open loop measures all four of every operation.
         for measure in Measure::ALL {
-            let of_measure = self.log.lines.iter().filter(|line| line.series.measure == measure);
-            let logged = of_measure.map(|line| line.histogram.len()).sum();
+            let of_measure = self.latencies.series().filter(|(series, _)| series.measure == measure);
+            let logged = of_measure.map(|(_, histogram)| histogram.len()).sum();
             if logged != all {
                 return damaged("latency.hlog", logged, all);
             }
@@ -292,7 +309,7 @@ fn difference(path: &str, a: &Value, b: &Value) -> Option<(String, String, Strin
 fn whole(runs: &[Run], started_wall_ns: u64) -> PhaseReport {
     let mut recorder = Recorder::default();
     for run in runs {
-        run.log.lines.iter().for_each(|line| recorder.add_histogram(line.series, &line.histogram));
+        recorder.merge(&run.latencies);
         for op in OpKind::ALL {
             let Some(counts) = run.results.ops.get(op.name()) else { continue };
             for (outcome, count) in Outcome::ALL.into_iter().zip([counts.ok, counts.fail, counts.info]) {
@@ -305,6 +322,10 @@ fn whole(runs: &[Run], started_wall_ns: u64) -> PhaseReport {
     let sum = |of: fn(&Results) -> u64| runs.iter().map(|run| of(&run.results)).sum();
     let longest =
         |of: fn(&Results) -> f64| nanoseconds(runs.iter().map(|run| of(&run.results)).fold(0.0, f64::max));
+    // As many as a rate means over the time it was measured in.
+    let times = |rate: fn(&Results) -> f64| {
+        runs.iter().map(|run| (rate(&run.results) * run.results.scheduled_s).round() as u64).sum()
+    };
     let machines = runs.iter().filter_map(|run| {
         let figures = run.record.trust.as_ref()?.figures;
         Some(LoadOnMachine {
@@ -319,6 +340,7 @@ fn whole(runs: &[Run], started_wall_ns: u64) -> PhaseReport {
         started_ns: 0,
         elapsed_ns: longest(|results| results.elapsed_s),
         scheduled_ns: longest(|results| results.scheduled_s),
+        in_schedule: Ended { answered: times(|r| r.achieved_per_s), ok: times(|r| r.ok_per_s) },
         offered: sum(|results| results.offered),
         sent: sum(|results| results.sent),
         dropped: sum(|results| results.dropped),
@@ -329,55 +351,64 @@ fn whole(runs: &[Run], started_wall_ns: u64) -> PhaseReport {
     }
 }
 
-/// The seconds of all parts, each counted from the part's own beginning.
-fn intervals(runs: &[Run], started_wall_ns: u64) -> Vec<Interval> {
-    let mut seconds: BTreeMap<u64, Interval> = BTreeMap::new();
+/// The seconds of all parts, in order.
+fn seconds(runs: &[Run]) -> BTreeMap<u64, Second<'_>> {
+    let mut seconds: BTreeMap<u64, Second<'_>> = BTreeMap::new();
+    for row in runs.iter().flat_map(|run| &run.rows) {
+        seconds.entry(row.start_s.round() as u64).or_default().rows.push(row);
+    }
     for run in runs {
         let beginning = run.since_log_start();
-        for row in &run.rows {
-            let [start_ns, duration_ns] = [row.start_s, row.duration_s].map(nanoseconds);
-            let second = seconds.entry(row.start_s.round() as u64).or_insert_with(|| Interval {
-                phase: Phase::Measure,
-                start_ns,
-                start_wall_ns: started_wall_ns + start_ns,
-                duration_ns,
-                offered: 0,
-                sent: 0,
-                dropped: 0,
-                backlog: 0,
-                in_flight: 0,
-                recorder: Recorder::default(),
-                machine: None,
-            });
-            let end_ns = (second.start_ns + second.duration_ns).max(start_ns + duration_ns);
-            second.start_ns = second.start_ns.min(start_ns);
-            second.duration_ns = end_ns - second.start_ns;
-            second.offered += row.offered;
-            second.sent += row.sent;
-            second.dropped += row.dropped;
-            second.backlog += row.backlog as usize;
-            second.in_flight += row.in_flight as usize;
-            // A row has them for all operations together, and so will the sum.
-            for (outcome, count) in Outcome::ALL.into_iter().zip(row.outcomes) {
-                second.recorder.add_count(OpKind::Get, outcome, count);
-            }
-            second.recorder.add_timeouts(OpKind::Get, row.timeouts);
-            let machine = row.own_cpu_cores.map(|own_cpu_cores| LoadOnMachine {
-                own_cpu_cores,
-                steal_percent: row.steal_percent,
-                run_queue_percent: row.run_queue_percent,
-            });
-            second.machine = second.machine.into_iter().chain(machine).reduce(together);
-        }
         for line in &run.log.lines {
             // A histogram belongs to a row of the same time, so there is a second for it.
             let number = line.since_start.saturating_sub(beginning).as_secs_f64().round() as u64;
             if let Some((_, second)) = seconds.range_mut(..=number).next_back() {
-                second.recorder.add_histogram(line.series, &line.histogram);
+                second.lines.push(line);
             }
         }
     }
-    seconds.into_values().collect()
+    seconds
+}
+
+impl Second<'_> {
+    /// The sum.
+    fn interval(&self, started_wall_ns: u64) -> Interval {
+        let starts = self.rows.iter().map(|row| nanoseconds(row.start_s));
+        let ends = self.rows.iter().map(|row| nanoseconds(row.start_s) + nanoseconds(row.duration_s));
+        let start_ns = starts.min().unwrap_or_default();
+        let sum = |of: fn(&Row) -> u64| self.rows.iter().map(|row| of(row)).sum::<u64>();
+        let mut recorder = Recorder::default();
+        for row in &self.rows {
+            // A row has them for all operations together, and so will the sum.
+            for (outcome, count) in Outcome::ALL.into_iter().zip(row.outcomes) {
+                recorder.add_count(OpKind::Get, outcome, count);
+            }
+            recorder.add_timeouts(OpKind::Get, row.timeouts);
+        }
+        for line in &self.lines {
+            recorder.add_histogram(line.series, &line.histogram());
+        }
+        let machine = self.rows.iter().filter_map(|row| {
+            Some(LoadOnMachine {
+                own_cpu_cores: row.own_cpu_cores?,
+                steal_percent: row.steal_percent,
+                run_queue_percent: row.run_queue_percent,
+            })
+        });
+        Interval {
+            phase: Phase::Measure,
+            start_ns,
+            start_wall_ns: started_wall_ns + start_ns,
+            duration_ns: ends.max().unwrap_or_default().saturating_sub(start_ns),
+            offered: sum(|row| row.offered),
+            sent: sum(|row| row.sent),
+            dropped: sum(|row| row.dropped),
+            backlog: sum(|row| row.backlog) as usize,
+            in_flight: sum(|row| row.in_flight) as usize,
+            recorder,
+            machine: machine.reduce(together),
+        }
+    }
 }
 
 /// Work adds up over machines; of what disturbs them, the worst counts.

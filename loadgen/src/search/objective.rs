@@ -25,6 +25,10 @@ const LATENCIES: [(&str, Option<f64>); 8] = [
     ("mean", None),
 ];
 const ERRORS: &str = "errors";
+/// The part of operations that may not end ok where an objective says nothing of errors.
+const ERRORS_UNSAID_MAX: f64 = 0.01;
+/// Operations beyond a percentile that it takes to be more than chance.
+const BEYOND_MIN: f64 = 10.0;
 
 /// All bounds that must hold, written as `p99<20ms,errors<0.1%`.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,10 +95,45 @@ impl Objective {
         Ok(())
     }
 
-    /// Each bound that does not hold, with the figure that exceeds it; none if all hold.
+    /// Each bound that does not hold, with the figure that exceeds it; none if all hold. Operations of whose
+    /// errors nothing is said must end ok but for one in a hundred: a store that refuses at once is fast.
     #[must_use]
     pub fn missed(&self, report: &PhaseReport) -> Vec<String> {
-        self.bounds.iter().filter_map(|bound| bound.missed(report)).collect()
+        self.bounds.iter().filter_map(|bound| bound.missed(report)).chain(self.unsaid(report)).collect()
+    }
+
+    /// Too many errors of operations without a bound on theirs.
+    fn unsaid(&self, report: &PhaseReport) -> Option<String> {
+        let said = |op: OpKind| {
+            let on_errors = |bound: &&Bound| matches!(bound.figure, Figure::Errors { .. });
+            self.bounds.iter().filter(on_errors).any(|bound| bound.op.is_none_or(|of| of == op))
+        };
+        let ended = |outcome| {
+            let unsaid = OpKind::ALL.into_iter().filter(|op| !said(*op));
+            unsaid.map(|op| report.recorder.count(op, outcome)).sum::<u64>()
+        };
+        let (all, ok) = (Outcome::ALL.into_iter().map(ended).sum::<u64>(), ended(Outcome::Ok));
+        ((all - ok) as f64 > all as f64 * ERRORS_UNSAID_MAX).then(|| {
+            format!("{} of {all} operations did not end ok, and the objective allows no errors", all - ok)
+        })
+    }
+
+    /// The bounds on percentiles that so many operations say little about, each with what to know.
+    #[must_use]
+    pub fn rests_on_few(&self, report: &PhaseReport) -> Vec<String> {
+        let few = |bound: &Bound| {
+            let Figure::Latency { name, quantile: Some(quantile), .. } = bound.figure else { return None };
+            let concerns = |op: OpKind| bound.op.is_none_or(|wanted| wanted == op);
+            let all = OpKind::ALL.into_iter().filter(|op| concerns(*op));
+            let all: u64 =
+                all.flat_map(|op| Outcome::ALL.map(|outcome| report.recorder.count(op, outcome))).sum();
+            let beyond = (all as f64 * (1.0 - quantile)).round();
+            // The largest is one operation by its name.
+            (quantile < 1.0 && beyond < BEYOND_MIN).then(|| {
+                format!("{name} of {all} operations is decided by {beyond:.0} of them; a longer --duration says more")
+            })
+        };
+        self.bounds.iter().filter_map(few).collect()
     }
 
     /// The bounds on latencies of all operations: the name of the figure, and milliseconds.
@@ -217,6 +256,7 @@ impl fmt::Display for Objective {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+    use crate::engine::Ended;
     use crate::observe::Phase;
     use crate::recorder::{Recorder, Sample};
 
@@ -240,6 +280,7 @@ mod tests {
             started_ns: 0,
             elapsed_ns: 1,
             scheduled_ns: 1,
+            in_schedule: Ended::default(),
             offered: 100 + failed_puts + dropped,
             sent: 100 + failed_puts,
             dropped,
@@ -301,6 +342,27 @@ mod tests {
             "dropped slots are not ok"
         );
         assert!(missed("delete.p99<1s", &calm)[0].contains("of nothing"));
+    }
+
+    #[test]
+    fn a_store_that_refuses_at_once_keeps_no_objective_unless_it_allows_errors() {
+        let refusing = report(200, 0);
+        assert_eq!(
+            missed("p99<100ms", &refusing),
+            ["200 of 300 operations did not end ok, and the objective allows no errors"]
+        );
+        assert_eq!(missed("p99<100ms,get.errors<1%", &refusing).len(), 1, "nothing is said of puts");
+        assert!(missed("p99<100ms,put.errors<100%", &report(0, 0)).is_empty());
+        assert!(missed("p99<100ms,errors<70%", &refusing).is_empty());
+        assert!(missed("p99<101ms", &report(1, 0)).is_empty(), "one in a hundred");
+    }
+
+    #[test]
+    fn a_percentile_of_too_few_operations_is_told() {
+        let few = |text: &str| text.parse::<Objective>().unwrap().rests_on_few(&report(0, 0));
+        assert_eq!(few("p90<1s,max<1s,mean<1s,errors<1%"), Vec::<String>::new());
+        assert!(few("p99<1s")[0].contains("p99 of 100 operations is decided by 1 of them"));
+        assert_eq!(few("put.p50<1s").len(), 1, "there is no put at all");
     }
 
     #[test]

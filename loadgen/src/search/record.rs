@@ -72,7 +72,7 @@ impl Trial {
     /// Judges what a trial measured.
     ///
     /// An objective that is met is met, however busy the machine was. One that is missed is only the store's
-    /// doing if the trial can be trusted.
+    /// doing if the trial can be trusted: a queue that grew while other guests had the processor may be theirs.
     #[must_use]
     pub fn of(rate_per_s: f64, report: &PhaseReport, figures: Figures, objective: &Objective) -> Self {
         let Trust { verdict, reasons: doubts, figures } = figures.judge();
@@ -80,15 +80,14 @@ impl Trial {
         if verdict == Verdict::OverCapacity {
             reasons.extend(doubts.iter().cloned());
         } else {
-            let timeouts: u64 =
-                crate::workload::OpKind::ALL.into_iter().map(|op| report.recorder.timeouts(op)).sum();
-            let answered = report.recorder.finished() - timeouts;
+            let answered = report.recorder.answered();
             if (answered as f64) < report.offered as f64 * ANSWERED_SHARE_MIN {
                 reasons.push(format!("{answered} of {} operations were answered", report.offered));
             }
         }
         let vote = match verdict {
             _ if reasons.is_empty() => Vote::Held,
+            Verdict::OverCapacity if figures.is_robbed() => Vote::NotTrusted,
             Verdict::Valid | Verdict::OverCapacity => Vote::Missed,
             Verdict::Disturbed | Verdict::GeneratorLimited => {
                 reasons.extend(doubts);
@@ -155,7 +154,7 @@ impl SearchRecord {
             Ended::NotTrusted => {
                 ": in between the generator or the machine was the limit, not the store".to_owned()
             }
-            Ended::TrialsExhausted => ": its trials contradict each other, so this is rough".to_owned(),
+            Ended::TrialsExhausted => ": its trials did not suffice, so this is rough".to_owned(),
             Ended::Interrupted => ": interrupted before it was narrowed down".to_owned(),
         };
         format!("{held}, {missed} by {}{end}", self.objective)
@@ -173,6 +172,7 @@ impl SearchRecord {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+    use crate::engine::Ended as EndedOperations;
     use crate::observe::Phase;
     use crate::recorder::{Recorder, Sample};
     use crate::workload::OpKind;
@@ -197,6 +197,7 @@ mod tests {
             started_ns: 0,
             elapsed_ns: 1_000_000_000,
             scheduled_ns: 1_000_000_000,
+            in_schedule: EndedOperations::default(),
             offered: 1000,
             sent: 1000,
             dropped: 0,
@@ -251,6 +252,14 @@ mod tests {
         };
         let swamped = trial(5, 0, behind);
         assert_eq!((swamped.vote, swamped.trust), (Vote::Missed, Verdict::OverCapacity));
+        let robbed = trial(5, 0, |figures| {
+            behind(figures);
+            disturbed(figures);
+        });
+        assert_eq!((robbed.vote, robbed.trust), (Vote::NotTrusted, Verdict::OverCapacity));
+        assert!(robbed.said().contains("over-capacity, says nothing: 600 of 1000"), "{}", robbed.said());
+        assert!(robbed.said().contains("20.0 % of processor time"), "{}", robbed.said());
+        assert_eq!(robbed.reasons.len(), 2, "each once: {:?}", robbed.reasons);
         let silent = trial(5, 20, |_| {});
         assert_eq!(silent.vote, Vote::Missed);
         assert!(silent.reasons.iter().any(|r| r == "980 of 1000 operations were answered"), "{silent:?}");

@@ -96,10 +96,13 @@ pub struct Completion {
     pub observed: Option<Box<Observed>>,
 }
 
+/// The kinds of errors that say that no answer came, other than by the deadline.
+pub const UNANSWERED: [&str; 4] = ["bad-request", "connect", "connection-lost", "handshake"];
+
 /// What was wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
-    /// Short, for counting.
+    /// Short, for counting; one of [`UNANSWERED`] if no answer came.
     pub kind: String,
     /// A sentence for people.
     pub message: String,

@@ -16,11 +16,10 @@ pub use probe::{LoadOnMachine, Probed, SystemProbe};
 use crate::engine::PhaseReport;
 use crate::plan::Pace;
 use crate::recorder::Measure;
-use crate::target::Outcome;
 
 /// Lateness of the generator that never matters, in milliseconds.
 const LATENESS_FINE_MS: f64 = 1.0;
-/// Above that, the part of the 99th percentile response that may be the generator's.
+/// Above that, the part of a percentile of the response that may be the generator's.
 const LATENESS_SHARE_MAX: f64 = 0.1;
 /// Share of offered operations that must be answered for the store to be keeping up.
 const ACHIEVED_SHARE_MIN: f64 = 0.99;
@@ -71,7 +70,7 @@ impl fmt::Display for Verdict {
 pub struct Figures {
     /// Operations a second that were due; none in a closed loop.
     pub offered_per_s: Option<f64>,
-    /// Operations a second that got an answer in time.
+    /// Operations a second that the store answered in time.
     pub achieved_per_s: f64,
     /// Slots never sent.
     pub dropped: u64,
@@ -83,7 +82,10 @@ pub struct Figures {
     pub lateness_p99_ms: Option<f64>,
     /// 99th percentile of the wait for a connection.
     pub wait_p99_ms: Option<f64>,
-    /// 99th percentile response latency of all operations.
+    /// Median response latency of all operations.
+    #[serde(default)]
+    pub response_p50_ms: f64,
+    /// 99th percentile of it.
     pub response_p99_ms: f64,
     /// Cores of the machine.
     pub cores: Option<usize>,
@@ -101,7 +103,7 @@ pub struct Figures {
 pub struct Trust {
     /// The verdict.
     pub verdict: Verdict,
-    /// Sentences with the figures that decided it; empty when valid.
+    /// Sentences with the figures that decided it, then whatever else was doubtful; empty when valid.
     pub reasons: Vec<String>,
     /// All figures.
     pub figures: Figures,
@@ -116,17 +118,15 @@ impl Figures {
             (!merged.is_empty()).then(|| merged.value_at_quantile(q) as f64 / 1e6)
         };
         let open = matches!(pace, Pace::Open { .. });
-        let timeouts: u64 = crate::workload::OpKind::ALL.iter().map(|op| report.recorder.timeouts(*op)).sum();
-        let answered: u64 =
-            Outcome::ALL.iter().map(|outcome| report.recorder.count_all(*outcome)).sum::<u64>() - timeouts;
         Self {
             offered_per_s: open.then(|| per_second(report.offered, report.scheduled_ns)),
-            achieved_per_s: per_second(answered, report.elapsed_ns),
+            achieved_per_s: per_second(report.in_schedule.answered, report.scheduled_ns),
             dropped: report.dropped,
             backlog_at_end: report.backlog_at_end,
             lateness_p50_ms: quantile(Measure::Lateness, 0.5),
             lateness_p99_ms: quantile(Measure::Lateness, 0.99),
             wait_p99_ms: quantile(Measure::Wait, 0.99),
+            response_p50_ms: quantile(Measure::Response, 0.5).unwrap_or_default(),
             response_p99_ms: quantile(Measure::Response, 0.99).unwrap_or_default(),
             cores,
             own_cpu_cores: report.machine.map(|m| m.own_cpu_cores),
@@ -135,27 +135,37 @@ impl Figures {
         }
     }
 
-    /// The verdict on these figures.
+    /// The verdict on these figures. What else was doubtful is said too: a queue that grows does not make a
+    /// machine quiet.
     #[must_use]
     pub fn judge(self) -> Trust {
-        let (verdict, reasons) = if let Some(reasons) = self.over_capacity() {
-            (Verdict::OverCapacity, reasons)
-        } else if let Some(late) = self.late() {
-            // Late and kept from running is the machine's fault; late without that is our own.
-            let disturbances = self.disturbances();
-            if disturbances.is_empty() {
-                (Verdict::GeneratorLimited, vec![late])
-            } else {
-                (Verdict::Disturbed, std::iter::once(late).chain(disturbances).collect())
-            }
-        } else if let Some(busy) = self.busy() {
-            (Verdict::GeneratorLimited, vec![busy])
-        } else if let Some(steal) = self.stolen() {
-            (Verdict::Disturbed, vec![steal])
+        let (over, late, busy) = (self.over_capacity(), self.late(), self.busy());
+        let (stolen, waited) = (self.stolen(), self.waited());
+        let verdict = if over.is_some() {
+            Verdict::OverCapacity
+        } else if late.is_some() {
+            // Late and kept from running is the machine's fault, unless it was its own threads that kept each
+            // other from it; late without that is our own.
+            let is_kept = stolen.is_some() || (waited.is_some() && busy.is_none());
+            if is_kept { Verdict::Disturbed } else { Verdict::GeneratorLimited }
+        } else if busy.is_some() {
+            Verdict::GeneratorLimited
+        } else if stolen.is_some() {
+            Verdict::Disturbed
         } else {
-            (Verdict::Valid, Vec::new())
+            Verdict::Valid
         };
+        let mut reasons = over.unwrap_or_default();
+        if verdict != Verdict::Valid {
+            reasons.extend([late, busy, stolen, waited].into_iter().flatten());
+        }
         Trust { verdict, reasons, figures: self }
+    }
+
+    /// Whether other guests of the host had so much of the processor that a slow store may be their doing. That
+    /// threads waited for a processor does not tell: a busy store on the same machine makes them wait.
+    pub(crate) fn is_robbed(&self) -> bool {
+        self.stolen().is_some()
     }
 
     /// The verdict on these figures of a load that has no schedule to miss and leaves the machine mostly
@@ -163,7 +173,7 @@ impl Figures {
     #[must_use]
     pub fn judge_light(self) -> Trust {
         let trust = self.judge();
-        let disturbances = self.disturbances();
+        let disturbances: Vec<String> = self.stolen().into_iter().chain(self.waited()).collect();
         if trust.verdict == Verdict::Valid && !disturbances.is_empty() {
             return Trust { verdict: Verdict::Disturbed, reasons: disturbances, ..trust };
         }
@@ -187,11 +197,15 @@ impl Figures {
     }
 
     fn late(&self) -> Option<String> {
-        let p99_ms = self.lateness_p99_ms?;
-        let bound_ms = LATENESS_FINE_MS.max(LATENESS_SHARE_MAX * self.response_p99_ms);
-        (p99_ms > bound_ms).then(|| {
-            format!("the generator was {p99_ms:.2} ms late at the 99th percentile (fine is up to {bound_ms:.2} ms)")
-        })
+        let too_late = |late_ms: Option<f64>, response_ms: f64, place: &str| {
+            let (late_ms, bound_ms) = (late_ms?, LATENESS_FINE_MS.max(LATENESS_SHARE_MAX * response_ms));
+            (late_ms > bound_ms).then(|| {
+                format!("the generator was {late_ms:.2} ms late at {place} (fine is up to {bound_ms:.2} ms)")
+            })
+        };
+        // A few operations that took long excuse no lateness of all the others.
+        too_late(self.lateness_p99_ms, self.response_p99_ms, "the 99th percentile")
+            .or_else(|| too_late(self.lateness_p50_ms, self.response_p50_ms, "the median"))
     }
 
     fn busy(&self) -> Option<String> {
@@ -205,10 +219,9 @@ impl Figures {
         Some(format!("{percent:.1} % of processor time went to other guests of the host"))
     }
 
-    fn disturbances(&self) -> Vec<String> {
-        let waited = self.run_queue_percent.filter(|p| *p > RUN_QUEUE_PERCENT_MAX);
-        let waited = waited.map(|p| format!("its threads waited for a processor for {p:.0} % of the run"));
-        self.stolen().into_iter().chain(waited).collect()
+    fn waited(&self) -> Option<String> {
+        let percent = self.run_queue_percent.filter(|p| *p > RUN_QUEUE_PERCENT_MAX)?;
+        Some(format!("the generator's threads waited for a processor for {percent:.0} % of the run"))
     }
 }
 
@@ -227,6 +240,7 @@ mod tests {
             lateness_p50_ms: Some(0.01),
             lateness_p99_ms: Some(0.1),
             wait_p99_ms: Some(0.1),
+            response_p50_ms: 1.0,
             response_p99_ms: 5.0,
             cores: Some(2),
             own_cpu_cores: Some(0.3),
@@ -265,6 +279,56 @@ mod tests {
             f.response_p99_ms = 4005.0;
         };
         assert_eq!(verdict(swamped), Verdict::OverCapacity);
+    }
+
+    fn reasons(change: impl FnOnce(&mut Figures)) -> (Verdict, String) {
+        let mut figures = quiet();
+        change(&mut figures);
+        let trust = figures.judge();
+        (trust.verdict, trust.reasons.join("; "))
+    }
+
+    #[test]
+    fn a_disturbed_machine_is_said_also_when_the_queue_grows() {
+        let (verdict, reasons) = reasons(|f| {
+            f.achieved_per_s = 900.0;
+            f.wait_p99_ms = Some(4000.0);
+            f.steal_percent = Some(20.0);
+            f.run_queue_percent = Some(60.0);
+        });
+        assert_eq!(verdict, Verdict::OverCapacity);
+        for part in ["900 of 2000 operations/s", "20.0 % of processor time", "for a processor for 60 %"] {
+            assert!(reasons.contains(part), "{reasons}");
+        }
+    }
+
+    #[test]
+    fn threads_that_wait_for_each_other_are_the_generators_doing() {
+        let late = |cpu: f64, steal: f64| {
+            reasons(|f| {
+                f.lateness_p99_ms = Some(30.0);
+                f.run_queue_percent = Some(250.0);
+                f.own_cpu_cores = Some(cpu);
+                f.steal_percent = Some(steal);
+            })
+        };
+        let (verdict, said) = late(1.95, 0.0);
+        assert_eq!(verdict, Verdict::GeneratorLimited, "eight threads on two cores");
+        assert!(said.contains("used 1.9") && said.contains("250 %"), "{said}");
+        assert_eq!(late(0.9, 0.0).0, Verdict::Disturbed, "something else had the other core");
+        assert_eq!(late(1.95, 30.0).0, Verdict::Disturbed, "the host had it");
+    }
+
+    #[test]
+    fn a_few_slow_operations_excuse_no_lateness_of_the_others() {
+        let (verdict, said) = reasons(|f| {
+            f.response_p99_ms = 5000.0;
+            f.lateness_p99_ms = Some(400.0);
+            f.lateness_p50_ms = Some(300.0);
+            f.response_p50_ms = 302.0;
+        });
+        assert_eq!(verdict, Verdict::GeneratorLimited);
+        assert!(said.contains("300.00 ms late at the median"), "{said}");
     }
 
     #[test]

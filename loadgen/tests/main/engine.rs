@@ -187,6 +187,50 @@ impl Progress for Impatient {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_late_reply_at_the_end_makes_no_rate_smaller() {
+    // The last of a thousand is answered after half a minute.
+    struct Hangs(AtomicU64);
+    impl Target for Hangs {
+        fn call<'a>(&'a self, _: quorate_loadgen::Call<'a>) -> quorate_env::BoxFuture<'a, Completion> {
+            Box::pin(async move {
+                if self.0.fetch_add(1, Ordering::Relaxed) == 999 {
+                    tokio::time::sleep(Duration::from_secs(30)).await;
+                }
+                Completion::ok()
+            })
+        }
+    }
+    for closed in [false, true] {
+        let settings = if closed {
+            PlanSettings {
+                rate: None,
+                arrivals: None,
+                connections: None,
+                clients: Some(4),
+                duration_s: Some(0.5),
+                ..settings()
+            }
+        } else {
+            settings()
+        };
+        let plan = settings.resolve().unwrap();
+        let target: Arc<dyn Target> = if closed {
+            Arc::new(Store::new(Duration::from_millis(1)))
+        } else {
+            Arc::new(Hangs(AtomicU64::new(0)))
+        };
+        let report = load_run(&plan, target).run(&mut ()).await.measure.unwrap();
+        let results = Results::of(&report);
+        let expected = if closed { 4000.0 } else { 100.0 };
+        for rate in [results.achieved_per_s, results.ok_per_s] {
+            assert!((rate / expected - 1.0).abs() < 0.02, "{rate} {closed}");
+        }
+        assert_eq!(verdict(&report, &plan), Verdict::Valid, "{report:?}");
+        assert_eq!(results.elapsed_s > 30.0, !closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_interrupted_run_keeps_what_it_has_and_abandons_what_hangs() {
     let cancel = CancellationToken::new();
     let mut store = Store::new(Duration::from_millis(1));
@@ -206,6 +250,9 @@ async fn an_interrupted_run_keeps_what_it_has_and_abandons_what_hangs() {
     assert_eq!((put.info, put.errors["interrupted"]), (4, 4));
     assert_eq!(report.sent + report.dropped, report.offered);
     assert!(report.elapsed_ns <= 3_600_000_000, "{}", report.elapsed_ns);
+    // The half second that is left to what hangs is no part of the schedule.
+    let offered_per_s = Results::of(&report).offered_per_s;
+    assert!((99.0..102.0).contains(&offered_per_s), "{offered_per_s}");
     assert!(progress.1.load(Ordering::Relaxed) >= 3);
 }
 
@@ -361,4 +408,29 @@ async fn threads_share_the_work_and_do_all_of_it_once() {
         written
     };
     assert_eq!(sent(1).await, sent(3).await);
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_verdict_is_on_all_threads_together() {
+    use quorate_env::SystemClock;
+    use quorate_loadgen::trust::SystemProbe;
+    let settings = PlanSettings {
+        threads: Some(4),
+        connections: Some(8),
+        rate: Some(RateSetting::Constant(8000.0)),
+        duration_s: Some(0.5),
+        ..settings()
+    };
+    let plan = settings.resolve().unwrap();
+    let run = LoadRun::on_threads(plan.clone(), Arc::new(NullTarget), Arc::new(SystemClock::new())).unwrap();
+    let report = run.with_probe(SystemProbe::new()).run(&mut ()).await.measure.unwrap();
+    let late = report.recorder.merged(|series| series.measure == Measure::Lateness);
+    assert_eq!((late.len(), report.offered, report.dropped), (4000, 4000, 0), "of every thread's slots");
+    let trust = Figures::of(&report, &plan.pace, Some(2)).judge();
+    let figures = trust.figures;
+    assert!(figures.own_cpu_cores.is_some_and(|cores| cores > 0.0), "{figures:?}");
+    assert!(figures.run_queue_percent.is_some(), "{figures:?}");
+    // Which it is depends on what else the machine does; a doubt is never without its figure.
+    assert_eq!(trust.reasons.is_empty(), trust.verdict == Verdict::Valid, "{trust:?}");
 }
