@@ -2,7 +2,7 @@
 //! histograms takes milliseconds, which the runtime's threads must not be late for.
 //!
 //! A disk that fills does not end a run: a file stops where it last was whole, and whoever waits
-//! for the end is told.
+//! for the end is told. The same if it hangs for so long that what waits for it would fill memory.
 
 use std::fmt;
 use std::fs::File;
@@ -16,10 +16,17 @@ use crate::engine::{Interval, IntervalSink};
 use crate::observe::Phase;
 use crate::rundir::{hlog, timeseries};
 
+const HLOG: &str = "latency.hlog";
+const CSV: &str = "timeseries.csv";
+/// Seconds that may wait for the disk. Each is a few megabytes at most.
+const WAITING_MAX: usize = 60;
+
 /// `latency.hlog` (the measurement) and `timeseries.csv` (warm-up and measurement).
 pub struct IntervalFiles {
     /// None once finished; dropping it is what ends the thread.
-    intervals: Option<mpsc::Sender<Interval>>,
+    intervals: Option<mpsc::SyncSender<Interval>>,
+    /// The first second that found no room to wait, from which on nothing more is written.
+    left_out_from_s: Option<f64>,
     thread: Option<JoinHandle<Result<(), IntervalsLost>>>,
 }
 
@@ -64,18 +71,18 @@ impl IntervalFiles {
         let mut head = Vec::new();
         hlog::write_head(started_wall_ns, &mut head)?;
         let mut files = Files {
-            hlog: Growing::create(directory, "latency.hlog")?,
-            csv: Growing::create(directory, "timeseries.csv")?,
+            hlog: Growing::create(directory, HLOG)?,
+            csv: Growing::create(directory, CSV)?,
             started_wall_ns,
         };
         files.hlog.append(&head, None);
         files.csv.append(format!("{}\n", timeseries::HEADER).as_bytes(), None);
-        let (sender, intervals) = mpsc::channel();
+        let (sender, intervals) = mpsc::sync_channel(WAITING_MAX);
         let thread = std::thread::Builder::new().name("run-directory".to_owned()).spawn(move || {
             intervals.into_iter().for_each(|interval| files.write(&interval));
             files.lost()
         })?;
-        Ok(Self { intervals: Some(sender), thread: Some(thread) })
+        Ok(Self { intervals: Some(sender), left_out_from_s: None, thread: Some(thread) })
     }
 
     /// Waits until everything is written.
@@ -89,13 +96,27 @@ impl IntervalFiles {
         self.end()
     }
 
+    /// Writes an interval of a run that is over, however long that takes.
+    pub fn write(&mut self, interval: &Interval) {
+        if let Some(intervals) = &self.intervals {
+            // It refuses only after a panic, which `finish` passes on.
+            let _ = intervals.send(interval.clone());
+        }
+    }
+
     fn end(&mut self) -> Result<(), IntervalsLost> {
         drop(self.intervals.take());
-        match self.thread.take().map(JoinHandle::join) {
+        let written = match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             Some(Err(panic)) => std::panic::resume_unwind(panic),
             None => Ok(()),
-        }
+        };
+        // What the disk itself refused says more.
+        written?;
+        self.left_out_from_s.map_or(Ok(()), |from_s| {
+            let lost = |name| (name, io::Error::other("the disk did not keep up"), Some(from_s));
+            Err(IntervalsLost { files: [HLOG, CSV].map(lost).into() })
+        })
     }
 }
 
@@ -109,9 +130,12 @@ impl Drop for IntervalFiles {
 
 impl IntervalSink for IntervalFiles {
     fn interval(&mut self, interval: &Interval) {
-        if let Some(intervals) = &self.intervals {
-            // It refuses only after a panic, which `finish` passes on.
-            let _ = intervals.send(interval.clone());
+        let Some(intervals) = self.intervals.as_ref().filter(|_| self.left_out_from_s.is_none()) else {
+            return;
+        };
+        // After a panic it refuses too, which `finish` passes on.
+        if let Err(mpsc::TrySendError::Full(interval)) = intervals.try_send(interval.clone()) {
+            self.left_out_from_s = Some(interval.start_ns as f64 / 1e9);
         }
     }
 }
@@ -213,6 +237,26 @@ mod tests {
         assert!(!lost.contains("timeseries"), "{lost}");
         let csv = std::fs::read_to_string(dir.path().join("timeseries.csv")).unwrap();
         assert_eq!(csv.lines().count(), 4, "the run went on");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_disk_that_hangs_costs_seconds_and_not_memory_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        // A pipe that nobody reads takes some of it and then nothing more.
+        let path = dir.path().join(HLOG);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let unread = File::options().read(true).write(true).open(&path).unwrap();
+        let mut files = IntervalFiles::create(dir.path(), 0).unwrap();
+        (0..2000).for_each(|number| files.interval(&second(number)));
+        let from_s = files.left_out_from_s.unwrap();
+        assert!(from_s >= WAITING_MAX as f64, "{from_s}");
+        // Once it takes everything again, it is still said.
+        std::thread::spawn(move || io::copy(&mut &unread, &mut io::sink()));
+        let lost = files.finish().unwrap_err().to_string();
+        let said =
+            format!("latency.hlog is incomplete: the disk did not keep up (nothing from second {from_s:.0}");
+        assert!(lost.contains(&said) && lost.contains("timeseries.csv is incomplete"), "{lost}");
     }
 
     #[test]

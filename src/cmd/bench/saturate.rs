@@ -6,18 +6,15 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use quorate_env::SystemClock;
-use quorate_loadgen::rundir::IntervalsLost;
+use quorate_env::{Clock as _, SystemClock};
+use quorate_loadgen::rundir::{IntervalFiles, IntervalsLost};
 use quorate_loadgen::search::{Ended, Next, Objective, Search, SearchRecord, SearchSettings, Trial, Vote};
 use quorate_loadgen::trust::{Figures, SystemProbe};
-use quorate_loadgen::{Interval, IntervalSink, LoadPlan, LoadRun, RunDirectory, RunOutcome, Silent, Target};
+use quorate_loadgen::{LoadPlan, LoadRun, RunDirectory, RunOutcome, Silent, Target};
 use tokio_util::sync::CancellationToken;
 
 use super::progress;
 use crate::outcome::{Failure, say};
-
-/// Trials whose seconds are kept in memory, the highest rates first.
-const KEPT_MAX: usize = 4;
 
 /// A search about to be made.
 pub struct Saturation<'a> {
@@ -43,16 +40,44 @@ pub struct Saturated {
     pub lost: Option<IntervalsLost>,
 }
 
-/// A trial that was held, with its seconds.
+/// A trial that was held.
 struct Kept {
     rate: u64,
     plan: LoadPlan,
     outcome: RunOutcome,
-    seconds: Vec<Interval>,
+    files: TrialFiles,
+}
+
+/// The seconds of one trial, in a directory of its own: a search may take hours, and memory is not for that.
+/// Whatever is not moved away goes with it.
+struct TrialFiles {
+    directory: RunDirectory,
+    /// Files that end before the trial did.
+    lost: Option<IntervalsLost>,
+}
+
+impl TrialFiles {
+    /// Makes them the run's own.
+    fn become_those_of(&mut self, run: &RunDirectory) -> Result<(), Failure> {
+        for name in ["latency.hlog", "timeseries.csv"] {
+            let to = run.file(name);
+            std::fs::rename(self.directory.file(name), &to)
+                .map_err(|e| Failure::setup(format_args!("{}: {e}", to.display())))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for TrialFiles {
+    fn drop(&mut self) {
+        // A leftover directory is litter, and no reason to lose a result.
+        let _ = std::fs::remove_dir_all(self.directory.path());
+    }
 }
 
 impl Saturation<'_> {
-    /// Searches, and writes the seconds of the trial that counts.
+    /// Searches, and leaves the seconds of the trial that counts in the run directory. A disk that takes no
+    /// more trials ends the search with what it has.
     ///
     /// # Errors
     /// If a thread or a file refuses.
@@ -66,8 +91,18 @@ impl Saturation<'_> {
             };
             let number = trials.len() as u64;
             let plan = self.plan.at_rate(rate as f64, number);
-            let mut seconds: Vec<Interval> = Vec::new();
+            let made = RunDirectory::at(&self.directory.file(&format!("trial-{}", number + 1)))
+                .and_then(|directory| Ok((directory.interval_files(self.clock.wall_ns())?, directory)));
+            let (mut seconds, directory) = match made {
+                Ok(made) => made,
+                Err(why) => {
+                    say(format_args!("no more trials: {why}"));
+                    break Ended::Interrupted;
+                }
+            };
+            let mut files = TrialFiles { directory, lost: None };
             let mut outcome = self.trial(&plan, number, &mut seconds).await?;
+            files.lost = seconds.finish().err();
             load = outcome.load.take().or(load);
             let report = match &outcome.measure {
                 Some(report) if !outcome.interrupted => report,
@@ -81,9 +116,7 @@ impl Saturation<'_> {
             if trial.vote == Vote::Held {
                 // Repeated at the edges: the last counts. Lower edges may still be fallen back to.
                 kept.retain(|kept| kept.rate != rate);
-                kept.push(Kept { rate, plan, outcome, seconds });
-                kept.sort_by_key(|kept| std::cmp::Reverse(kept.rate));
-                kept.truncate(KEPT_MAX);
+                kept.push(Kept { rate, plan, outcome, files });
             }
             trials.push(trial);
         };
@@ -91,11 +124,15 @@ impl Saturation<'_> {
         let record = SearchRecord::of(self.objective, ended, interval, trials);
         let interrupted = self.cancel.is_cancelled();
         let best = kept.into_iter().find(|kept| Some(kept.rate) == interval.held);
-        let Some(Kept { plan, outcome, seconds, .. }) = best else {
+        let Some(Kept { plan, outcome, mut files, .. }) = best else {
             let outcome = RunOutcome { load, warmup: None, measure: None, interrupted, late_by: None };
             return Ok(Saturated { search: record, plan: self.plan.clone(), outcome, lost: None });
         };
-        let lost = self.write(&seconds)?;
+        for few in outcome.measure.iter().flat_map(|report| self.objective.rests_on_few(report)) {
+            say(format_args!("warning: {few}"));
+        }
+        files.become_those_of(self.directory)?;
+        let lost = files.lost.take();
         Ok(Saturated { search: record, plan, outcome: RunOutcome { load, interrupted, ..outcome }, lost })
     }
 
@@ -103,7 +140,7 @@ impl Saturation<'_> {
         &self,
         plan: &LoadPlan,
         number: u64,
-        seconds: &mut Vec<Interval>,
+        seconds: &mut IntervalFiles,
     ) -> Result<RunOutcome, Failure> {
         let mut run =
             LoadRun::on_threads(plan.clone(), Arc::clone(&self.target), Arc::clone(&self.clock) as _)
@@ -114,14 +151,6 @@ impl Saturation<'_> {
         let shown = number == 0 || std::io::stderr().is_terminal();
         run = run.with_progress(if shown { progress::shown() } else { Arc::new(Silent) });
         Ok(run.run(seconds).await)
-    }
-
-    /// Writes `latency.hlog` and `timeseries.csv` of one trial.
-    fn write(&self, seconds: &[Interval]) -> Result<Option<IntervalsLost>, Failure> {
-        let started_wall_ns = seconds.first().map_or(0, |second| second.start_wall_ns);
-        let mut files = self.directory.interval_files(started_wall_ns).map_err(Failure::setup)?;
-        seconds.iter().for_each(|second| files.interval(second));
-        Ok(files.finish().err())
     }
 }
 
