@@ -10,6 +10,17 @@ pub fn revision() -> Option<Revision> {
     Some(Revision { commit, dirty: option_env!("QUORATE_DIRTY") != Some("false") })
 }
 
+/// What program this is: `0.1.0 (50c10ad)`, `0.1.0 (50c10ad, changed)`, or `0.1.0` if it was not built from a
+/// checkout.
+pub fn build() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match revision() {
+        Some(revision) if revision.dirty => format!("{version} ({}, changed)", revision.short()),
+        Some(revision) => format!("{version} ({})", revision.short()),
+        None => version.to_owned(),
+    }
+}
+
 /// Versions of the program and of the compiler.
 pub fn versions() -> BTreeMap<String, String> {
     let version = env!("CARGO_PKG_VERSION");

@@ -12,6 +12,7 @@ use quorate_env::{Env, Random, SystemClock, SystemDisk, TokioNetwork};
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use crate::build_info;
 use crate::outcome::{Exit, Failure, say};
 use crate::signals::Interrupts;
 use crate::stdout;
@@ -58,7 +59,7 @@ pub async fn run(args: ServeArgs, json: bool) -> Result<Exit, Failure> {
     };
     let id = config.node.id;
     let parts = NodeParts { config, env, engine: None, tls: Some(server_config(&tls)?) };
-    let node = Node::start(parts).await.map_err(|e| in_file(&e))?;
+    let node = Node::start(parts).await.map_err(|e| in_file(&e))?.with_build(&build_info::build());
     if json {
         let url = format!("https://{}", node.api_address());
         stdout::line(json!({ "id": id.as_str(), "url": url, "peer": node.peer_address(), "ca": tls.ca }))?;

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Running, file, nodes_of, quorate};
+use crate::harness::{Running, Watched, command, file, nodes_of, quorate};
 
 fn run_json(dir: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(dir.join("run.json")).unwrap()).unwrap()
@@ -38,6 +38,8 @@ fn a_short_bench_leaves_a_whole_run_directory() {
     assert_eq!(record["command_line"][1], "bench");
     assert_eq!(record["config"]["store"]["durability"], "commit");
     assert_eq!(record["config"]["route"], "any");
+    let version = record["versions"]["target"].as_str().unwrap();
+    assert!(version.starts_with(&format!("quorate {}", env!("CARGO_PKG_VERSION"))), "{version}");
     let ok = |op: &str| record["results"]["ops"][op]["ok"].as_u64().unwrap();
     assert!(ok("get") > 100 && ok("put") > 100, "{record}");
 
@@ -187,6 +189,51 @@ fn an_interrupted_bench_keeps_what_it_has_and_stops_its_nodes() {
     assert_eq!(run_json(&dir)["interrupted"], true);
     assert!(nodes.iter().all(|node| node.is_gone()));
     assert!(!dir.join("cluster").exists());
+}
+
+#[test]
+fn a_bench_that_is_interrupted_while_it_loads_keeps_what_it_has() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("run");
+    let words = ["bench", "--target", "null", "--keys", "100000000000", "--out", dir.to_str().unwrap()];
+    let mut bench = Running::start(&words);
+    bench.wait_for("load");
+    bench.signal(Signal::INT);
+    let ended = bench.end().with(2);
+    assert!(
+        ended.stdout.contains("nothing was measured") && ended.stdout.contains("interrupted"),
+        "{ended:#?}"
+    );
+    let record = run_json(&dir);
+    follows_schema(&record);
+    assert_eq!((&record["results"], &record["interrupted"]), (&Value::Null, &true.into()));
+    assert!(record["load"]["loaded"].as_u64().unwrap() < 100_000_000_000, "{record}");
+}
+
+/// What is left to do once the load is over (judging, writing, printing) may take long, and ends too.
+#[test]
+fn a_bench_can_still_be_interrupted_when_all_is_measured() {
+    use std::process::Stdio;
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("run");
+    // Nobody reads what it prints, and the pipe is full already.
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&full, rustix::fs::OFlags::NONBLOCK).unwrap();
+    while std::io::Write::write(&mut full, &[b'\n'; 1 << 16]).is_ok() {}
+    while std::io::Write::write(&mut full, b"\n").is_ok() {}
+    rustix::fs::fcntl_setfl(&full, rustix::fs::OFlags::empty()).unwrap();
+    let words = ["--target", "null", "--out", dir.to_str().unwrap()];
+    let mut child = command(&[SHORT, &words].concat()).stdout(full).stderr(Stdio::null()).spawn().unwrap();
+    while !dir.join("report.html").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended without a word");
+        std::thread::yield_now();
+    }
+    let watched = Watched::new(i32::try_from(child.id()).unwrap());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+    let is_gone = watched.is_gone();
+    let _ = child.kill();
+    assert_eq!((is_gone, child.wait().unwrap().code()), (true, Some(2)));
+    follows_schema(&run_json(&dir));
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Cluster, file, quorate};
+use crate::harness::{Cluster, Running, file, quorate};
 use crate::servers::Server;
 
 const SHORT: &[&str] = &["bench", "--duration", "2s", "--warmup", "200ms", "--keys", "100", "--rate", "200"];
@@ -18,7 +19,7 @@ fn run_json(dir: &Path) -> Value {
 }
 
 /// Measures `target` with its history judged: it must be linearizable.
-fn measured_and_checked(target: &str) {
+fn measured_and_checked(target: &str, name: &str) {
     let parent = TempDir::new().unwrap();
     let dir = parent.path().join("run");
     let ended = quorate(&[SHORT, &["--target", target, "--check", "--out", dir.to_str().unwrap()]].concat());
@@ -28,6 +29,9 @@ fn measured_and_checked(target: &str) {
     let schema: Value = serde_json::from_str(quorate_loadgen::rundir::RUN_SCHEMA).unwrap();
     assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&record), "{record}");
     assert_eq!(record["config"]["target"][0], target);
+    let version = record["versions"]["target"].as_str().unwrap();
+    assert!(version.starts_with(name) && version.ends_with(|c: char| c.is_ascii_digit()), "{version}");
+    assert!(ended.stdout.contains(&format!("measured: {version}\n")), "{ended:#?}");
     let ok = |op: &str| record["results"]["ops"][op]["ok"].as_u64().unwrap();
     assert!(ok("get") > 100 && ok("put") > 100, "{record}");
     assert_eq!(record["load"]["loaded"], 100);
@@ -39,13 +43,94 @@ fn measured_and_checked(target: &str) {
 #[test]
 fn redis_is_measured_and_judged() {
     let Some(server) = Server::redis() else { return };
-    measured_and_checked(&format!("redis://127.0.0.1:{}", server.port));
+    measured_and_checked(&format!("redis://127.0.0.1:{}", server.port), "Redis ");
 }
 
 #[test]
 fn etcd_is_measured_and_judged() {
     let Some(server) = Server::etcd(None) else { return };
-    measured_and_checked(&format!("etcd://127.0.0.1:{}", server.port));
+    measured_and_checked(&format!("etcd://127.0.0.1:{}", server.port), "etcd 3.");
+}
+
+/// Searches for the highest rate of `target`, in trials as short as can be.
+fn searched(target: &str) {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("run");
+    let words = ["bench", "--saturate", "--target", target, "--keys", "50", "--slo", "p99<50ms"];
+    let short = ["--warmup", "100ms", "--duration", "300ms", "--deadline", "500ms"];
+    let ended = quorate(&[&words[..], &short, &["--out", dir.to_str().unwrap()]].concat());
+    let record = run_json(&dir);
+    let schema: Value = serde_json::from_str(quorate_loadgen::rundir::RUN_SCHEMA).unwrap();
+    assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&record), "{record}");
+    let search = &record["search"];
+    let trials = search["trials"].as_array().unwrap();
+    assert!(!trials.is_empty() && ended.stderr.contains("trial 1: 1000/s"), "{ended:#?}");
+    assert!(record["versions"]["target"].is_string(), "{record}");
+    // How far a busy machine lets it get is not for a test to say; that nothing else is said is.
+    let (held, missed) = (search["held_per_s"].as_f64(), search["missed_per_s"].as_f64());
+    assert!(held.zip(missed).is_none_or(|(held, missed)| held < missed), "{search}");
+    let code = match (search["ended"].as_str().unwrap(), held) {
+        ("nothing-held", None) => 1,
+        (_, None) => 2,
+        (_, Some(_)) => 0,
+    };
+    let ended = ended.with(code);
+    if let Some(held) = held {
+        assert!(ended.stdout.contains(&format!("held {held}/s")), "{ended:#?}");
+        assert_eq!(record["config"]["plan"]["pace"]["rate"], held, "the results are those of that rate");
+        let log = std::fs::read_to_string(dir.join("latency.hlog")).unwrap();
+        assert!(log.lines().count() > 4 && log.ends_with('\n'), "{log}");
+        let csv = std::fs::read_to_string(dir.join("timeseries.csv")).unwrap();
+        assert!(csv.lines().any(|line| line.starts_with("measure,")), "{csv}");
+    }
+    let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("trial")), "{left:?}");
+}
+
+#[test]
+fn the_highest_rate_of_redis_is_searched_for() {
+    let Some(server) = Server::redis() else { return };
+    searched(&format!("redis://127.0.0.1:{}", server.port));
+}
+
+#[test]
+fn the_highest_rate_of_etcd_is_searched_for() {
+    let Some(server) = Server::etcd(None) else { return };
+    searched(&format!("etcd://127.0.0.1:{}", server.port));
+}
+
+/// Says something to Redis, and waits until it has heard it.
+fn tell(port: u16, words: &str) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(words.as_bytes()).unwrap();
+    // An answer, or the end of the connection.
+    let _ = stream.read(&mut [0; 100]);
+}
+
+#[test]
+fn a_target_that_stops_answering_or_dies_meanwhile_is_measured_as_what_it_is() {
+    for (words, kind) in [("CLIENT PAUSE 600000 ALL\r\n", "deadline"), ("SHUTDOWN NOSAVE\r\n", "connect")] {
+        let Some(server) = Server::redis() else { return };
+        let parent = TempDir::new().unwrap();
+        let dir = parent.path().join("run");
+        let target = format!("redis://127.0.0.1:{}", server.port);
+        let load = ["bench", "--target", &target, "--keys", "50", "--rate", "200", "--warmup", "0s"];
+        let long = ["--duration", "4s", "--deadline", "300ms", "--out", dir.to_str().unwrap()];
+        let mut bench = Running::start(&[&load[..], &long].concat());
+        bench.wait_for("measure");
+        tell(server.port, words);
+        let ended = bench.end().with(0);
+        let record = run_json(&dir);
+        let errors = record["results"]["ops"].to_string();
+        assert!(errors.contains(&format!("\"{kind}\"")), "{kind}: {errors}");
+        assert!(ended.stdout.contains("errors of get") && ended.stdout.contains(kind), "{ended:#?}");
+        let [offered, achieved] =
+            ["offered_per_s", "achieved_per_s"].map(|rate| record[rate].as_f64().unwrap());
+        assert!(achieved < 0.9 * offered, "what nobody answered counts as no answer: {record}");
+        if kind == "deadline" {
+            assert!(ended.stdout.contains(">="), "given up, and shown: {ended:#?}");
+        }
+    }
 }
 
 #[test]
@@ -119,6 +204,12 @@ fn parts_of_a_load_are_put_together_again() {
 
     let late = ["--target", "null", "--part", "1/2", "--start-at", "1", "--out", &path("late")];
     quorate(&[SHORT, &late].concat()).refused(&["--start-at was missed by"]);
+    let in_ms = ["--target", "null", "--part", "1/2", "--start-at", "1900000000000", "--out", &path("ms")];
+    quorate(&[SHORT, &in_ms].concat()).refused(&[
+        "--start-at is",
+        "days ahead",
+        "in seconds since the Unix epoch",
+    ]);
     let closed = ["bench", "--target", "null", "--part", "1/2", "--clients", "3", "--out", &path("closed")];
     quorate(&closed).refused(&["clients (3) and part (1/2) clash"]);
 }

@@ -15,7 +15,7 @@ mod stream;
 mod timer;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -56,6 +56,8 @@ pub struct Api {
     pub board: Arc<Board>,
     /// Seals and opens context tokens.
     pub tokens: Tokens,
+    /// What program this node is, as whoever runs it knows; else only its version.
+    pub build: OnceLock<String>,
 }
 
 impl Api {

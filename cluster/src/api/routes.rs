@@ -100,7 +100,7 @@ impl Api {
         body(StatusCode::OK, "text/plain; version=0.0.4", text)
     }
 
-    /// The view: who is a member, what each owns, and the store's definition.
+    /// The view: who is a member, what each owns, and the store's definition; also what program answers.
     fn cluster(&self) -> Answer {
         let coordinator = &self.coordinator;
         let view = coordinator.views.current();
@@ -131,6 +131,7 @@ impl Api {
             StatusCode::OK,
             &json!({
                 "node": coordinator.me,
+                "version": self.build.get().map_or(env!("CARGO_PKG_VERSION"), String::as_str),
                 "view": view.version().to_string(),
                 "store": coordinator.store,
                 "members": members,

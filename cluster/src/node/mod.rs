@@ -7,7 +7,7 @@ mod tests;
 use std::io;
 use std::ops::Not;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use quorate_env::{Env, Listener};
@@ -219,7 +219,7 @@ impl Node {
         });
         let board = Arc::<Board>::default();
         let tokens = Tokens::new(&secret, config.store.digest());
-        let api = Arc::new(Api { coordinator, administrator, board, tokens });
+        let api = Arc::new(Api { coordinator, administrator, board, tokens, build: OnceLock::new() });
         let handle = NodeHandle { stop: Arc::new(watch::channel(false).0) };
         Ok(Self {
             env,
@@ -235,6 +235,14 @@ impl Node {
             peer_address,
             handle,
         })
+    }
+
+    /// Lets `GET /cluster` say what program this is, such as `0.1.0 (50c10ad)`: a benchmark's figures are of one.
+    #[must_use]
+    pub fn with_build(self, build: &str) -> Self {
+        // Only the first is kept, and nobody else has a node that is not running.
+        let _ = self.api.build.set(build.to_owned());
+        self
     }
 
     /// `host:port` of the API, with the real port.

@@ -7,12 +7,12 @@
 //!
 //! Not here: what the bytes mean ([`Protocol`] and those who speak it).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::contents::{inspect, mark_damaged};
 use super::{Call, CallError, CallKind, Completion, Observed, Outcome};
@@ -39,6 +39,9 @@ pub(super) trait Protocol: Send + Sync + 'static {
         call: &Call<'_>,
         sent: &mut bool,
     ) -> impl Future<Output = Result<Answer, Trouble>> + Send;
+
+    /// Asks for the store's name and version; none if it does not tell.
+    fn version(&self, connection: &mut Self::Connection) -> impl Future<Output = Option<String>> + Send;
 
     /// Whether the other side has left the connection open, and silent.
     fn is_quiet(connection: &mut Self::Connection) -> bool;
@@ -153,6 +156,21 @@ impl<P: Protocol> SingleValued<P> {
             }
         }
         Ok(())
+    }
+
+    /// The names and versions of all nodes, each once; none if no node tells. Over connections of their own,
+    /// because who does not know the question may close them.
+    pub(super) async fn version(&self) -> Option<String> {
+        let mut versions = BTreeSet::new();
+        for node in 0..self.protocol.nodes() {
+            let asking = async {
+                let mut connection = self.protocol.connect(node).await.ok()?;
+                self.protocol.version(&mut connection).await
+            };
+            versions.extend(timeout(self.deadline, asking).await.ok().flatten());
+        }
+        let versions: Vec<String> = versions.into_iter().collect();
+        (!versions.is_empty()).then(|| versions.join(", "))
     }
 
     fn idle(&self) -> MutexGuard<'_, VecDeque<Open<P>>> {

@@ -66,6 +66,8 @@ async fn redis_keeps_what_it_is_given() {
     let target = redis(server.port, DEADLINE);
     target.open(4).await.unwrap();
     a_life_of_a_key(&target).await;
+    let version = target.version().await.unwrap();
+    assert!(version.starts_with(['R', 'V']) && version.ends_with(|c: char| c.is_ascii_digit()), "{version}");
 }
 
 #[tokio::test]
@@ -102,6 +104,8 @@ async fn etcd_keeps_what_it_is_given_and_names_its_revisions() {
     let versions = a_life_of_a_key(&target).await;
     assert_eq!(versions[0], versions[1], "a read names the revision of the write it saw");
     assert!(versions.iter().all(Option::is_some) && versions[0] != versions[2], "{versions:?}");
+    let version = target.version().await.unwrap();
+    assert!(version.starts_with("etcd 3."), "{version}");
 }
 
 #[tokio::test]
@@ -201,6 +205,10 @@ async fn who_does_not_answer_as_the_store_is_refused_by_name() {
             assert!(message.contains(expected) && message.contains(&name), "{manner:?}: {message}");
         }
     }
+    // Who does not say what it is must not hold up who measures it.
+    let silent = Peer::start(Manner::Silent).await;
+    assert_eq!(redis(silent.port, IMPATIENT).version().await, None);
+    assert_eq!(etcd(&[silent.port], IMPATIENT).version().await, None);
     let message = redis(1, IMPATIENT).open(1).await.unwrap_err();
     assert!(message.contains("redis://127.0.0.1:1: cannot connect"), "{message}");
 }

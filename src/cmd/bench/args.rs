@@ -163,7 +163,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "SECONDS", requires = "part")]
     start_at: Option<u64>,
     /// Put the runs of all parts together into one, instead of measuring.
-    #[arg(long, value_name = "RUN", num_args = 1.., conflicts_with_all = ["target", "profile", "store", "check", "part"])]
+    #[arg(long, value_name = "RUN", num_args = 1.., conflicts_with_all = [
+        "target", "profile", "store", "check", "part", "keys", "value_bytes", "rate", "arrivals", "trace", "clients",
+        "connections", "threads", "duration", "warmup", "deadline", "no_load", "fault", "keep",
+    ])]
     pub merge: Vec<PathBuf>,
 }
 
@@ -332,6 +335,30 @@ mod tests {
         let refused = plan(&["--rate", "sine:1k+-2k/1s"]).unwrap_err().to_string();
         assert!(refused.contains("rate (sine:1000+-2000/1s) must be"), "{refused}");
         assert!(Cli::try_parse_from(["quorate", "bench", "--rate", "rmap:1..2"]).is_err());
+    }
+
+    #[test]
+    fn what_makes_no_load_is_refused_and_what_to_ask_for_is_said() {
+        for (words, part) in [
+            (&["--connections", "0"][..], "connections (0) must be from 1 to 65536"),
+            (&["--clients", "0"], "clients (0) must be from 1 to 65536"),
+            (&["--threads", "0"], "threads (0) must be from 1"),
+            (&["--keys", "0"], "keys (0) must be from 1"),
+            (&["--rate", "0"], "rate (0) must be above 0 and at most 10,000,000 a second"),
+            (&["--rate=-5"], "rate (-5) must be above 0"),
+            (&["--rate", "NaN"], "rate (NaN) must be above 0"),
+            (&["--rate", "inf"], "rate (inf) must be above 0"),
+            (&["--rate", "11M"], "at most 10,000,000 a second"),
+            (&["--rate", "0.01"], "enough for an operation in the time that is measured"),
+            (&["--duration", "0s"], "duration_s (0) must be above 0"),
+            (&["--deadline", "0s"], "deadline_s (0) must be above 0"),
+        ] {
+            let why = plan(words).unwrap_err().to_string();
+            assert!(why.contains(part), "{words:?}: {why}");
+        }
+        for words in [&["--merge", "a", "--rate", "5"][..], &["--merge", "a", "--keys", "5"]] {
+            assert!(Cli::try_parse_from(["quorate", "bench"].iter().chain(words)).is_err(), "{words:?}");
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Finished {
     pub plan: LoadPlan,
     /// The search that it was, if it was one; the outcome is then that of its best trial.
     pub search: Option<SearchRecord>,
+    /// What the store says it is, with its version.
+    pub target_version: Option<String>,
     /// Which nodes took the operations.
     pub route: Route,
     /// Where everything goes.
@@ -108,6 +110,7 @@ impl Finished {
         record.command_line = build_info::command_line();
         record.revision = build_info::revision();
         record.versions = build_info::versions();
+        record.versions.extend(self.target_version.clone().map(|version| ("target".to_owned(), version)));
         record.windows.clone_from(&self.windows);
         record.search.clone_from(&self.search);
         if let Value::Object(described) = self.wanted.described() {
@@ -178,6 +181,9 @@ impl Finished {
 pub fn figures(record: &RunRecord) -> Result<(), Failure> {
     let json = serde_json::to_value(record).expect("a record is plain data");
     let run = RunData { run: json, ..RunData::default() };
+    if let Some(target) = record.versions.get("target") {
+        stdout::line(format_args!("measured: {target}"))?;
+    }
     match &record.results {
         Some(results) => {
             let (rows, all) = (run.operations(), run.all_however_ended());
@@ -190,7 +196,13 @@ pub fn figures(record: &RunRecord) -> Result<(), Failure> {
             }
             let offered =
                 record.offered_per_s.map(|rate| format!(" of {rate:.1} offered")).unwrap_or_default();
-            stdout::line(format_args!("answered {:.1}/s{offered}", results.achieved_per_s))?;
+            // Who is refused at once is answered too.
+            let ok = if results.ok_per_s < 0.999 * results.achieved_per_s {
+                format!(", {:.1}/s of them ok", results.ok_per_s)
+            } else {
+                String::new()
+            };
+            stdout::line(format_args!("answered {:.1}/s{offered}{ok}", results.achieved_per_s))?;
             for line in run.errors() {
                 stdout::line(format_args!("errors of {line}"))?;
             }

@@ -41,11 +41,18 @@ impl Recording {
         }
     }
 
-    /// Writes `history.jsonl.zst`.
+    /// Writes `history.jsonl.zst`. What was written of one that does not fit is removed: half of it would look
+    /// damaged to whoever checks it.
     ///
     /// # Errors
     /// If the file refuses.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        self.write_all(path).inspect_err(|_| {
+            let _ = std::fs::remove_file(path);
+        })
+    }
+
+    fn write_all(&self, path: &Path) -> std::io::Result<()> {
         let chunks = std::mem::take(&mut *self.chunks.lock().unwrap_or_else(PoisonError::into_inner));
         let mut operations: Vec<Operation> = chunks.into_iter().flatten().collect();
         sort_by_invocation(&mut operations);
@@ -114,6 +121,20 @@ mod tests {
             version: None,
             via: Some(0),
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_history_that_does_not_fit_is_told_and_leaves_no_half_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.jsonl.zst");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let recording = Recording::default();
+        (0..1000)
+            .for_each(|n| recording.observed(record(1, CallKind::Put, n * 10, quorate_loadgen::Outcome::Ok)));
+        let error = recording.write(&path).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+        assert!(!path.is_symlink());
     }
 
     #[test]

@@ -33,10 +33,13 @@ use self::finish::Finished;
 use self::history::Recording;
 use self::saturate::{Saturated, Saturation};
 use self::store::Subject;
-use self::target::client;
+use self::target::{Opened, client};
 use crate::build_info;
 use crate::outcome::{Exit, Failure, say};
-use crate::signals::Interrupts;
+use crate::signals::{Interrupts, leave_on_interrupt};
+
+/// How far ahead machines agree to begin, in seconds: beyond that it is a mistake, such as milliseconds.
+const START_AHEAD_MAX_S: u64 = 86_400;
 
 /// Runs it.
 ///
@@ -60,6 +63,7 @@ async fn measure(
     let mut interrupts = Interrupts::listen().map_err(Failure::setup)?;
     let clock = Arc::new(SystemClock::new());
     let started_wall_ns = clock.wall_ns();
+    announce_start(args.start_wall_ns(), started_wall_ns)?;
     let directory = run_directory(args.out.as_deref(), started_wall_ns)?;
 
     let starting = async {
@@ -72,7 +76,7 @@ async fn measure(
         () = interrupts.wait() => None,
         started = Box::pin(starting) => Some(started?),
     };
-    let Some((mut subject, target)) = started else {
+    let Some((mut subject, Opened { target, version })) = started else {
         // The nodes went with the future that started them; what they had written may go too.
         let _ = std::fs::remove_dir_all(directory.file("cluster"));
         return Err(Failure::unknown("interrupted before the store was up"));
@@ -95,6 +99,7 @@ async fn measure(
             outcome,
             plan,
             search: Some(search),
+            target_version: version,
             route: args.route,
             directory,
             wanted,
@@ -162,6 +167,7 @@ async fn measure(
         outcome,
         plan,
         search: None,
+        target_version: version,
         route: args.route,
         directory,
         wanted,
@@ -173,8 +179,28 @@ async fn measure(
         faults: events,
         windows: windows.results(),
     };
-    // Checking may take seconds of pure computation: the runtime has nothing else to do by now.
+    // Checking may take long, and is pure computation: the runtime has nothing else to do by now.
+    leave_on_interrupt(
+        "interrupted: what was measured is in the run directory, but not all was written or judged",
+    );
     finished.write_and_print(json)
+}
+
+/// Refuses a beginning that nobody means, and says how long there is to wait.
+fn announce_start(start_wall_ns: Option<u64>, now_ns: u64) -> Result<(), Failure> {
+    let Some(left_ns) = start_wall_ns.and_then(|start_ns| start_ns.checked_sub(now_ns)) else {
+        return Ok(());
+    };
+    let left_s = left_ns / 1_000_000_000;
+    if left_s > START_AHEAD_MAX_S {
+        return Err(Failure::setup(format_args!(
+            "--start-at is {} days ahead: it is in seconds since the Unix epoch, as `date +%s` prints them, and at \
+             most a day ahead",
+            left_s / 86_400
+        )));
+    }
+    say(format_args!("the measurement begins in {left_s} s"));
+    Ok(())
 }
 
 /// Stops what was measured, and says and returns what a reader of the results should know.

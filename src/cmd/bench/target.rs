@@ -2,9 +2,10 @@
 //!
 //! Not here: whether it should be there (`store`), how it is spoken to (`quorate_loadgen::target`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quorate_client::{Client, ClientOptions, NodeUrl, Retry, TlsTrust};
+use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions, Retry, TlsTrust};
 use quorate_env::{SystemClock, TokioNetwork};
 use quorate_loadgen::target::{EtcdOptions, EtcdTarget, RedisTarget};
 use quorate_loadgen::{LoadPlan, NullTarget, QuorateTarget, Target, TargetName};
@@ -14,7 +15,15 @@ use super::faults::FaultFlag;
 use super::store::{Subject, Wanted};
 use crate::outcome::Failure;
 
-/// Connects to what is wanted.
+/// What the load is put on.
+pub struct Opened {
+    /// Ready to be called.
+    pub target: Arc<dyn Target>,
+    /// What it says it is, with its version; none if it does not say.
+    pub version: Option<String>,
+}
+
+/// Connects to what is wanted, and asks what it is.
 ///
 /// # Errors
 /// If it does not answer, or not as what its name says; the message names it.
@@ -24,12 +33,13 @@ pub async fn open(
     plan: &LoadPlan,
     args: &BenchArgs,
     clock: Arc<SystemClock>,
-) -> Result<Arc<dyn Target>, Failure> {
+) -> Result<Opened, Failure> {
     let silent = |why: String| Failure::setup(format_args!("the target does not answer: {why}"));
     let (name, network) = match wanted {
         Wanted::Own { .. } | Wanted::Running { name: TargetName::Quorate(_), .. } => {
             let client = client(subject, plan, args.route, clock, &args.fault)?;
-            return Ok(Arc::new(QuorateTarget::new(client)));
+            let version = nodes_version(&client).await;
+            return Ok(Opened { target: Arc::new(QuorateTarget::new(client)), version });
         }
         Wanted::Running { name, .. } => (name, Arc::new(TokioNetwork)),
     };
@@ -43,15 +53,31 @@ pub async fn open(
             };
             let target = EtcdTarget::new(network, options).map_err(Failure::setup)?;
             target.open(plan.workers()).await.map_err(silent)?;
-            Ok(Arc::new(target))
+            let version = target.version().await;
+            Ok(Opened { target: Arc::new(target), version })
         }
         TargetName::Redis(endpoint) => {
             let target = RedisTarget::new(network, endpoint.clone(), plan.deadline);
             target.open(plan.workers()).await.map_err(silent)?;
-            Ok(Arc::new(target))
+            let version = target.version().await;
+            Ok(Opened { target: Arc::new(target), version })
         }
-        TargetName::Null | TargetName::Quorate(_) => Ok(Arc::new(NullTarget)),
+        TargetName::Null | TargetName::Quorate(_) => {
+            Ok(Opened { target: Arc::new(NullTarget), version: None })
+        }
     }
+}
+
+/// What the nodes of a Quorate store say they are, each version once.
+async fn nodes_version(client: &Client) -> Option<String> {
+    let mut versions = BTreeSet::new();
+    for node in 0..client.node_count() {
+        // A node that does not answer is told about when it is measured.
+        let Ok(view) = client.cluster(ReadOptions { node: Some(node) }).await else { continue };
+        versions.extend(view["version"].as_str().map(|version| format!("quorate {version}")));
+    }
+    let versions: Vec<String> = versions.into_iter().collect();
+    (!versions.is_empty()).then(|| versions.join(", "))
 }
 
 /// A client for measuring: it never tries twice, and every operation in flight may keep its

@@ -1,4 +1,4 @@
-//! The messages of etcd's `KV` service (`rpc.proto`, `kv.proto`), as far as they are needed here.
+//! The messages of etcd's `KV` and `Maintenance` services (`rpc.proto`, `kv.proto`), as far as they are needed here.
 //!
 //! Written by hand: generating them would need protoc. Fields that nothing reads are left out,
 //! which protobuf skips; numbers are those of etcd 3.
@@ -60,6 +60,16 @@ pub(super) struct DeleteRangeRequest {
 pub(super) struct DeleteRangeResponse {
     #[prost(message, optional, tag = "1")]
     pub(super) header: Option<ResponseHeader>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StatusRequest {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StatusResponse {
+    /// Such as `3.5.16`.
+    #[prost(string, tag = "2")]
+    pub(super) version: String,
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use quorate_env::{BoxFuture, Network};
 use self::connection::Connection;
 use self::messages::{
     DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
-    ResponseHeader,
+    ResponseHeader, StatusRequest, StatusResponse,
 };
 use super::name::Endpoint;
 use super::single::{Answer, Protocol, SingleValued, Trouble};
@@ -73,6 +73,11 @@ impl EtcdTarget {
             false => why,
         })
     }
+
+    /// What its members say they are, such as `etcd 3.5.16`; none if they do not say.
+    pub async fn version(&self) -> Option<String> {
+        self.0.version().await
+    }
 }
 
 impl Target for EtcdTarget {
@@ -99,15 +104,21 @@ struct Methods {
     range: Uri,
     put: Uri,
     delete: Uri,
+    status: Uri,
 }
 
 impl Methods {
     fn of(scheme: &str, endpoint: &Endpoint) -> Result<Self, String> {
         let uri = |method: &str| -> Result<Uri, String> {
-            let text = format!("{scheme}://{endpoint}/etcdserverpb.KV/{method}");
+            let text = format!("{scheme}://{endpoint}/etcdserverpb.{method}");
             text.parse().map_err(|e| format!("{text}: {e}"))
         };
-        Ok(Self { range: uri("Range")?, put: uri("Put")?, delete: uri("DeleteRange")? })
+        Ok(Self {
+            range: uri("KV/Range")?,
+            put: uri("KV/Put")?,
+            delete: uri("KV/DeleteRange")?,
+            status: uri("Maintenance/Status")?,
+        })
     }
 }
 
@@ -168,6 +179,13 @@ impl Protocol for Etcd {
                 Ok(written(done.header))
             }
         }
+    }
+
+    async fn version(&self, member: &mut Member) -> Option<String> {
+        let uri = self.methods[member.node].status.clone();
+        let status =
+            member.connection.unary::<StatusResponse>(uri, &StatusRequest {}, &mut false).await.ok()?;
+        (!status.version.is_empty()).then(|| format!("etcd {}", status.version))
     }
 
     fn is_quiet(member: &mut Member) -> bool {

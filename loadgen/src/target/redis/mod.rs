@@ -42,6 +42,11 @@ impl RedisTarget {
     pub async fn open(&self, connections: usize) -> Result<(), String> {
         self.0.open(connections).await
     }
+
+    /// What it says it is, such as `Redis 7.0.15`; none if it does not say.
+    pub async fn version(&self) -> Option<String> {
+        self.0.version().await
+    }
 }
 
 impl Target for RedisTarget {
@@ -107,6 +112,13 @@ impl Protocol for Redis {
         }
     }
 
+    async fn version(&self, connection: &mut Connection) -> Option<String> {
+        match connection.ask(&[b"INFO", b"server"], &mut false).await {
+            Ok(Reply::Bulk(info)) => version_in(&String::from_utf8_lossy(&info)),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     fn is_quiet(connection: &mut Connection) -> bool {
         let mut byte = [0; 1];
         let mut context = Context::from_waker(Waker::noop());
@@ -149,4 +161,26 @@ fn error(kind: &str, message: String) -> CallError {
 fn refusal(message: String) -> CallError {
     let code = message.split(' ').next().filter(|word| word.len() <= 20).unwrap_or("ERR").to_lowercase();
     CallError { kind: code, message }
+}
+
+/// The name and version in the answer to `INFO`. Valkey gives both: that of Redis it is compatible with, and its own.
+fn version_in(info: &str) -> Option<String> {
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let own = field("valkey_version").map(|version| ("Valkey", version));
+    let (name, version) = own.or(field("redis_version").map(|version| ("Redis", version)))?;
+    Some(format!("{name} {}", version.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_called_what_it_says_it_is() {
+        let redis = "# Server\r\nredis_version:7.0.15\r\nredis_git_sha1:00000000\r\n";
+        assert_eq!(version_in(redis).as_deref(), Some("Redis 7.0.15"));
+        let valkey = "# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\n";
+        assert_eq!(version_in(valkey).as_deref(), Some("Valkey 8.0.1"));
+        assert_eq!(version_in("# Server\r\n"), None);
+    }
 }
