@@ -76,7 +76,8 @@ fn what_is_done_to_a_node_is_told_apart_and_costs_the_others_no_operation() {
     let parent = TempDir::new().unwrap();
     let dir = parent.path().join("run");
     let words = ["bench", "--duration", "6s", "--warmup", "0s", "--keys", "100", "--rate", "100"];
-    let fault = ["--fault", "kill:n3@2s+1s", "--out", dir.to_str().unwrap()];
+    // A second that belongs to two windows counts for the later: two have one of their own.
+    let fault = ["--fault", "kill:n3@2s+2s", "--out", dir.to_str().unwrap()];
     let ended = quorate(&[&words[..], &fault].concat()).with(0);
     for part in ["calm", "kill n3", "p99 ratio"] {
         assert!(ended.stdout.contains(part), "`{part}` is not in {ended:#?}");

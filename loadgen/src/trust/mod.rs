@@ -29,6 +29,10 @@ const OWN_CPU_SHARE_MAX: f64 = 0.9;
 const STEAL_PERCENT_MAX: f64 = 2.0;
 /// Time that threads of the generator waited for a processor, in percent of the run.
 const RUN_QUEUE_PERCENT_MAX: f64 = 10.0;
+/// The part of the time they wanted one, from which on a late generator was late because it waited.
+const RUN_QUEUE_SHARE_MAX: f64 = 0.1;
+/// Waiting that explains no lateness, in percent of the run.
+const RUN_QUEUE_PERCENT_FINE: f64 = 1.0;
 
 /// The verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +144,8 @@ impl Figures {
     #[must_use]
     pub fn judge(self) -> Trust {
         let (over, late, busy) = (self.over_capacity(), self.late(), self.busy());
-        let (stolen, waited) = (self.stolen(), self.waited());
+        let stolen = self.stolen();
+        let waited = if late.is_some() { self.waited_when_late() } else { self.waited() };
         let verdict = if over.is_some() {
             Verdict::OverCapacity
         } else if late.is_some() {
@@ -220,7 +225,18 @@ impl Figures {
     }
 
     fn waited(&self) -> Option<String> {
-        let percent = self.run_queue_percent.filter(|p| *p > RUN_QUEUE_PERCENT_MAX)?;
+        self.waited_above(RUN_QUEUE_PERCENT_MAX)
+    }
+
+    /// Waiting that may be why the generator was late: it takes little of a run to make one slot in a hundred
+    /// late, so what counts is how often a thread that wanted to run could not.
+    fn waited_when_late(&self) -> Option<String> {
+        let wanted = 100.0 * self.own_cpu_cores.unwrap_or_default() + self.run_queue_percent?;
+        self.waited_above((RUN_QUEUE_SHARE_MAX * wanted).clamp(RUN_QUEUE_PERCENT_FINE, RUN_QUEUE_PERCENT_MAX))
+    }
+
+    fn waited_above(&self, bound: f64) -> Option<String> {
+        let percent = self.run_queue_percent.filter(|p| *p > bound)?;
         Some(format!("the generator's threads waited for a processor for {percent:.0} % of the run"))
     }
 }
@@ -317,6 +333,19 @@ mod tests {
         assert!(said.contains("used 1.9") && said.contains("250 %"), "{said}");
         assert_eq!(late(0.9, 0.0).0, Verdict::Disturbed, "something else had the other core");
         assert_eq!(late(1.95, 30.0).0, Verdict::Disturbed, "the host had it");
+    }
+
+    #[test]
+    fn a_generator_that_often_had_to_wait_was_late_because_of_that() {
+        let late = |run_queue: f64| {
+            reasons(|f| {
+                f.lateness_p99_ms = Some(3.4);
+                f.own_cpu_cores = Some(0.2);
+                f.run_queue_percent = Some(run_queue);
+            })
+        };
+        assert_eq!(late(9.6).0, Verdict::Disturbed, "it waited a third of the time it wanted to run");
+        assert_eq!(late(1.5), (Verdict::GeneratorLimited, late(0.0).1), "it hardly waited");
     }
 
     #[test]
