@@ -4,6 +4,8 @@
 //! default decides it. Time comes from the given clock: in a simulation a certificate expires
 //! in simulated time. Key material is random in both worlds; it never shows in a result.
 
+mod stream;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
+use self::stream::Encrypted;
 use crate::SetupError;
 
 /// Whom to trust, and how to speak TLS. Cheap to clone.
@@ -80,7 +83,10 @@ impl TlsTrust {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| format!("`{host}` cannot be the name in a certificate"))?;
         match self.connector.connect(name, stream).await {
-            Ok(encrypted) => Ok(Box::new(encrypted)),
+            Ok(encrypted) => {
+                let (stream, session) = encrypted.into_inner();
+                Ok(Box::new(Encrypted::new(stream, session)))
+            }
             Err(error) => Err(explain(&error, host)),
         }
     }

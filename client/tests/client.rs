@@ -513,3 +513,26 @@ async fn nodes_are_told_how_long_the_client_waits() {
     get(&client).await.unwrap();
     assert!(net.requests()[0].contains("X-Quorate-Deadline-Ms: 5000\r\n"), "{}", net.requests()[0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_request_on_a_connection_moves_no_deadline_of_a_later_one() {
+    let found = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Quorate-Context: c\r\n\r\n".to_owned();
+    let deadline = Duration::from_millis(100);
+    for by_another_task in [false, true] {
+        for pause_ms in [60, 100, 160] {
+            let acts = vec![Act::Reply(found.clone()), Act::ReadAndHang];
+            let net = Scripted::new(vec![Fate::Accepted(acts)]);
+            let options = ClientOptions { deadline, ..ClientOptions::default() };
+            let url = "http://n1:7000".parse().unwrap();
+            let client = Client::new(net, vec![url], None, options).unwrap();
+            client.get("k", ReadOptions::default()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            let begun = tokio::time::Instant::now();
+            let get = async move { client.get("k", ReadOptions::default()).await.unwrap_err() };
+            let error = if by_another_task { tokio::spawn(get).await.unwrap() } else { get.await };
+            assert!(error.is_deadline(), "{error}");
+            let waited = begun.elapsed();
+            assert!(waited >= deadline && waited < deadline + Duration::from_millis(3), "{waited:?}");
+        }
+    }
+}

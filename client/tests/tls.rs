@@ -26,12 +26,8 @@ fn ca() -> Ca {
     Ca { pem, issuer: Issuer::new(params, key) }
 }
 
-/// A server with a certificate for `name`, which answers every request alike.
-async fn serve(ca: &Ca, name: &str) -> u16 {
-    serve_counted(ca, name, Arc::default()).await
-}
-
-async fn serve_counted(ca: &Ca, name: &str, handshakes: Arc<AtomicUsize>) -> u16 {
+/// The server's side, with a certificate for `name`.
+fn acceptor(ca: &Ca, name: &str) -> TlsAcceptor {
     let key = KeyPair::generate().unwrap();
     let certificate =
         CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &ca.issuer).unwrap();
@@ -42,7 +38,16 @@ async fn serve_counted(ca: &Ca, name: &str, handshakes: Arc<AtomicUsize>) -> u16
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A server with a certificate for `name`, which answers every request alike.
+async fn serve(ca: &Ca, name: &str) -> u16 {
+    serve_counted(ca, name, Arc::default()).await
+}
+
+async fn serve_counted(ca: &Ca, name: &str, handshakes: Arc<AtomicUsize>) -> u16 {
+    let acceptor = acceptor(ca, name);
     let mut listener = TokioNetwork.bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_address().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
     tokio::spawn(async move {
@@ -63,10 +68,13 @@ async fn serve_counted(ca: &Ca, name: &str, handshakes: Arc<AtomicUsize>) -> u16
     port
 }
 
+fn trust(ca: &Ca) -> TlsTrust {
+    TlsTrust::from_ca_pem(ca.pem.as_bytes(), "ca.pem", Arc::new(SystemClock::new())).unwrap()
+}
+
 fn client(port: u16, ca: &Ca) -> Client {
-    let trust = TlsTrust::from_ca_pem(ca.pem.as_bytes(), "ca.pem", Arc::new(SystemClock::new())).unwrap();
     let url = format!("https://127.0.0.1:{port}").parse().unwrap();
-    Client::new(Arc::new(TokioNetwork), vec![url], Some(trust), ClientOptions::default()).unwrap()
+    Client::new(Arc::new(TokioNetwork), vec![url], Some(trust(ca)), ClientOptions::default()).unwrap()
 }
 
 #[tokio::test]
@@ -103,4 +111,47 @@ async fn wrong_ca_wrong_name_and_no_tls_are_refused_with_a_reason() {
     });
     let plain = refusal(port, &right).await;
     assert!(matches!(plain, ClientError::Handshake { .. }), "{plain}");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_at_once_arrives_whole_and_so_does_the_end() {
+    let ca = ca();
+    let acceptor = acceptor(&ca, "127.0.0.1");
+    // Less than a record, and less than a handshake's message.
+    let (ours, theirs) = tokio::io::duplex(1000);
+    let echo = tokio::spawn(async move {
+        let mut stream = acceptor.accept(theirs).await.unwrap();
+        let mut all = Vec::new();
+        // An end without a word would be an error.
+        stream.read_to_end(&mut all).await.unwrap();
+        for piece in all.chunks(7_000) {
+            stream.write_all(piece).await.unwrap();
+        }
+        stream.shutdown().await.unwrap();
+    });
+    let mut stream = trust(&ca).wrap("127.0.0.1", Box::new(ours)).await.unwrap();
+    let sent: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    stream.write_all(&sent).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.unwrap();
+    assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
+    echo.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_off_does_not_pass_for_one_that_ended() {
+    let ca = ca();
+    let acceptor = acceptor(&ca, "127.0.0.1");
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let cut = tokio::spawn(async move {
+        let mut stream = acceptor.accept(theirs).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK").await.unwrap();
+        stream.flush().await.unwrap();
+    });
+    let mut stream = trust(&ca).wrap("127.0.0.1", Box::new(ours)).await.unwrap();
+    cut.await.unwrap();
+    let mut received = Vec::new();
+    let error = stream.read_to_end(&mut received).await.unwrap_err();
+    assert_eq!((error.kind(), received.len()), (std::io::ErrorKind::UnexpectedEof, 15));
 }

@@ -3,7 +3,7 @@
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use bytes::BytesMut;
 use quorate_env::BoxStream;
@@ -68,6 +68,8 @@ pub(crate) struct Connection {
     /// Set for the deadline of an earlier exchange and moved only when it rings: nearly every exchange
     /// ends long before, and setting a timer for each would cost all of them.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes.
+    timer_wakes: Option<Waker>,
 }
 
 impl Connection {
@@ -75,7 +77,7 @@ impl Connection {
     /// so that a failed write may still have sent some.
     pub(crate) fn new(stream: BoxStream, encrypted: bool) -> Self {
         let (output, input) = (Vec::new(), BytesMut::new());
-        Self { stream, encrypted, output, input, reusable: true, timer: None }
+        Self { stream, encrypted, output, input, reusable: true, timer: None, timer_wakes: None }
     }
 
     /// Sends a request and waits for the whole reply. `sent` becomes true before the first byte can have
@@ -93,12 +95,19 @@ impl Connection {
         let mut timer = self.timer.take().unwrap_or_else(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);
+            self.timer_wakes = None;
         }
+        let mut wakes = self.timer_wakes.take();
         let result = {
             let mut exchanging = pin!(self.exchange_untimed(exchange, sent));
             poll_fn(|context| {
                 if let Poll::Ready(result) = exchanging.as_mut().poll(context) {
                     return Poll::Ready(result);
+                }
+                // Set already, and for this task: asking it would cost as much as the rest of waiting.
+                if !timer.is_elapsed() && wakes.as_ref().is_some_and(|waker| waker.will_wake(context.waker()))
+                {
+                    return Poll::Pending;
                 }
                 while timer.as_mut().poll(context).is_ready() {
                     if Instant::now() >= deadline {
@@ -106,10 +115,12 @@ impl Connection {
                     }
                     timer.as_mut().reset(deadline);
                 }
+                wakes = Some(context.waker().clone());
                 Poll::Pending
             })
             .await
         };
+        self.timer_wakes = wakes;
         self.timer = Some(timer);
         result
     }
