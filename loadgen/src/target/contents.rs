@@ -11,10 +11,9 @@ pub(super) fn inspect<'a>(
     mut names: Option<&mut Vec<String>>,
 ) -> Option<String> {
     let mut damaged = None;
-    let mut scratch = Vec::new();
     for value in values {
         let id = ValueId::of(value);
-        let whole = id.is_none_or(|id| id.is_whole(value, &mut scratch));
+        let whole = id.is_none_or(|id| id.is_whole(value));
         if !whole {
             damaged = id.map(|id| id.to_string());
         }

@@ -91,9 +91,8 @@ pub async fn read_all(
 /// A value by the name that it was written under; damaged ones are marked, so that a checker
 /// sees what nobody wrote.
 fn named(bytes: &[u8]) -> Value {
-    let mut scratch = Vec::new();
     match ValueId::of(bytes) {
-        Some(id) if id.is_whole(bytes, &mut scratch) => id.to_string().into(),
+        Some(id) if id.is_whole(bytes) => id.to_string().into(),
         Some(id) => format!("{id}!damaged").into(),
         None => String::from_utf8_lossy(bytes).into_owned().into(),
     }
