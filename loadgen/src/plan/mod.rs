@@ -123,6 +123,14 @@ impl LoadPlan {
         PlanSettings::default().resolve().expect("the defaults are valid")
     }
 
+    /// Whether its operations are gets and nothing else, once the keys are loaded.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        let Mix { get: _, put, delete, update, insert } = self.mix;
+        let has_trace = matches!(&self.pace, Pace::Open { schedule } if schedule.trace().is_some());
+        !has_trace && [put, delete, update, insert].iter().all(|weight| *weight == 0.0)
+    }
+
     /// The index of a phase's first operation: warm-up and measurement of each trial have a stretch of
     /// the index of their own, so that none changes with the length of another.
     #[must_use]
@@ -170,6 +178,21 @@ impl LoadPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_gets_are_only_reads() {
+        let with = |mix| LoadPlan { mix, ..LoadPlan::default_bench() }.only_reads();
+        let gets = Mix { get: 1.0, ..Mix::default() };
+        assert!(with(gets));
+        for mix in [
+            Mix::half_and_half(),
+            Mix { delete: 0.1, ..gets },
+            Mix { update: 0.1, ..gets },
+            Mix { insert: 0.1, ..gets },
+        ] {
+            assert!(!with(mix), "{mix:?}");
+        }
+    }
 
     #[test]
     fn trials_differ_in_operations_and_arrivals_but_not_in_what_is_asked_for() {

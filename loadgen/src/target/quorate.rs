@@ -22,8 +22,9 @@ const SHARDS: usize = 64;
 /// A Quorate store under load.
 pub struct QuorateTarget {
     client: Client,
-    /// The newest token by key, and the values that it covers. Looked up, never iterated.
-    contexts: Arc<Vec<Mutex<Contexts>>>,
+    /// The newest token by key, and the values that it covers. Looked up, never iterated. None if nothing
+    /// will be written that could be sent one.
+    contexts: Option<Arc<Vec<Mutex<Contexts>>>>,
 }
 
 type Contexts = HashMap<u64, Context, BuildHasherDefault<KeyHasher>>;
@@ -59,12 +60,20 @@ impl QuorateTarget {
     /// must not retry, or latencies would be those of several attempts.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, contexts: Arc::new((0..SHARDS).map(|_| Mutex::default()).collect()) }
+        Self { client, contexts: Some(Arc::new((0..SHARDS).map(|_| Mutex::default()).collect())) }
     }
 
-    fn shard(&self, key: u64) -> MutexGuard<'_, Contexts> {
+    /// The same store for a plan that only reads once its keys are loaded: what the answers say for later
+    /// writes is not kept, which would take memory for every key and time for every get.
+    #[must_use]
+    pub fn for_reads(client: Client) -> Self {
+        Self { client, contexts: None }
+    }
+
+    fn shard(&self, key: u64) -> Option<MutexGuard<'_, Contexts>> {
+        let shard = &self.contexts.as_ref()?[(key % SHARDS as u64) as usize];
         // Each entry is replaced whole: a panic elsewhere leaves nothing half done.
-        self.contexts[(key % SHARDS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner)
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn get(&self, call: Call<'_>) -> Completion {
@@ -75,8 +84,7 @@ impl QuorateTarget {
         };
         let mut values = Vec::new();
         let damaged = inspect(answer.values(), call.observe.then_some(&mut values));
-        {
-            let mut shard = self.shard(call.key);
+        if let Some(mut shard) = self.shard(call.key) {
             let context = shard.entry(call.key).or_default();
             // Most gets find what was known already.
             if context.token != answer.context() {
@@ -98,7 +106,8 @@ impl QuorateTarget {
     }
 
     async fn write(&self, call: Call<'_>) -> Completion {
-        let sent = self.shard(call.key).get(&call.key).cloned().unwrap_or_default();
+        let known = self.shard(call.key).and_then(|shard| shard.get(&call.key).cloned());
+        let sent = known.unwrap_or_default();
         let token = Some(sent.token.as_str()).filter(|t| !t.is_empty());
         let options = WriteOptions::default();
         let result = match call.kind {
@@ -108,8 +117,10 @@ impl QuorateTarget {
         let mut observed = Observed { context: sent.covers, ..Observed::default() };
         let mut completion = match result {
             Ok(PutReply { context: token, version, node, .. }) => {
-                let covers = if call.observe { vec![call.value.to_string()] } else { Vec::new() };
-                self.shard(call.key).insert(call.key, Context { token, covers });
+                if let Some(mut shard) = self.shard(call.key) {
+                    let covers = if call.observe { vec![call.value.to_string()] } else { Vec::new() };
+                    shard.insert(call.key, Context { token, covers });
+                }
                 observed.version = version;
                 observed.via = Some(node);
                 Completion::ok()
@@ -139,7 +150,7 @@ impl Target for QuorateTarget {
 
     /// Connections of its own; contexts are everybody's, since the newest is the one to send.
     fn for_thread(&self) -> Option<Arc<dyn Target>> {
-        Some(Arc::new(Self { client: self.client.apart(), contexts: Arc::clone(&self.contexts) }))
+        Some(Arc::new(Self { client: self.client.apart(), contexts: self.contexts.clone() }))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use quorate_client::{Client, ClientOptions};
 use quorate_env::{BoxFuture, BoxStream, Listener, Network};
 use quorate_loadgen::{
-    CallKind, OperationObserver, OperationRecord, Outcome, PlanSettings, QuorateTarget, Results, Target,
+    CallKind, Mix, OperationObserver, OperationRecord, Outcome, PlanSettings, QuorateTarget, Results, Target,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -132,10 +132,13 @@ impl Network for Server {
     }
 }
 
-fn target(server: &Server) -> Arc<dyn Target> {
+fn client(server: &Server) -> Client {
     let url = "http://n1:7000".parse().unwrap();
-    let client = Client::new(Arc::new(server.clone()), vec![url], None, ClientOptions::default()).unwrap();
-    Arc::new(QuorateTarget::new(client))
+    Client::new(Arc::new(server.clone()), vec![url], None, ClientOptions::default()).unwrap()
+}
+
+fn target(server: &Server) -> Arc<dyn Target> {
+    Arc::new(QuorateTarget::new(client(server)))
 }
 
 #[derive(Default)]
@@ -178,6 +181,18 @@ async fn writes_carry_the_newest_context_so_that_siblings_do_not_pile_up() {
         }
         assert_eq!((record.outcome, record.via), (Outcome::Ok, Some(0)));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_only_reads_needs_nothing_kept() {
+    let server = Server::new(Trouble::None);
+    let mix = Some(Mix { get: 1.0, ..Mix::default() });
+    let settings = PlanSettings { load: Some(true), keys: Some(5), mix, ..settings() };
+    let target = Arc::new(QuorateTarget::for_reads(client(&server)));
+    let outcome = load_run(&settings.resolve().unwrap(), target).run(&mut ()).await;
+    let results = Results::of(&outcome.measure.unwrap());
+    assert_eq!((results.ops["get"].ok, results.ops.len()), (1000, 1), "{results:?}");
+    assert_eq!(server.keys.lock().unwrap().siblings.len(), 5);
 }
 
 #[tokio::test(start_paused = true)]

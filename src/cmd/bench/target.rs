@@ -39,7 +39,8 @@ pub async fn open(
         Wanted::Own { .. } | Wanted::Running { name: TargetName::Quorate(_), .. } => {
             let client = client(subject, plan, args.route, clock, &args.fault)?;
             let version = nodes_version(&client).await;
-            return Ok(Opened { target: Arc::new(QuorateTarget::new(client)), version });
+            let target = if plan.only_reads() { QuorateTarget::for_reads } else { QuorateTarget::new };
+            return Ok(Opened { target: Arc::new(target(client)), version });
         }
         Wanted::Running { name, .. } => (name, Arc::new(TokioNetwork)),
     };
