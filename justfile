@@ -52,7 +52,7 @@ bench-merkle *args:
 # The load generator against its bars: beside wrk, a bare loop, and theory (`just bench-load lateness`).
 # wrk is from the distribution's packages; taskset and chrt, if there, give each process a core of its own.
 bench-load *args:
-    QUORATE_BARS=1 cargo bench -p quorate-benches --bench load -- {{args}}
+    QUORATE_BARS=1 cargo bench --profile measure -p quorate-benches --bench load -- {{args}}
 
 # Millions of random histories against brute force, and mutations; CI runs the short form with the tests.
 fuzz-check *args:

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use quorate_benches::load::child::{self, CLIENT_CORE, Server, figure, myself, on_core};
 use quorate_benches::load::drive::{CONNECTIONS, Job};
+use quorate_benches::load::server::Manner;
 use quorate_benches::load::theory::{Queue, quantile};
 use quorate_benches::load::{bare, recording, server};
 use quorate_loadgen::ArrivalKind;
@@ -49,8 +50,8 @@ struct Bench {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["--serve", ca_file, stalls] => {
-            server::serve((ca_file != "-").then_some(ca_file), stalls == "stalling");
+        ["--serve", ca_file, manner] => {
+            server::serve((ca_file != "-").then_some(ca_file), Manner::named(manner));
             return ExitCode::SUCCESS;
         }
         ["--bare", port, rate, seconds] => {
@@ -72,8 +73,10 @@ fn main() -> ExitCode {
     bench.saturation("http");
     bench.saturation("https");
     bench.lateness();
-    bench.stalls(5_000.0);
-    bench.stalls(20_000.0);
+    for (scheme, threads) in [("http", 1), ("https", 1), ("http", 2)] {
+        bench.stalls(5_000.0, scheme, threads);
+        bench.stalls(20_000.0, scheme, threads);
+    }
     let missed = bench.table();
     if bars && missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -105,6 +108,11 @@ impl Bench {
         self.rows.push(Row { figure: figure.to_owned(), ours, other, bar, at_least });
     }
 
+    /// Where a server of that scheme leaves its authority's certificate.
+    fn ca_file(&self, scheme: &str) -> Option<String> {
+        (scheme == "https").then(|| self.directory.path().join("ca.pem").display().to_string())
+    }
+
     fn recording(&mut self) {
         if self.wants("recording") {
             self.add("recording, ns an operation", recording::nanoseconds(), None, 25.0, false);
@@ -116,11 +124,10 @@ impl Bench {
         if !self.wants(&format!("wrk {scheme}")) {
             return;
         }
-        let ca_file = self.directory.path().join("ca.pem").display().to_string();
-        let ca_file = (scheme == "https").then_some(ca_file);
-        let server = Server::start(ca_file.as_deref(), false, true);
+        let ca_file = self.ca_file(scheme);
+        let mut server = Server::start(ca_file.as_deref(), Manner::Awake);
         let url = format!("{scheme}://127.0.0.1:{}", server.port);
-        let job = Job { url: url.clone(), ca_file, rate: None, seconds: self.seconds as f64 };
+        let job = Job { url: url.clone(), ca_file, rate: None, seconds: self.seconds as f64, threads: 1 };
         let (mut rates, mut costs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
         for _ in 0..self.tries {
             let path = format!("{url}/kv/key0000000001");
@@ -130,8 +137,9 @@ impl Bench {
             };
             rates[1].push(rate);
             costs[1].push(cost);
-            let busy = server.cpu_ns();
+            let before = server.idle_ns();
             let (text, cpu_ns) = drive(&job, true);
+            let after = server.idle_ns();
             let requests = figure(&text, "ok");
             rates[0].push(requests / figure(&text, "elapsed") * 1e9);
             costs[0].push(cpu_ns / requests);
@@ -140,7 +148,7 @@ impl Bench {
                 rates[0][rates[0].len() - 1],
                 cpu_ns / requests / 1e3,
                 cost / 1e3,
-                (server.cpu_ns() - busy) / figure(&text, "elapsed") * 100.0
+                100.0 - (after.0 - before.0) / (after.1 - before.1) * 100.0
             );
         }
         let _ = server.stop();
@@ -156,10 +164,10 @@ impl Bench {
         if !self.wants("lateness") {
             return;
         }
-        let server = Server::start(None, false, true);
+        let server = Server::start(None, Manner::Calm);
         let (rate, seconds) = (20_000.0, self.seconds as f64);
         let url = format!("http://127.0.0.1:{}", server.port);
-        let job = Job { url, ca_file: None, rate: Some(rate), seconds };
+        let job = Job { url, ca_file: None, rate: Some(rate), seconds, threads: 1 };
         let mut median_ns = Vec::new();
         let mut p99_ns = [Vec::new(), Vec::new()];
         for _ in 0..self.tries {
@@ -188,30 +196,33 @@ impl Bench {
     }
 
     /// Latencies of a server that stalls, beside theory, which gets its constants from a calm one.
-    fn stalls(&mut self, rate: f64) {
-        let name = format!("stalls at {}k/s", rate / 1e3);
+    fn stalls(&mut self, rate: f64, scheme: &str, threads: usize) {
+        let of_threads = if threads == 1 { "" } else { " from 2 threads" };
+        let name = format!("{scheme} stalls at {}k/s{of_threads}", rate / 1e3);
         if !self.wants(&name) {
             return;
         }
         let seconds = 2.0 * self.seconds as f64 + 2.0;
+        let ca_file = self.ca_file(scheme);
         let job = |server: &Server, rate, seconds| Job {
-            url: format!("http://127.0.0.1:{}", server.port),
-            ca_file: None,
+            url: format!("{scheme}://127.0.0.1:{}", server.port),
+            ca_file: ca_file.clone(),
             rate,
             seconds,
+            threads,
         };
         let mut errors = [Vec::new(), Vec::new()];
         let (mut ours, mut theory) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
         let mut unaccounted = 0.0;
         for _ in 0..self.tries.min(3) {
-            let server = Server::start(None, false, true);
+            let server = Server::start(ca_file.as_deref(), Manner::Calm);
             let (fast, _) = drive(&job(&server, None, 2.0), true);
             let service_ns = figure(&fast, "elapsed") / figure(&fast, "ok");
             let (calm, _) = drive(&job(&server, Some(rate), 2.0), true);
             let base_ns = figure(&calm, "response-p50") - service_ns;
             let _ = server.stop();
 
-            let server = Server::start(None, true, true);
+            let server = Server::start(ca_file.as_deref(), Manner::Stalling);
             let (text, _) = drive(&job(&server, Some(rate), seconds), true);
             let started_ns = figure(&text, "started");
             let stalls: Vec<_> =

@@ -1,12 +1,14 @@
 //! Processes on cores of their own, and what they cost.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+
+use super::server::Manner;
 
 /// The core of servers.
 pub const SERVER_CORE: usize = 0;
@@ -116,9 +118,10 @@ impl Server {
     /// # Panics
     /// If it does not start.
     #[must_use]
-    pub fn start(ca_file: Option<&str>, stalls: bool, first: bool) -> Self {
-        let mut command = on_core(SERVER_CORE, first, &myself());
-        command.args(["--serve", ca_file.unwrap_or("-"), if stalls { "stalling" } else { "calm" }]);
+    pub fn start(ca_file: Option<&str>, manner: Manner) -> Self {
+        // One that never sleeps must not be put before the kernel's own threads.
+        let mut command = on_core(SERVER_CORE, manner != Manner::Awake, &myself());
+        command.args(["--serve", ca_file.unwrap_or("-"), manner.name()]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = channel();
@@ -130,10 +133,18 @@ impl Server {
         Self { child, stdin, lines, port: port.expect("the server says its port") }
     }
 
-    /// Processor time it has taken, in nanoseconds, to 10 ms.
+    /// How long one that is awake has had nothing to do, and the time, both in nanoseconds.
+    ///
+    /// # Panics
+    /// If it does not answer.
     #[must_use]
-    pub fn cpu_ns(&self) -> f64 {
-        cpu_ns(&self.child.id().to_string(), 11)
+    pub fn idle_ns(&mut self) -> (f64, f64) {
+        let stdin = self.stdin.as_mut().expect("it runs");
+        stdin.write_all(b"\n").and_then(|()| stdin.flush()).expect("it listens");
+        let line = self.lines.recv_timeout(Duration::from_secs(10)).expect("it answers");
+        let numbers = line.strip_prefix("idle ").and_then(|line| line.split_once(' '));
+        let (idle, now) = numbers.expect("two numbers");
+        (idle.parse().expect("a number"), now.parse().expect("a number"))
     }
 
     /// Ends it, and says when it stalled, in nanoseconds of the machine's clock.

@@ -30,6 +30,8 @@ pub struct Job {
     pub rate: Option<f64>,
     /// How long.
     pub seconds: f64,
+    /// Threads that make the load.
+    pub threads: usize,
 }
 
 impl Job {
@@ -37,7 +39,8 @@ impl Job {
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let rate = self.rate.map_or("-".to_owned(), |rate| rate.to_string());
-        vec![self.url.clone(), self.ca_file.clone().unwrap_or("-".to_owned()), rate, self.seconds.to_string()]
+        let ca_file = self.ca_file.clone().unwrap_or("-".to_owned());
+        vec![self.url.clone(), ca_file, rate, self.seconds.to_string(), self.threads.to_string()]
     }
 
     /// From such arguments.
@@ -46,12 +49,15 @@ impl Job {
     /// If they are others.
     #[must_use]
     pub fn from_arguments(arguments: &[String]) -> Self {
-        let [url, ca_file, rate, seconds] = arguments else { panic!("four arguments, not {arguments:?}") };
+        let [url, ca_file, rate, seconds, threads] = arguments else {
+            panic!("five arguments, not {arguments:?}")
+        };
         Self {
             url: url.clone(),
             ca_file: (ca_file != "-").then(|| ca_file.clone()),
             rate: rate.parse().ok(),
             seconds: seconds.parse().expect("a number of seconds"),
+            threads: threads.parse().expect("a number of threads"),
         }
     }
 
@@ -73,7 +79,7 @@ impl Job {
             ..PlanSettings::default()
         };
         let plan = settings.resolve().expect("a plan that can be carried out");
-        LoadPlan { distribution: KeyDistribution::Uniform, ..plan }
+        LoadPlan { distribution: KeyDistribution::Uniform, threads: self.threads, ..plan }
     }
 
     /// Does it in this process, and prints what came of it, `name value` in each line.
@@ -94,7 +100,7 @@ impl Job {
         };
         let url = self.url.parse().expect("a URL");
         let client = Client::new(Arc::new(TokioNetwork), vec![url], trust, options).expect("a client");
-        let target = Arc::new(QuorateTarget::new(client));
+        let target = Arc::new(QuorateTarget::for_reads(client));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         let outcome = runtime.block_on(async {
             let run = LoadRun::on_threads(plan, target, clock).expect("a thread and a timer");
