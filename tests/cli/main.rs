@@ -9,6 +9,7 @@ mod check;
 mod cluster;
 mod faults;
 mod harness;
+mod kills;
 mod ring;
 #[path = "../../loadgen/tests/main/servers.rs"]
 mod servers;

@@ -60,8 +60,22 @@ pub enum EngineKind {
     Log,
     /// Nothing on disk.
     Memory,
-    /// The `sled` crate. It cannot promise `commit`: its flush does not reach the disk.
+    /// The `fjall` crate, a log-structured merge tree: for more keys than fit in memory.
+    Fjall,
+    /// The `sled` crate behind our log, because its own flush does not reach the disk.
     Sled,
+}
+
+/// How values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// By LZ4: cheap.
+    Lz4,
+    /// By zstd: smaller.
+    Zstd,
 }
 
 /// How partitions are dealt to nodes.

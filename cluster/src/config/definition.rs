@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::choices::{
-    ANTI_ENTROPY_DEFAULT, AntiEntropy, Conflict, Consistency, Durability, EngineKind, Placement, QuorumKind,
-    TombstoneCollection, anti_entropy_text, durability_text,
+    ANTI_ENTROPY_DEFAULT, AntiEntropy, Compression, Conflict, Consistency, Durability, EngineKind, Placement,
+    QuorumKind, TombstoneCollection, anti_entropy_text, durability_text,
 };
 use super::{ConfigError, parse_bytes, refuse_unknown_keys};
 
@@ -42,8 +42,8 @@ pub struct StoreDefinition {
     pub durability: Durability,
     /// Default `log`.
     pub engine: EngineKind,
-    /// Default `none`, the only one this version knows.
-    pub compression: String,
+    /// Default `none`. A value that would not get smaller is stored as it is.
+    pub compression: Compression,
     /// Q: equal partitions of the ring, 1 to 65,536. Default 256.
     pub partitions: u32,
     /// Default `quota`.
@@ -81,7 +81,7 @@ impl Default for StoreDefinition {
             conflict: Conflict::Siblings,
             durability: Durability::Commit,
             engine: EngineKind::Log,
-            compression: "none".into(),
+            compression: Compression::None,
             partitions: 256,
             placement: Placement::Quota,
             read_repair: true,
@@ -232,11 +232,11 @@ impl StoreDefinition {
                 "this version serves eventual stores with siblings or last-write-wins only",
             );
         }
-        if self.durability == Durability::Commit && self.engine != EngineKind::Log {
+        if self.durability == Durability::Commit && self.engine == EngineKind::Memory {
             return clash(
                 "durability = \"commit\"".into(),
-                format!("engine = \"{:?}\"", self.engine).to_lowercase(),
-                "only `log` syncs before it acknowledges: memory keeps nothing, and sled's flush does not reach the disk; choose engine = \"log\" or another durability",
+                "engine = \"memory\"".into(),
+                "the memory engine writes nothing to sync; choose engine = \"log\" or durability = \"memory\"",
             );
         }
         if matches!(self.durability, Durability::Interval(_)) && self.engine == EngineKind::Memory {
@@ -267,13 +267,6 @@ impl StoreDefinition {
             if let Some((with, why)) = self.forbids_collection() {
                 return clash(format!("tombstone_collection = \"{}\"", self.tombstone_collection), with, why);
             }
-        }
-        if self.compression != "none" {
-            return bad(
-                "compression",
-                &format!("\"{}\"", self.compression),
-                "this version knows only \"none\"",
-            );
         }
         if self.sibling_limit == 0 {
             return bad("sibling_limit", &self.sibling_limit, "a key must be able to hold one value");
@@ -311,12 +304,6 @@ impl StoreDefinition {
     /// The setting under which forgetting a delete would bring something back or never come about,
     /// and why.
     fn forbids_collection(&self) -> Option<(String, &'static str)> {
-        if self.engine == EngineKind::Sled {
-            return Some((
-                "engine = \"sled\"".into(),
-                "its flush does not reach the disk, so a power cut may bring back what lay under a collected delete; choose engine = \"log\"",
-            ));
-        }
         if self.anti_entropy == AntiEntropy::Off {
             return Some((
                 "anti_entropy = \"off\"".into(),
@@ -419,10 +406,29 @@ mod tests {
             ],
         );
         check_refused(
-            "engine = \"sled\"",
+            "engine = \"memory\"",
             expect![[
-                r#"durability = "commit" clashes with engine = "sled": only `log` syncs before it acknowledges: memory keeps nothing, and sled's flush does not reach the disk; choose engine = "log" or another durability"#
+                r#"durability = "commit" clashes with engine = "memory": the memory engine writes nothing to sync; choose engine = "log" or durability = "memory""#
             ]],
+        );
+    }
+
+    #[test]
+    fn every_engine_that_writes_can_promise_commit_with_any_compression() {
+        for engine in ["log", "fjall", "sled"] {
+            for compression in ["none", "lz4", "zstd"] {
+                let toml = format!("engine = \"{engine}\"\ncompression = \"{compression}\"");
+                let store = StoreDefinition::from_table(&toml.parse().unwrap()).unwrap();
+                assert_eq!(store.durability, Durability::Commit);
+                let is_default = engine == "log" && compression == "none";
+                assert_eq!(store.digest() == StoreDefinition::default().digest(), is_default);
+            }
+        }
+        check_refused(
+            "compression = \"snappy\"",
+            expect![
+                "not a valid configuration: [store]: unknown variant `snappy`, expected one of `none`, `lz4`, `zstd`"
+            ],
         );
     }
 
@@ -443,7 +449,6 @@ mod tests {
         clash("anti_entropy = \"off\"");
         clash("hinted_handoff = false");
         clash("actor_limit = 3");
-        clash("durability = \"interval:1s\"\nengine = \"sled\"");
         check_refused(
             "tombstone_collection = \"10ms\"",
             expect![

@@ -12,7 +12,8 @@ mod limits;
 mod node;
 
 pub use choices::{
-    AntiEntropy, Conflict, Consistency, Durability, EngineKind, Placement, QuorumKind, TombstoneCollection,
+    AntiEntropy, Compression, Conflict, Consistency, Durability, EngineKind, Placement, QuorumKind,
+    TombstoneCollection,
 };
 pub use definition::{PROFILES, StoreDefinition};
 pub use limits::Limits;

@@ -6,7 +6,7 @@ mod tests;
 
 use std::io;
 use std::ops::Not;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -132,10 +132,13 @@ impl Node {
         let engine = match engine {
             Some(engine) => engine,
             None => {
-                let directory = PathBuf::from(&config.node.data_dir);
+                // A simulated node has no directory, but a disk.
+                let directory =
+                    Some(Path::new(&config.node.data_dir)).filter(|path| **path != *Path::new(""));
                 let options = LogOptions { commits_max: config.limits.commits_max, ..LogOptions::default() };
                 let disk = Arc::clone(&env.disk);
-                crate::store::open_with(config.store.engine, disk, Some(&directory), options).await?
+                let StoreDefinition { engine, compression, .. } = config.store;
+                crate::store::open_with(engine, compression, disk, directory, options).await?
             }
         };
         let engine = Arc::new(Closing::new(engine));

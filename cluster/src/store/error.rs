@@ -78,8 +78,10 @@ pub enum StoreError {
         says: String,
     },
     /// The embedded database failed; it does not say how far it came.
-    #[error("sled: {says}")]
-    Sled {
+    #[error("{engine}: {says}")]
+    Embedded {
+        /// Name of the engine.
+        engine: &'static str,
         /// What it said.
         says: String,
     },
@@ -90,7 +92,7 @@ impl StoreError {
     #[must_use]
     pub fn maybe_applied(&self) -> bool {
         match self {
-            Self::SyncFailed { .. } | Self::Sled { .. } | Self::StoppedMeanwhile => true,
+            Self::SyncFailed { .. } | Self::Embedded { .. } | Self::StoppedMeanwhile => true,
             Self::Damaged { .. }
             | Self::Full { .. }
             | Self::Busy { .. }

@@ -1,199 +1,153 @@
-//! sled 0.34 as an engine, for comparison.
+//! sled 0.34 behind the log, for comparison.
 //!
-//! Its `flush` hands the data to the operating system (`sync_file_range`) but never reaches
-//! stable storage, and its files for large values are not synced at all, so it can promise
-//! [`Promise::OsBuffered`] at best and refuses [`Promise::Synced`]. It runs threads of its own,
-//! so it is never used in the simulator.
+//! sled alone cannot keep a promise about disks. Its `flush` hands the data to the operating system
+//! (`sync_file_range`) and never reaches stable storage, its files for large values are not synced at
+//! all, and there are open reports of databases that do not open again after an abrupt stop. Syncing
+//! its files from outside does not help either: between two such syncs it writes new pages over
+//! segments that it freed by the same weak flush, so that a power cut may take what the last sync had
+//! saved. The log in front can therefore never be cut off behind a "durable" sled.
+//!
+//! So the log stays whole and is the truth, with all it promises, and sled is the second place for
+//! its values ([`super::log`]): written to after the log, read first, and believed only where the
+//! log's index agrees. A sled that cannot be opened is begun anew and fills as values are read.
+//! The price is that every value is on disk twice, and that every key is in memory.
+//!
+//! It runs threads of its own, so it is never used in the simulator.
 
-use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use quorate_env::BoxFuture;
+use quorate_env::{BoxFuture, Disk};
 
-use super::memory::scan_start;
-use super::{Engine, Position, Promise, Stats, StoreError, Write};
+use super::log::{Changed, FORMAT_NAME, LogEngine, LogOptions, Values};
+use super::{Engine, StoreError};
 
-/// Four bytes of checksum over key and value precede every value.
-const CHECKSUM_LEN: usize = 4;
+/// The name carries the version of what is in it; trees of other versions are left alone.
+const TREE: &str = "values-1";
 
-/// A sled database.
-pub struct SledEngine {
-    db: ::sled::Db,
-    batches: AtomicU64,
-    flushes: AtomicU64,
-    /// Keeps a batch and the reading of what it replaces together, for the totals.
-    totals: Mutex<Totals>,
+/// Instead of its default of a gigabyte: files are in the system's cache already.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// Eight bytes of sequence precede every value.
+const SEQUENCE_LEN: usize = 8;
+
+/// Opens the log on `disk` and sled below `directory`.
+///
+/// # Errors
+/// As [`LogEngine::open`]; [`StoreError::Foreign`] for a sled directory without a log, which an
+/// earlier version may have left. What is wrong with sled itself is logged and is no error.
+pub(super) async fn open(
+    disk: Arc<dyn Disk>,
+    directory: &Path,
+    options: LogOptions,
+) -> Result<Arc<dyn Engine>, StoreError> {
+    let home = directory.join("sled");
+    if home.exists() && disk.read(FORMAT_NAME).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Err(StoreError::Foreign {
+            file: home.display().to_string(),
+            says: format!(
+                "a sled database without {FORMAT_NAME}, the log that this version keeps beside it; use the version that wrote it, or move it away to start empty"
+            ),
+        });
+    }
+    let log = LogEngine::open(disk, options).await?;
+    Ok(match open_or_begin(&home) {
+        Some(tree) => {
+            Arc::new(log.with_values(Box::new(SledValues { tree, failed: AtomicBool::new(false) })))
+        }
+        None => Arc::new(log),
+    })
 }
 
-#[derive(Default)]
-struct Totals {
-    records: u64,
-    live_bytes: u64,
+fn open_or_begin(home: &Path) -> Option<::sled::Tree> {
+    let open = || {
+        // No timer: what it would save, the log has.
+        let config = ::sled::Config::new().path(home).flush_every_ms(None).cache_capacity(CACHE_BYTES);
+        let db = config.open()?;
+        db.open_tree(TREE)
+    };
+    // Its recovery is known to panic on what an abrupt stop left.
+    let attempt = || match catch_unwind(open) {
+        Ok(Ok(tree)) => Ok(tree),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("it panicked".to_owned()),
+    };
+    let why = match attempt() {
+        Ok(tree) => return Some(tree),
+        Err(why) => why,
+    };
+    tracing::warn!(%why, "sled cannot be opened and begins anew; the log has everything");
+    let removed = std::fs::remove_dir_all(home).map_err(|e| e.to_string());
+    match removed.and_then(|()| attempt()) {
+        Ok(tree) => Some(tree),
+        Err(why) => {
+            tracing::error!(%why, "sled cannot be opened; values are read from the log alone");
+            None
+        }
+    }
 }
 
-impl SledEngine {
-    /// Opens or creates the database in `directory`.
-    ///
-    /// # Errors
-    /// [`StoreError::Foreign`] naming the directory when sled cannot open it.
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let foreign = |e| StoreError::Foreign {
-            file: directory.display().to_string(),
-            says: format!("sled cannot open this directory: {e}"),
+/// Values in sled.
+struct SledValues {
+    tree: ::sled::Tree,
+    /// Set by the first error: from then on the log is read alone.
+    failed: AtomicBool,
+}
+
+impl SledValues {
+    fn attempt<T>(&self, what: impl FnOnce(&::sled::Tree) -> ::sled::Result<T>) -> Option<T> {
+        if self.failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let why = match catch_unwind(AssertUnwindSafe(|| what(&self.tree))) {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it panicked".to_owned(),
         };
-        let db = ::sled::Config::new().path(directory).open().map_err(foreign)?;
-        let mut totals = Totals::default();
-        for record in db.iter() {
-            let (key, stored) = record.map_err(foreign)?;
-            totals.add(&key, &stored);
-        }
-        Ok(Self { db, batches: AtomicU64::new(0), flushes: AtomicU64::new(0), totals: Mutex::new(totals) })
+        self.fail(&why);
+        None
     }
 
-    fn insert(&self, batch: &[Write]) -> Result<Position, StoreError> {
-        batch.iter().try_for_each(Write::check)?;
-        let mut changes = ::sled::Batch::default();
-        // The last change of a key is the one that counts.
-        let mut last = std::collections::BTreeMap::new();
-        for write in batch {
-            match write {
-                Write::Put { key, value } => {
-                    let mut stored = Vec::with_capacity(CHECKSUM_LEN + value.len());
-                    stored.extend_from_slice(&super::log::checksum(key, value).to_le_bytes());
+    fn fail(&self, why: &str) {
+        if !self.failed.swap(true, Ordering::Relaxed) {
+            tracing::error!(%why, "sled failed; values are read from the log alone until the next start");
+        }
+    }
+}
+
+impl Values for SledValues {
+    fn get(&self, key: &[u8], sequence: u64) -> Option<Bytes> {
+        let stored = self.attempt(|tree| tree.get(key))??;
+        let (written_as, value) = stored.split_first_chunk::<SEQUENCE_LEN>()?;
+        (u64::from_le_bytes(*written_as) == sequence).then(|| Bytes::copy_from_slice(value))
+    }
+
+    fn set(&self, changes: &[Changed<'_>]) {
+        let mut batch = ::sled::Batch::default();
+        for change in changes {
+            match change.value {
+                Some(value) => {
+                    let mut stored = Vec::with_capacity(SEQUENCE_LEN + value.len());
+                    stored.extend_from_slice(&change.sequence.to_le_bytes());
                     stored.extend_from_slice(value);
-                    last.insert(key.as_slice(), Some(stored.len()));
-                    changes.insert(key.as_slice(), stored);
+                    batch.insert(change.key, stored);
                 }
-                Write::Delete { key } => {
-                    last.insert(key, None);
-                    changes.remove(key.as_slice());
-                }
+                None => batch.remove(change.key),
             }
         }
-        let mut totals = self.totals.lock().expect("no code panics while holding this lock");
-        let mut next = Totals { ..*totals };
-        for (key, stored_len) in last {
-            if let Some(old) = self.db.get(key).map_err(failed)? {
-                next.records -= 1;
-                next.live_bytes -= (key.len() + old.len().saturating_sub(CHECKSUM_LEN)) as u64;
-            }
-            if let Some(stored_len) = stored_len {
-                next.records += 1;
-                next.live_bytes += (key.len() + stored_len - CHECKSUM_LEN) as u64;
-            }
-        }
-        self.db.apply_batch(changes).map_err(failed)?;
-        *totals = next;
-        Ok(Position { segment: 0, offset: self.batches.fetch_add(1, Ordering::Relaxed) + 1 })
+        self.attempt(|tree| tree.apply_batch(batch));
     }
 
-    async fn hand_to_os(&self) -> Result<(), StoreError> {
-        self.db.flush_async().await.map_err(failed)?;
-        self.flushes.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-impl Totals {
-    fn add(&mut self, key: &[u8], stored: &[u8]) {
-        self.records += 1;
-        self.live_bytes += (key.len() + stored.len().saturating_sub(CHECKSUM_LEN)) as u64;
-    }
-}
-
-fn failed(error: ::sled::Error) -> StoreError {
-    StoreError::Sled { says: error.to_string() }
-}
-
-/// The value without its checksum, if that fits.
-fn verified(key: &[u8], stored: &[u8]) -> Option<Bytes> {
-    let (crc, value) = stored.split_first_chunk::<CHECKSUM_LEN>()?;
-    (u32::from_le_bytes(*crc) == super::log::checksum(key, value)).then(|| Bytes::copy_from_slice(value))
-}
-
-impl Engine for SledEngine {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        match self.db.get(key).map_err(failed)? {
-            None => Ok(None),
-            Some(stored) => match verified(key, &stored) {
-                Some(value) => Ok(Some(value)),
-                None => Err(StoreError::damaged(key, "sled")),
-            },
-        }
-    }
-
-    fn apply(&self, batch: Vec<Write>, promise: Promise) -> BoxFuture<'_, Result<Position, StoreError>> {
-        Box::pin(async move {
-            if promise > self.strongest() {
-                return Err(StoreError::Unsupported {
-                    engine: "sled",
-                    what: "a synced write (its flush does not reach the disk); use engine = \"log\" for that",
-                });
-            }
-            let position = self.insert(&batch)?;
-            if promise == Promise::OsBuffered {
-                self.hand_to_os().await?;
-            }
-            Ok(position)
-        })
-    }
-
-    fn scan(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
-        let mut found = Vec::new();
-        for record in self.db.range::<&[u8], _>((scan_start(prefix, after), Bound::Unbounded)) {
-            let (key, stored) = record.map_err(failed)?;
-            if found.len() == limit || !key.starts_with(prefix) {
-                break;
-            }
-            if let Some(value) = verified(&key, &stored) {
-                found.push((key.to_vec(), value));
-            }
-        }
-        Ok(found)
-    }
-
-    fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        let mut keys = Vec::new();
-        for key in self.db.range::<&[u8], _>((scan_start(prefix, after), Bound::Unbounded)).keys() {
-            let key = key.map_err(failed)?;
-            if keys.len() == limit || !key.starts_with(prefix) {
-                break;
-            }
-            keys.push(key.to_vec());
-        }
-        Ok(keys)
-    }
-
-    fn flush(&self) -> BoxFuture<'_, Result<Position, StoreError>> {
+    fn settle(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            let position = Position { segment: 0, offset: self.batches.load(Ordering::Relaxed) };
-            self.hand_to_os().await?;
-            Ok(position)
+            if !self.failed.load(Ordering::Relaxed)
+                && let Err(error) = self.tree.flush_async().await
+            {
+                self.fail(&error.to_string());
+            }
         })
-    }
-
-    fn strongest(&self) -> Promise {
-        Promise::OsBuffered
-    }
-
-    fn stats(&self) -> Stats {
-        let totals = self.totals.lock().expect("no code panics while holding this lock");
-        Stats {
-            records: totals.records,
-            live_bytes: totals.live_bytes,
-            // An estimate that reads the directory; zero when it cannot.
-            log_bytes: self.db.size_on_disk().unwrap_or(0),
-            appends: self.batches.load(Ordering::Relaxed),
-            syncs: self.flushes.load(Ordering::Relaxed),
-            ..Stats::default()
-        }
     }
 }

@@ -12,7 +12,7 @@ use quorate_env::Disk;
 use crate::store::StoreError;
 
 /// Name of the format file.
-pub(super) const MANIFEST_NAME: &str = "log.format";
+pub(in crate::store) const MANIFEST_NAME: &str = "log.format";
 
 /// Name of the file that lists segments which a failed sync left in doubt.
 pub(super) const SUSPECTS_NAME: &str = "log.suspect";

@@ -12,7 +12,6 @@
 //!
 //! Not here: threads, tasks or time. Everything happens in the callers' own polls.
 
-mod commit; // many writers, one sync
 mod compact; // giving up segments that are mostly dead
 mod hint; // a full segment without its values
 mod index; // key -> newest record
@@ -20,6 +19,7 @@ mod manifest; // format, and segments given up
 mod open; // a directory -> a log
 mod record; // one record's bytes
 mod replay; // segments -> index
+mod values; // a second place to read from
 mod writer; // the end of the log
 
 use std::collections::BTreeMap;
@@ -31,13 +31,15 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuar
 use bytes::Bytes;
 use quorate_env::{BoxFuture, Disk, DiskFile};
 
+use super::commit::GroupCommit;
 use super::memory::scan_start;
 use super::{Engine, Pace, Position, Promise, Stats, StoreError, Write};
-use commit::GroupCommit;
 use index::{Entry, Index, Kind};
+pub(super) use manifest::MANIFEST_NAME as FORMAT_NAME;
 use manifest::{Manifest, segment_name};
 pub(super) use record::checksum;
 use record::{HEADER_LEN, Header};
+pub(super) use values::{Changed, Values};
 use writer::{Pending, Writer};
 
 /// Sizes of a log.
@@ -66,6 +68,8 @@ pub struct LogEngine {
     writer: Mutex<Writer>,
     records: RwLock<Records>,
     commit: GroupCommit,
+    /// Asked for values before the segments are.
+    values: Option<Box<dyn Values>>,
     /// Held through one step of compaction.
     manifest: tokio::sync::Mutex<Manifest>,
     torn_bytes: u64,
@@ -85,6 +89,11 @@ struct Records {
 }
 
 impl LogEngine {
+    /// The same log, whose values are also kept in `values` and read from there where they are right.
+    pub(super) fn with_values(self, values: Box<dyn Values>) -> Self {
+        Self { values: Some(values), ..self }
+    }
+
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().expect("a panic while appending is a bug")
     }
@@ -115,8 +124,13 @@ impl LogEngine {
             record.header.sequence = sequence;
         }
         self.append_and_index(&mut writer, &pending)?;
+        let position = writer.position();
+        drop(writer);
         self.appends.fetch_add(1, Ordering::Relaxed);
-        Ok(writer.position())
+        if let Some(values) = &self.values {
+            values.set(&pending.iter().map(Changed::of).collect::<Vec<_>>());
+        }
+        Ok(position)
     }
 
     fn roll(&self, writer: &mut Writer) -> Result<(), StoreError> {
@@ -172,16 +186,30 @@ impl LogEngine {
 
     /// The verified value of an entry.
     fn read(&self, file: &dyn DiskFile, key: &[u8], entry: &Entry) -> Result<Bytes, StoreError> {
+        if let Some(value) = self.held(key, entry) {
+            return Ok(value);
+        }
         let name = || segment_name(entry.place.segment);
         let offset = entry.place.offset + (HEADER_LEN + key.len()) as u64;
         match file.read_at(offset, entry.value_len as usize) {
-            Ok(value) if checksum(key, &value) == entry.value_crc => Ok(value.into()),
+            Ok(value) if checksum(key, &value) == entry.value_crc => {
+                if let Some(values) = &self.values {
+                    values.set(&[Changed { key, sequence: entry.sequence, value: Some(&value) }]);
+                }
+                Ok(value.into())
+            }
             Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => Err(StoreError::io(name(), e)),
             _ => {
                 self.records_mut().index.mark_damaged(key, entry.place);
                 Err(StoreError::damaged(key, name()))
             }
         }
+    }
+
+    /// The value of an entry as the second place has it, if that is what was written.
+    fn held(&self, key: &[u8], entry: &Entry) -> Option<Bytes> {
+        let value = self.values.as_ref()?.get(key, entry.sequence)?;
+        (checksum(key, &value) == entry.value_crc).then_some(value)
     }
 }
 
@@ -212,7 +240,10 @@ impl Engine for LogEngine {
                 None => return Ok(None),
                 Some(entry) => match entry.kind {
                     Kind::Tombstone => return Ok(None),
-                    Kind::Damaged => return Err(StoreError::damaged(key, segment_name(entry.place.segment))),
+                    Kind::Damaged => {
+                        let damaged = || StoreError::damaged(key, segment_name(entry.place.segment));
+                        return self.held(key, entry).map(Some).ok_or_else(damaged);
+                    }
                     Kind::Value => (*entry, Arc::clone(&records.files[&entry.place.segment])),
                 },
             }
@@ -292,6 +323,9 @@ impl Engine for LogEngine {
         Box::pin(async {
             let position = self.writer().position();
             self.make_durable(position).await?;
+            if let Some(values) = &self.values {
+                values.settle().await;
+            }
             Ok(position)
         })
     }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use quorate_env::Disk;
 
-use super::commit::GroupCommit;
 use super::hint::{self, Hint};
 use super::index::Index;
 use super::manifest::{self, Manifest, list_segments, segment_name};
@@ -14,6 +13,7 @@ use super::replay::{self, Replayed};
 use super::writer::Writer;
 use super::{LogEngine, LogOptions, Records, sync_failed};
 use crate::store::StoreError;
+use crate::store::commit::GroupCommit;
 
 /// What the segments told.
 #[derive(Default)]
@@ -78,6 +78,7 @@ impl LogEngine {
             commit: GroupCommit::new(writer.position()),
             writer: Mutex::new(writer),
             records: RwLock::new(records),
+            values: None,
             manifest: tokio::sync::Mutex::new(manifest),
             torn_bytes: found.torn_bytes,
             unreadable_regions: AtomicU64::new(found.unreadable_regions),

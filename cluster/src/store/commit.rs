@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use crate::store::{Position, StoreError};
+use super::{Position, StoreError};
 
 /// How far the log is durable, and who makes it more so.
 #[derive(Debug, Default)]
