@@ -120,3 +120,28 @@ fn keys_values_and_tokens_that_cannot_be_are_refused_and_nothing_is_lost() {
     quorate(&["get", "k", "--node", "http://127.0.0.1:1"]).refused(&["cannot connect"]);
     quorate(&["get", "k", "--dir", "/nowhere"]).refused(&["--node", "cluster up"]);
 }
+
+#[test]
+fn a_data_directory_of_a_newer_format_is_refused_by_both_versions_and_left_as_it_is() {
+    for (engine, name, newer, versions) in [
+        ("log", "node.json", "{\"format\": 7, \"anything\": true}", ["format 7", "format 1"]),
+        ("log", "log.format", "quorate-log 7\nanything\n", ["quorate-log 7", "quorate-log 1"]),
+        ("sled", "log.format", "quorate-log 7\n", ["quorate-log 7", "quorate-log 1"]),
+        ("fjall", "fjall/version", "FJL\u{7}", ["FJL\\x07", "FJL\\x03"]),
+    ] {
+        let dir = TempDir::new().unwrap();
+        let config = config(&dir, "127.0.0.1:0", &format!("engine = \"{engine}\""));
+        let path = dir.path().join("data").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, newer).unwrap();
+        let segment = dir.path().join("data/log-0000000001.segment");
+        std::fs::write(&segment, "what only the newer version understands").unwrap();
+        quorate(&["serve", "--config", &config]).refused(&[
+            name.rsplit('/').next().unwrap(),
+            versions[0],
+            versions[1],
+        ]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
+        assert_eq!(std::fs::read_to_string(&segment).unwrap(), "what only the newer version understands");
+    }
+}

@@ -13,6 +13,15 @@ pub const IDENTITY_FILE: &str = "node.json";
 /// Exists only between a graceful stop and the next start.
 const CLEAN_FILE: &str = "clean-stop";
 
+/// Version of the format of that file.
+const FORMAT: u32 = 1;
+
+/// What every version of the file begins with, whatever else there is.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u32,
+}
+
 /// A node's identity during one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -37,10 +46,16 @@ pub enum IdentityError {
     #[error("{IDENTITY_FILE} in the data directory: {0}")]
     Io(#[from] std::io::Error),
     /// It is not what this version writes.
-    #[error(
-        "{IDENTITY_FILE} in the data directory cannot be understood ({0}); was it written by a newer version?"
-    )]
+    #[error("{IDENTITY_FILE} in the data directory cannot be understood: {0}")]
     Unreadable(String),
+    /// A version with another format wrote it.
+    #[error(
+        "{IDENTITY_FILE} in the data directory has format {found}, this version reads format {FORMAT}; use the version that wrote it"
+    )]
+    OtherFormat {
+        /// Its format.
+        found: u32,
+    },
     /// It belongs to somebody else.
     #[error(
         "the data directory belongs to node {theirs}, not {ours}; give every node a directory of its own"
@@ -90,7 +105,7 @@ impl Identity {
         let incarnation = random.child("incarnation").stream(&start_number.to_string()).next_u64();
         let clock_bound_ns = before.as_ref().map_or(0, |b| b.clock_bound_ns);
         let identity =
-            Self { format: 1, node, store: store.clone(), start_number, incarnation, clock_bound_ns };
+            Self { format: FORMAT, node, store: store.clone(), start_number, incarnation, clock_bound_ns };
         identity.save(disk).await?;
         let clean = disk.read(CLEAN_FILE).is_ok();
         if clean {
@@ -100,11 +115,13 @@ impl Identity {
     }
 
     fn parse(bytes: &[u8], node: NodeId, store: &StoreDefinition) -> Result<Self, IdentityError> {
-        let before: Self =
-            serde_json::from_slice(bytes).map_err(|e| IdentityError::Unreadable(e.to_string()))?;
-        if before.format != 1 {
-            return Err(IdentityError::Unreadable(format!("format {}", before.format)));
+        let unreadable = |e: serde_json::Error| IdentityError::Unreadable(e.to_string());
+        // The format first: what another version wrote may have other fields.
+        let Versioned { format: found } = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if found != FORMAT {
+            return Err(IdentityError::OtherFormat { found });
         }
+        let before: Self = serde_json::from_slice(bytes).map_err(unreadable)?;
         if before.node != node {
             return Err(IdentityError::OtherNode { theirs: before.node, ours: node });
         }
