@@ -35,6 +35,21 @@ chaos-deep *args:
 criterion *args:
     cargo bench -p quorate-benches {{args}}
 
+# Every engine side by side in one run: synced puts, gets, restart with a million keys, space
+# (`just bench-engines log fjall`; `QUORATE_KEYS=100000` for a shorter one; TMPDIR says on which disk).
+bench-engines *args:
+    cargo bench -p quorate-benches --bench engines -- {{args}}
+
+# How soon a node with a million keys serves again after kill -9 (`just bench-restart log fjall`).
+bench-restart *args:
+    cargo build --release --bin quorate
+    cargo bench -p quorate-benches --bench engines -- --node {{args}}
+
+# Kill a real node of each engine in the middle of writes, over and over, and read every write back
+# (`just kill-loops 200 fjall`).
+kill-loops rounds="200" *args:
+    QUORATE_KILL_ROUNDS={{rounds}} cargo test --release --test cli {{args}} -- kills:: --nocapture --test-threads 1
+
 # What the generator draws against the exact law: zipfian keys, 10 million draws for each exponent.
 bench-workload *args:
     QUORATE_BARS=1 cargo bench -p quorate-benches --bench workload -- {{args}}
