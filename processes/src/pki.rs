@@ -151,7 +151,7 @@ pub fn server_config(section: &TlsSection) -> Result<Arc<ServerConfig>, ProcessE
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|e| refused(&section.key, format!("does not go with {}: {e}", section.cert)))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

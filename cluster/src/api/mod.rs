@@ -1,24 +1,27 @@
 //! The HTTPS API of one node: get, put, delete, the view, metrics and health.
 //!
-//! HTTP/1.1 by hyper, TLS by rustls when a certificate is given; without one (in simulation)
-//! plain. No `Date` header: it would be the one byte of an answer that differs between two runs
+//! HTTP/1.1 and HTTP/2 by hyper, TLS by rustls when a certificate is given; without one (in simulation)
+//! plain. A client says which it speaks (`protocol`); both have the same bounds. No `Date` header: it would be the one byte of an answer that differs between two runs
 //! of a seed.
 //!
 //! Not here: what a request means to replicas (`coordinator`).
 
+mod activity; // of one HTTP/2 connection
 mod answer;
+mod body;
+mod http1;
+mod http2;
 mod kv;
 mod members;
 mod placement;
+mod protocol;
 mod routes;
 mod stream;
 mod timer;
 
-use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hyper::service::service_fn;
 use quorate_env::{BoxStream, Listener};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -27,8 +30,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::coordinator::{Coordinator, Tokens};
 use crate::membership::Administrator;
 use crate::membership::gossip::Board;
+use crate::metrics::Metrics;
+use protocol::Protocol;
 use stream::HyperStream;
-use timer::TokioTimer;
 
 /// Clients beyond the bound that are told so at once; more are hung up on.
 const TURNED_AWAY_MAX: usize = 64;
@@ -109,15 +113,33 @@ impl Api {
 
     async fn secure(
         self: Arc<Self>,
-        stream: BoxStream,
+        mut stream: BoxStream,
         acceptor: Option<TlsAcceptor>,
         room: Room,
-        stopping: watch::Receiver<bool>,
+        mut stopping: watch::Receiver<bool>,
     ) {
-        let Some(acceptor) = acceptor else { return self.converse(stream, room, stopping).await };
-        let (timing, metrics) = (self.coordinator.timing, &self.coordinator.metrics);
+        let (timing, metrics) = (self.coordinator.timing, Arc::clone(&self.coordinator.metrics));
+        let Some(acceptor) = acceptor else {
+            let heard = tokio::select! {
+                biased;
+                () = stopped(&mut stopping) => return,
+                heard = timeout(timing.head, Protocol::heard(&mut stream)) => heard,
+            };
+            return match heard {
+                Ok(Ok((protocol, first))) => {
+                    let stream = HyperStream::new(stream, timing.answer).after(first);
+                    self.converse(stream, protocol, room, stopping).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "a client left before it said anything"),
+                Err(_) => metrics.clients_timed_out.add(1),
+            };
+        };
         match timeout(HANDSHAKE_WAIT.min(timing.head), acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.converse(Box::new(stream), room, stopping).await,
+            Ok(Ok(stream)) => {
+                let protocol = Protocol::agreed(stream.get_ref().1);
+                let stream = HyperStream::new(Box::new(stream), timing.answer);
+                self.converse(stream, protocol, room, stopping).await;
+            }
             Ok(Err(error)) => {
                 metrics.handshakes_failed.add(1);
                 tracing::debug!(%error, "a TLS handshake failed");
@@ -129,42 +151,32 @@ impl Api {
         }
     }
 
-    async fn converse(self: Arc<Self>, stream: BoxStream, room: Room, mut stopping: watch::Receiver<bool>) {
-        let (timing, metrics) = (self.coordinator.timing, Arc::clone(&self.coordinator.metrics));
-        let service = service_fn(move |request| {
-            let api = Arc::clone(&self);
-            async move {
-                Ok::<_, Infallible>(match room {
-                    Room::Some => api.route(request).await,
-                    Room::None => api.turn_away(),
-                })
-            }
-        });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .auto_date_header(false)
-            .keep_alive(true)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .timer(TokioTimer)
-            .header_read_timeout(timing.head)
-            .serve_connection(HyperStream::new(stream, timing.answer), service);
-        let mut connection = std::pin::pin!(connection);
-        let result = tokio::select! {
-            biased;
-            result = &mut connection => result,
-            () = stopped(&mut stopping) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = result {
-            if error.is_timeout() || timer::has_timed_out(&error) {
-                metrics.clients_timed_out.add(1);
-            } else if error.is_parse() {
-                metrics.requests_malformed.add(1);
-            }
-            tracing::debug!(%error, "a client's connection ended");
+    async fn converse(
+        self: Arc<Self>,
+        stream: HyperStream,
+        protocol: Protocol,
+        room: Room,
+        stopping: watch::Receiver<bool>,
+    ) {
+        match protocol {
+            Protocol::Http1 => Box::pin(http1::converse(self, stream, room, stopping)).await,
+            Protocol::Http2 => Box::pin(http2::converse(self, stream, room, stopping)).await,
         }
     }
+}
+
+/// Counts why a connection ended that did not end well.
+fn ended(metrics: &Metrics, error: &hyper::Error) {
+    let broke_http2 = || {
+        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+        source.is_some_and(h2::Error::is_library)
+    };
+    if error.is_timeout() || timer::has_timed_out(error) {
+        metrics.clients_timed_out.add(1);
+    } else if error.is_parse() || broke_http2() {
+        metrics.requests_malformed.add(1);
+    }
+    tracing::debug!(%error, "a client's connection ended");
 }
 
 /// Waits until the node stops, or until nobody is left who could stop it.

@@ -47,6 +47,7 @@ impl Api {
     pub(super) fn turn_away(&self) -> Answer {
         let in_hand = self.coordinator.admission.limits().connections_max as u64;
         let mut answer = failure(&RequestError::Overloaded { in_hand, what: "connections" });
+        // HTTP/2 has no such field, and is told by GOAWAY.
         set(&mut answer, CONNECTION.as_str(), "close");
         self.coordinator.metrics.errors.add(1);
         answer

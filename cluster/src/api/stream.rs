@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorate_env::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
@@ -18,6 +19,8 @@ const CHUNK: usize = 16 << 10;
 /// answer that nobody reads would be kept in memory for ever.
 pub(super) struct HyperStream {
     stream: BoxStream,
+    /// What was read of it before.
+    first: Bytes,
     patience: Duration,
     /// Runs while the other side takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -25,7 +28,12 @@ pub(super) struct HyperStream {
 
 impl HyperStream {
     pub(super) fn new(stream: BoxStream, patience: Duration) -> Self {
-        Self { stream, patience, stalled: None }
+        Self { stream, first: Bytes::new(), patience, stalled: None }
+    }
+
+    /// The same, after these bytes that were read already.
+    pub(super) fn after(self, first: Bytes) -> Self {
+        Self { first, ..self }
     }
 
     fn unless_stalled<T>(
@@ -49,6 +57,11 @@ impl hyper::rt::Read for HyperStream {
         cx: &mut Context<'_>,
         mut buf: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let length = self.first.len().min(buf.remaining());
+            buf.put_slice(&self.first.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let mut chunk = [0; CHUNK];
         let length = buf.remaining().min(CHUNK);
         let mut read = ReadBuf::new(&mut chunk[..length]);

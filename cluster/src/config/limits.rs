@@ -13,6 +13,8 @@ pub struct Limits {
     /// Clients that may be connected at once. A few more are told so; the rest are hung up on.
     /// Default 10,000.
     pub connections_max: usize,
+    /// Requests of one HTTP/2 connection in hand at once; more are refused unprocessed. Default 128.
+    pub streams_max: u32,
     /// Requests of clients in hand at once, from the arrival of their head until every copy is
     /// written. Default 4,096.
     pub requests_max: usize,
@@ -28,8 +30,9 @@ pub struct Limits {
 
 impl Limits {
     /// The settings' names, as they stand under `[node]`.
-    pub const NAMES: [&'static str; 6] = [
+    pub const NAMES: [&'static str; 7] = [
         "connections_max",
+        "streams_max",
         "requests_max",
         "request_bytes_max",
         "peer_requests_max",
@@ -70,6 +73,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 10_000,
+            streams_max: 128,
             requests_max: 4096,
             request_bytes_max: 256 << 20,
             peer_requests_max: 8192,

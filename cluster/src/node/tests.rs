@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod gossip;
+mod http2;
 mod lost_disk;
 mod members;
 mod overload;

@@ -8,7 +8,7 @@ pub(super) fn alone() -> StoreDefinition {
     StoreDefinition { replicas: 1, read_quorum: 1, write_quorum: 1, ..StoreDefinition::default() }
 }
 
-async fn one(change: impl FnOnce(&mut Config)) -> Running {
+pub(super) async fn one(change: impl FnOnce(&mut Config)) -> Running {
     let members = members(1);
     let mut config = config(&members[0], &members, &alone());
     change(&mut config);

@@ -11,18 +11,18 @@ use crate::store::{Engine, MemoryEngine, Position, Promise, Stats, StoreError, W
 use crate::version::{Actor, Context, Dot, Payload, Record, SiblingSet};
 
 /// Writes only through an open gate.
-struct Gated {
+pub(super) struct Gated {
     engine: MemoryEngine,
     waiting: AtomicU32,
     gate: Semaphore,
 }
 
 impl Gated {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { engine: MemoryEngine::new(), waiting: AtomicU32::new(0), gate: Semaphore::new(0) })
     }
 
-    async fn has_one(&self) {
+    pub(super) async fn has_one(&self) {
         let waiting = async {
             while self.waiting.load(Ordering::Acquire) == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -31,7 +31,7 @@ impl Gated {
         tokio::time::timeout(PATIENCE, waiting).await.expect("a write comes");
     }
 
-    fn open(&self) {
+    pub(super) fn open(&self) {
         self.gate.add_permits(Semaphore::MAX_PERMITS);
     }
 }
@@ -72,11 +72,11 @@ impl Engine for Gated {
 }
 
 /// Nothing syncs before it acknowledges.
-fn lazy(store: StoreDefinition) -> StoreDefinition {
+pub(super) fn lazy(store: StoreDefinition) -> StoreDefinition {
     StoreDefinition { durability: crate::config::Durability::Memory, ..store }
 }
 
-fn plain(member: &Member, members: &[Member], store: &StoreDefinition) -> NodeParts {
+pub(super) fn plain(member: &Member, members: &[Member], store: &StoreDefinition) -> NodeParts {
     let config = config(member, members, store);
     parts(config, &SimulatedDisk::default(), Arc::new(SystemClock::new()), None)
 }

@@ -7,8 +7,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use super::overload::{Slow, alone};
 use super::*;
 
-/// A certificate for this machine, and what clients trust it by.
-fn certificate() -> (Arc<rustls::ServerConfig>, String) {
+/// A certificate for this machine and the protocols that are spoken there, and what clients trust it by.
+pub(super) fn certificate(protocols: &[&[u8]]) -> (Arc<rustls::ServerConfig>, String) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::<String>::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -19,12 +19,13 @@ fn certificate() -> (Arc<rustls::ServerConfig>, String) {
     let certificate = names.signed_by(&key, &issuer).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     (Arc::new(config), pem)
 }
 
@@ -34,7 +35,7 @@ async fn garbage_and_silence_on_the_tls_port_are_counted_and_disturb_nobody() {
     let mut config = config(&members[0], &members, &alone());
     config.timing.head = Duration::from_millis(500);
     let clock = Arc::new(SystemClock::new());
-    let (tls, ca) = certificate();
+    let (tls, ca) = certificate(&[]);
     let node = start_with(config, SimulatedDisk::default(), clock.clone(), Some(tls)).await.unwrap();
 
     let mut silent = Slow::connect(&node).await;
