@@ -14,8 +14,8 @@ use crate::nodes::Nodes;
 use crate::reply::{CONTEXT_HEADER, ErrorBody};
 use crate::routing::Router;
 use crate::{
-    ClientError, ClientOptions, GetAnswer, GetReply, NodeChoice, NodeUrl, PutReply, ReadOptions, SetupError,
-    TlsTrust, WriteOptions,
+    ClientError, ClientOptions, GetAnswer, GetReply, HttpVersion, NodeChoice, NodeUrl, PutReply, ReadOptions,
+    SetupError, TlsTrust, WriteOptions,
 };
 
 /// All but what a path segment may hold unescaped (RFC 3986, section 2.3).
@@ -66,6 +66,10 @@ impl Client {
         {
             return Err(SetupError::NoTrust { url: url.to_string() });
         }
+        let trust = match options.http {
+            HttpVersion::One => trust,
+            HttpVersion::Two { .. } => trust.map(|trust| trust.speaking(b"h2")),
+        };
         let (tls, router) = (nodes.iter().all(NodeUrl::is_tls), Arc::new(Router::new(options.node_choice)));
         let (nodes, retries) = (Nodes::new(nodes), AtomicU64::new(0));
         Ok(Self { shared: Arc::new(Shared { net, nodes, tls, trust, options, router, retries }) })

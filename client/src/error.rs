@@ -50,6 +50,14 @@ pub enum ClientError {
         /// The network's reason.
         source: io::Error,
     },
+    /// The node said that it did not process the request (HTTP/2: it refused the stream, or goes away).
+    #[error("{node}: did not process the request: {why}")]
+    Unprocessed {
+        /// The node asked.
+        node: String,
+        /// Why not.
+        why: String,
+    },
     /// The deadline passed.
     #[error("{node}: no reply within {} ms{}", .deadline.as_millis(), if *.sent { "" } else { " (nothing was sent)" })]
     Deadline {
@@ -95,6 +103,7 @@ impl ClientError {
             | Self::Connect { .. }
             | Self::Handshake { .. }
             | Self::ConnectionLost { sent: false, .. }
+            | Self::Unprocessed { .. }
             | Self::Deadline { sent: false, .. }
             | Self::Refused { maybe_applied: Some(false), .. } => Effect::Never,
             Self::ConnectionLost { sent: true, .. }
@@ -112,6 +121,7 @@ impl ClientError {
             Self::Connect { .. } => "connect",
             Self::Handshake { .. } => "handshake",
             Self::ConnectionLost { .. } => "connection-lost",
+            Self::Unprocessed { .. } => "unprocessed",
             Self::Deadline { .. } => "deadline",
             Self::Malformed { .. } => "malformed-reply",
             Self::Refused { code, .. } if code.is_empty() => "refused",
@@ -128,6 +138,7 @@ impl ClientError {
             | Self::Connect { .. }
             | Self::Handshake { .. }
             | Self::ConnectionLost { .. }
+            | Self::Unprocessed { .. }
             | Self::Deadline { .. }
             | Self::Malformed { .. } => None,
         }

@@ -3,7 +3,8 @@
 //! Used by the load generator, the command line and the simulator alike, so it draws no
 //! hidden time or randomness: only `tokio::time` and the network it is given. It speaks just
 //! enough HTTP/1.1 for the store (`Content-Length` always, kept-alive connections), because
-//! a general client costs a quarter more CPU and retries behind the caller's back.
+//! a general client costs a quarter more CPU and retries behind the caller's back. HTTP/2, for those who
+//! ask for it, is hyper's, below anything of it that would connect or try again by itself.
 //!
 //! Every failure says whether the operation may have happened ([`ClientError::effect`]), and
 //! nothing is sent twice unless it certainly did not.
@@ -20,6 +21,7 @@ pub mod reply;
 pub mod tls;
 pub mod url;
 
+mod http2; // several requests on one connection
 mod nodes; // who is known, and answered lately
 mod placement; // who owns a key
 mod pool; // idle connections
@@ -28,7 +30,7 @@ mod routing; // whom to ask
 pub use client::Client;
 pub use error::{ClientError, Effect, SetupError};
 pub use http::{MalformedReply, Method, Request, Response};
-pub use options::{ClientOptions, NodeChoice, ReadOptions, Retry, WriteOptions};
+pub use options::{ClientOptions, HttpVersion, NodeChoice, ReadOptions, Retry, WriteOptions};
 pub use placement::read_owners;
 pub use reply::{GetAnswer, GetReply, GetStatus, PutReply, Value};
 pub use tls::TlsTrust;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::NodeUrl;
+use crate::http2::SharedPool;
 use crate::pool::Pool;
 
 /// How long a node that did not answer is asked only when nobody else is left.
@@ -19,7 +20,10 @@ pub(crate) struct Node {
     pub(crate) name: String,
     /// The URL as connections and `Host` want it.
     pub(crate) authority: String,
+    /// Its connections in HTTP/1.1.
     pub(crate) pool: Pool,
+    /// Its connections in HTTP/2.
+    pub(crate) shared: SharedPool,
     /// Spares a lock on every answer.
     failed: AtomicBool,
     down_until: Mutex<Option<Instant>>,
@@ -31,6 +35,7 @@ impl Node {
             name: url.to_string(),
             authority: url.authority(),
             pool: Pool::default(),
+            shared: SharedPool::default(),
             url,
             failed: AtomicBool::new(false),
             down_until: Mutex::default(),

@@ -2,9 +2,25 @@
 
 use std::time::Duration;
 
+/// Which HTTP is spoken to nodes. There is no falling back from one to the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1: one request at a time on each connection.
+    #[default]
+    One,
+    /// HTTP/2: by agreement in the TLS handshake (ALPN `h2`), without TLS by prior knowledge.
+    Two {
+        /// Requests in flight on one connection at once. Servers are asked to allow at least 100
+        /// (RFC 9113, section 6.5.2); what is beyond a server's own bound waits for its turn.
+        streams_max: usize,
+    },
+}
+
 /// Settings of a whole client.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
+    /// Which HTTP is spoken.
+    pub http: HttpVersion,
     /// Which node takes an operation that does not name one.
     pub node_choice: NodeChoice,
     /// How long one operation may take in all: connecting, sending, waiting, retrying.
@@ -17,7 +33,8 @@ pub struct ClientOptions {
     /// Whether nodes are told how long this client waits (`X-Quorate-Deadline-Ms`), so that they
     /// drop what it has given up.
     pub tell_deadline: bool,
-    /// Idle connections kept per node. More may be open at once; those above are closed after use.
+    /// Idle connections kept per node. More may be open at once; those above are closed after use. In
+    /// HTTP/2 connections are shared rather than opened beyond it, as long as they have room.
     pub idle_connections_max: usize,
     /// An idle connection older than this is closed instead of used. Keep it below the
     /// server's own limit, or requests meet connections that are just being closed.
@@ -29,9 +46,10 @@ pub struct ClientOptions {
 }
 
 impl Default for ClientOptions {
-    /// Round robin, 5 s, no retries, 128 idle connections for 20 s, 16 KiB heads, 64 MiB bodies.
+    /// HTTP/1.1, round robin, 5 s, no retries, 128 idle connections for 20 s, 16 KiB heads, 64 MiB bodies.
     fn default() -> Self {
         Self {
+            http: HttpVersion::One,
             node_choice: NodeChoice::RoundRobin,
             deadline: Duration::from_secs(5),
             retry: Retry::Never,

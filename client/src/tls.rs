@@ -7,6 +7,7 @@
 mod stream;
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use self::stream::Encrypted;
 use crate::SetupError;
@@ -80,23 +82,50 @@ impl TlsTrust {
     /// # Errors
     /// A sentence for people, with what to do if it is the certificate.
     pub async fn wrap(&self, host: &str, stream: BoxStream) -> Result<BoxStream, String> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| format!("`{host}` cannot be the name in a certificate"))?;
-        match self.connector.connect(name, stream).await {
-            Ok(encrypted) => {
-                let (stream, session) = encrypted.into_inner();
-                Ok(Box::new(Encrypted::new(stream, session)))
+        let encrypted = self.encrypt(host, stream).await.map_err(|error| explain(&error, host))?;
+        Ok(plain(encrypted))
+    }
+
+    /// The same, for HTTP/2 or nothing. Only where [`Self::speaking`] says `h2`.
+    ///
+    /// # Errors
+    /// A sentence for people, with what to do if it is the certificate or the protocol.
+    pub(crate) async fn wrap_http2(&self, host: &str, stream: BoxStream) -> Result<BoxStream, String> {
+        const NO_HTTP2: &str = "it does not speak HTTP/2; ask it in HTTP/1.1";
+        let encrypted = self.encrypt(host, stream).await.map_err(|error| match rustls_error(&error) {
+            Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)) => {
+                NO_HTTP2.to_owned()
             }
-            Err(error) => Err(explain(&error, host)),
+            _ => explain(&error, host),
+        })?;
+        match encrypted.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Ok(plain(encrypted)),
+            // Servers that know of no such agreement at all ignore the offer.
+            _ => Err(NO_HTTP2.to_owned()),
         }
+    }
+
+    async fn encrypt(&self, host: &str, stream: BoxStream) -> io::Result<TlsStream<BoxStream>> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| io::Error::other(format!("`{host}` cannot be the name in a certificate")))?;
+        self.connector.connect(name, stream).await
     }
 }
 
+/// What goes through the encrypted stream.
+fn plain(encrypted: TlsStream<BoxStream>) -> BoxStream {
+    let (stream, session) = encrypted.into_inner();
+    Box::new(Encrypted::new(stream, session))
+}
+
+fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
+}
+
 /// rustls' reason, with what to do where that is known.
-fn explain(error: &std::io::Error, host: &str) -> String {
+fn explain(error: &io::Error, host: &str) -> String {
     use rustls::CertificateError as Bad;
-    let rustls_error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let Some(rustls_error) = rustls_error else { return error.to_string() };
+    let Some(rustls_error) = rustls_error(error) else { return error.to_string() };
     match rustls_error {
         rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
             "the node's certificate was not issued by the given CA: is the CA file that of this cluster?"

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use quorate_client::{Client, ClientError, ClientOptions, Effect, ReadOptions, TlsTrust};
+use quorate_client::{Client, ClientError, ClientOptions, Effect, HttpVersion, ReadOptions, TlsTrust};
 use quorate_env::{Network, SystemClock, TokioNetwork};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
@@ -27,27 +27,28 @@ fn ca() -> Ca {
 }
 
 /// The server's side, with a certificate for `name`.
-fn acceptor(ca: &Ca, name: &str) -> TlsAcceptor {
+fn acceptor(ca: &Ca, name: &str, protocols: &[&[u8]]) -> TlsAcceptor {
     let key = KeyPair::generate().unwrap();
     let certificate =
         CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &ca.issuer).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     TlsAcceptor::from(Arc::new(config))
 }
 
 /// A server with a certificate for `name`, which answers every request alike.
 async fn serve(ca: &Ca, name: &str) -> u16 {
-    serve_counted(ca, name, Arc::default()).await
+    serve_counted(ca, name, &[], Arc::default()).await
 }
 
-async fn serve_counted(ca: &Ca, name: &str, handshakes: Arc<AtomicUsize>) -> u16 {
-    let acceptor = acceptor(ca, name);
+async fn serve_counted(ca: &Ca, name: &str, protocols: &[&[u8]], handshakes: Arc<AtomicUsize>) -> u16 {
+    let acceptor = acceptor(ca, name, protocols);
     let mut listener = TokioNetwork.bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_address().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
     tokio::spawn(async move {
@@ -73,15 +74,19 @@ fn trust(ca: &Ca) -> TlsTrust {
 }
 
 fn client(port: u16, ca: &Ca) -> Client {
+    client_with(port, ca, ClientOptions::default())
+}
+
+fn client_with(port: u16, ca: &Ca, options: ClientOptions) -> Client {
     let url = format!("https://127.0.0.1:{port}").parse().unwrap();
-    Client::new(Arc::new(TokioNetwork), vec![url], Some(trust(ca)), ClientOptions::default()).unwrap()
+    Client::new(Arc::new(TokioNetwork), vec![url], Some(trust(ca)), options).unwrap()
 }
 
 #[tokio::test]
 async fn gets_over_tls_and_keeps_the_connection() {
     let ca = ca();
     let handshakes = Arc::new(AtomicUsize::new(0));
-    let client = client(serve_counted(&ca, "127.0.0.1", Arc::clone(&handshakes)).await, &ca);
+    let client = client(serve_counted(&ca, "127.0.0.1", &[], Arc::clone(&handshakes)).await, &ca);
     for _ in 0..3 {
         assert_eq!(client.get("k", ReadOptions::default()).await.unwrap().values[0].bytes, "v1");
     }
@@ -116,7 +121,7 @@ async fn wrong_ca_wrong_name_and_no_tls_are_refused_with_a_reason() {
 #[tokio::test]
 async fn what_does_not_fit_at_once_arrives_whole_and_so_does_the_end() {
     let ca = ca();
-    let acceptor = acceptor(&ca, "127.0.0.1");
+    let acceptor = acceptor(&ca, "127.0.0.1", &[]);
     // Less than a record, and less than a handshake's message.
     let (ours, theirs) = tokio::io::duplex(1000);
     let echo = tokio::spawn(async move {
@@ -142,7 +147,7 @@ async fn what_does_not_fit_at_once_arrives_whole_and_so_does_the_end() {
 #[tokio::test]
 async fn a_stream_that_is_cut_off_does_not_pass_for_one_that_ended() {
     let ca = ca();
-    let acceptor = acceptor(&ca, "127.0.0.1");
+    let acceptor = acceptor(&ca, "127.0.0.1", &[]);
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let cut = tokio::spawn(async move {
         let mut stream = acceptor.accept(theirs).await.unwrap();
@@ -154,4 +159,18 @@ async fn a_stream_that_is_cut_off_does_not_pass_for_one_that_ended() {
     let mut received = Vec::new();
     let error = stream.read_to_end(&mut received).await.unwrap_err();
     assert_eq!((error.kind(), received.len()), (std::io::ErrorKind::UnexpectedEof, 15));
+}
+
+#[tokio::test]
+async fn who_does_not_speak_http_2_is_told_from_who_does_before_anything_is_sent() {
+    let ca = ca();
+    let http = HttpVersion::Two { streams_max: 1 };
+    for protocols in [&[][..], &[b"http/1.1".as_slice()]] {
+        let port = serve_counted(&ca, "127.0.0.1", protocols, Arc::default()).await;
+        let client = client_with(port, &ca, ClientOptions { http, ..ClientOptions::default() });
+        let refused = client.get("k", ReadOptions::default()).await.unwrap_err();
+        assert!(matches!(refused, ClientError::Handshake { .. }), "{refused}");
+        assert!(refused.to_string().contains("does not speak HTTP/2; ask it in HTTP/1.1"), "{refused}");
+        assert_eq!(refused.effect(), Effect::Never);
+    }
 }

@@ -88,9 +88,10 @@ pub fn failed(error: &ClientError) -> Failure {
         ClientError::BadRequest { .. } | ClientError::Connect { .. } | ClientError::Handshake { .. } => {
             Failure::setup(error)
         }
-        ClientError::ConnectionLost { .. } | ClientError::Deadline { .. } | ClientError::Malformed { .. } => {
-            Failure::unknown(error)
-        }
+        ClientError::ConnectionLost { .. }
+        | ClientError::Unprocessed { .. }
+        | ClientError::Deadline { .. }
+        | ClientError::Malformed { .. } => Failure::unknown(error),
         ClientError::Refused { status, maybe_applied, .. } => {
             let effect = match maybe_applied {
                 Some(false) => " (nothing was stored)",

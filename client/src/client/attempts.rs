@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use quorate_env::BoxStream;
 use quorate_env::random::mix;
 use tokio::time::Instant;
 
@@ -13,10 +14,11 @@ use super::{Client, Shared};
 use crate::http::{
     Connection, Exchange, ExchangeError, Limits, MalformedReply, Method, NumberField, Request, Response,
 };
+use crate::http2::{Bounds, Http2};
 use crate::nodes::Node;
 use crate::placement::Placement;
 use crate::routing::Route;
-use crate::{ClientError, Effect, NodeUrl, Retry};
+use crate::{ClientError, Effect, HttpVersion, NodeUrl, Retry, TlsTrust};
 
 /// How long the client still waits.
 const DEADLINE_HEADER: &str = "X-Quorate-Deadline-Ms";
@@ -193,38 +195,86 @@ impl Client {
         progress: &mut Progress,
     ) -> Result<Response, ClientError> {
         let options = &self.shared.options;
-        let deadline = progress.deadline;
-        let mut connection = match node.pool.take(options.idle_age_max, progress.now).await {
-            Some(connection) => connection,
-            None => {
-                // Rare enough for a timer of its own.
-                let connected = Box::pin(tokio::time::timeout_at(deadline, self.connect(node))).await;
-                progress.now = Instant::now();
-                connected.map_err(|_| self.out_of_time(node, false))??
+        let exchanged = match options.http {
+            HttpVersion::One => {
+                let taken = node.pool.take(options.idle_age_max, progress.now).await;
+                let mut connection = match taken {
+                    Some(connection) => connection,
+                    None => Box::pin(self.in_time(node, progress, self.connect(node))).await?,
+                };
+                let exchange = self.exchange_of(node, request, progress);
+                let exchanged = Box::pin(connection.exchange(exchange, &mut progress.sent)).await;
+                if exchanged.is_ok() {
+                    node.pool.give_back(connection, options.idle_connections_max, progress.now);
+                }
+                exchanged
+            }
+            HttpVersion::Two { streams_max } => {
+                Box::pin(self.exchange_beside_others(node, request, progress, streams_max)).await?
             }
         };
-        let left = deadline.saturating_duration_since(progress.now).as_millis();
+        exchanged.map_err(|error| match error {
+            ExchangeError::BadRequest(why) => ClientError::BadRequest { why },
+            ExchangeError::Lost(source) => {
+                ClientError::ConnectionLost { node: node.name.clone(), sent: progress.sent, source }
+            }
+            ExchangeError::Malformed(source) => ClientError::Malformed { node: node.name.clone(), source },
+            ExchangeError::Unprocessed { why, .. } => {
+                ClientError::Unprocessed { node: node.name.clone(), why }
+            }
+            ExchangeError::Deadline => self.out_of_time(node, progress.sent),
+        })
+    }
+
+    /// An exchange on a connection on which there may be others. What went wrong with it beyond the one
+    /// request is the connection's, which then takes no more: it may be one that nobody answers on.
+    async fn exchange_beside_others(
+        &self,
+        node: &Node,
+        request: &Request<'_>,
+        progress: &mut Progress,
+        streams_max: usize,
+    ) -> Result<Result<Response, ExchangeError>, ClientError> {
+        let options = &self.shared.options;
+        let (connections_max, idle_age_max) = (options.idle_connections_max, options.idle_age_max);
+        let bounds = Bounds { streams_max, connections_max, idle_age_max };
+        let lease = node.shared.take(bounds, progress.now);
+        let connection = match lease.connection() {
+            Some(connection) => connection,
+            None => self.in_time(node, progress, lease.open(self.connect_http2(node))).await?,
+        };
+        let exchange = self.exchange_of(node, request, progress);
+        let exchanged = connection.exchange(exchange, &mut progress.sent).await;
+        match &exchanged {
+            Ok(_) | Err(ExchangeError::BadRequest(_) | ExchangeError::Unprocessed { goes_on: true, .. }) => {}
+            Err(_) => lease.retire(),
+        }
+        Ok(exchanged)
+    }
+
+    /// Connects before the deadline or not at all.
+    async fn in_time<T>(
+        &self,
+        node: &Node,
+        progress: &mut Progress,
+        connecting: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        // Rare enough for a timer of its own.
+        let connected = Box::pin(tokio::time::timeout_at(progress.deadline, connecting)).await;
+        progress.now = Instant::now();
+        connected.map_err(|_| self.out_of_time(node, false))?
+    }
+
+    fn exchange_of<'a>(&self, node: &'a Node, request: &'a Request<'a>, progress: &Progress) -> Exchange<'a> {
+        let options = &self.shared.options;
+        let left = progress.deadline.saturating_duration_since(progress.now).as_millis();
         let left = NumberField { name: DEADLINE_HEADER, value: u64::try_from(left).unwrap_or(u64::MAX) };
-        let exchange = Exchange {
+        Exchange {
             host: &node.authority,
             request,
             added: progress.tell.then_some(left),
             limits: Limits { head_bytes_max: options.head_bytes_max, body_bytes_max: options.body_bytes_max },
-            deadline,
-        };
-        match Box::pin(connection.exchange(exchange, &mut progress.sent)).await {
-            Ok(response) => {
-                node.pool.give_back(connection, options.idle_connections_max, progress.now);
-                Ok(response)
-            }
-            Err(ExchangeError::BadRequest(why)) => Err(ClientError::BadRequest { why }),
-            Err(ExchangeError::Lost(source)) => {
-                Err(ClientError::ConnectionLost { node: node.name.clone(), sent: progress.sent, source })
-            }
-            Err(ExchangeError::Malformed(source)) => {
-                Err(ClientError::Malformed { node: node.name.clone(), source })
-            }
-            Err(ExchangeError::Deadline) => Err(self.out_of_time(node, progress.sent)),
+            deadline: progress.deadline,
         }
     }
 
@@ -233,22 +283,41 @@ impl Client {
     }
 
     async fn connect(&self, node: &Node) -> Result<Connection, ClientError> {
-        let stream = self
-            .shared
-            .net
-            .connect(&node.authority)
-            .await
-            .map_err(|source| ClientError::Connect { node: node.name.clone(), source })?;
-        match &self.shared.trust {
-            Some(trust) if node.url.is_tls() => {
+        let stream = self.reach(node).await?;
+        match self.trust_for(node) {
+            Some(trust) => {
                 let encrypted = Box::pin(trust.wrap(node.url.host(), stream)).await;
-                let stream =
-                    encrypted.map_err(|why| ClientError::Handshake { node: node.name.clone(), why })?;
+                let stream = encrypted.map_err(|why| unshaken(node, why))?;
                 Ok(Connection::new(stream, true))
             }
-            _ => Ok(Connection::new(stream, false)),
+            None => Ok(Connection::new(stream, false)),
         }
     }
+
+    async fn connect_http2(&self, node: &Node) -> Result<Http2, ClientError> {
+        let mut stream = self.reach(node).await?;
+        let trust = self.trust_for(node);
+        if let Some(trust) = trust {
+            let encrypted = Box::pin(trust.wrap_http2(node.url.host(), stream)).await;
+            stream = encrypted.map_err(|why| unshaken(node, why))?;
+        }
+        let head_bytes_max = self.shared.options.head_bytes_max;
+        let begun = Http2::begin(stream, &node.authority, trust.is_some(), head_bytes_max).await;
+        begun.map_err(|source| ClientError::Connect { node: node.name.clone(), source })
+    }
+
+    async fn reach(&self, node: &Node) -> Result<BoxStream, ClientError> {
+        let connected = self.shared.net.connect(&node.authority).await;
+        connected.map_err(|source| ClientError::Connect { node: node.name.clone(), source })
+    }
+
+    fn trust_for(&self, node: &Node) -> Option<&TlsTrust> {
+        self.shared.trust.as_ref().filter(|_| node.url.is_tls())
+    }
+}
+
+fn unshaken(node: &Node, why: String) -> ClientError {
+    ClientError::Handshake { node: node.name.clone(), why }
 }
 
 /// How far an operation got.

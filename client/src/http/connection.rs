@@ -38,6 +38,14 @@ pub(crate) enum ExchangeError {
     /// The reply is not acceptable.
     #[error("{0}")]
     Malformed(#[from] MalformedReply),
+    /// The node says that it did not process the request (HTTP/2 only).
+    #[error("{why}")]
+    Unprocessed {
+        /// Why not.
+        why: String,
+        /// Whether the connection is of use all the same.
+        goes_on: bool,
+    },
     /// The deadline passed.
     #[error("the deadline passed")]
     Deadline,

@@ -55,16 +55,11 @@ pub(crate) struct NumberField {
 }
 
 impl Request<'_> {
-    /// Appends head and body to `out`, to be written in one go.
+    /// Refuses what cannot be put into a head.
     ///
     /// # Errors
     /// If the target or a field would break the head apart, as a token from elsewhere could.
-    pub(crate) fn write_to(
-        &self,
-        host: &str,
-        added: Option<NumberField>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), &'static str> {
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
         if !self.target.starts_with('/') || !self.target.bytes().all(|b| b.is_ascii_graphic()) {
             return Err("the path holds something other than visible ASCII");
         }
@@ -79,6 +74,20 @@ impl Request<'_> {
                 );
             }
         }
+        Ok(())
+    }
+
+    /// Appends head and body to `out`, to be written in one go.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(crate) fn write_to(
+        &self,
+        host: &str,
+        added: Option<NumberField>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), &'static str> {
+        self.check()?;
         self.write_unchecked(host, added, out);
         Ok(())
     }

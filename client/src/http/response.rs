@@ -32,6 +32,9 @@ pub enum MalformedReply {
     /// The head is not HTTP/1.
     #[error("the head is not HTTP/1: {0}")]
     BadHead(httparse::Error),
+    /// It breaks HTTP/2, or is none.
+    #[error("it is not HTTP/2 ({0}); does the server speak HTTP/1.1 only?")]
+    NotHttp2(String),
     /// The head does not end.
     #[error("the head is longer than {max} bytes")]
     HeadTooLarge {
@@ -155,6 +158,30 @@ impl Response {
         Self { status: facts.status, body, head, noted: facts.noted }
     }
 
+    /// A reply that came field by field.
+    pub(crate) fn of_fields<'a>(
+        status: u16,
+        fields: impl Iterator<Item = (&'a str, &'a [u8])>,
+        body: Bytes,
+    ) -> Self {
+        let (mut head, mut noted) = (Vec::with_capacity(512), Noted::default());
+        for (name, value) in fields {
+            head.extend_from_slice(b"\r\n");
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(b": ");
+            let from = head.len();
+            head.extend_from_slice(value);
+            if let Some(place) = place(name)
+                && noted[place] == (0, 0)
+            {
+                // Heads are far shorter than that: they are bounded where they are received.
+                let at = |offset: usize| u32::try_from(offset).unwrap_or_default();
+                noted[place] = (at(from), at(head.len()));
+            }
+        }
+        Self { status, body, head: head.into(), noted }
+    }
+
     /// The first header field of that name (in any case), if it is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -214,6 +241,17 @@ mod tests {
         let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert!(matches!(facts(chunked), Err(MalformedReply::TransferEncoding)));
         assert!(matches!(facts("SSH-2.0-OpenSSH_9.2\r\n"), Err(MalformedReply::BadHead(_))));
+    }
+
+    #[test]
+    fn fields_are_found_however_they_came() {
+        let fields: [(&str, &[u8]); 4] =
+            [("etag", b"\"a:b\""), ("server", b"s"), ("etag", b"no"), ("x-quorate-view", b"")];
+        let response = Response::of_fields(200, fields.into_iter(), Bytes::from_static(b"v"));
+        assert_eq!((response.status, response.body.as_ref()), (200, b"v".as_slice()));
+        assert_eq!(response.header("ETag"), Some("\"a:b\""));
+        assert_eq!(response.header("X-Quorate-View"), Some(""));
+        assert_eq!((response.header("Server"), response.header("via")), (Some("s"), None));
     }
 
     #[test]
