@@ -72,6 +72,26 @@ fn a_bench_may_send_every_operation_to_an_owner() {
 }
 
 #[test]
+fn a_bench_in_http_2_shares_connections_and_says_so() {
+    let parent = TempDir::new().unwrap();
+    let out = parent.path().join("run").display().to_string();
+    let words = ["--http", "2", "--connections", "2", "--streams", "8", "--check", "--out", &out];
+    let store = file(&parent, "store.toml", "profile = \"dynamo\"\nanti_entropy = \"500ms\"\n");
+    let ended = quorate(&[SHORT, &words, &["--store", &store]].concat()).with(0);
+    for part in ["HTTP/2: up to 2 connections to each node, up to 8 operations at once", "checked: valid"] {
+        assert!(ended.stdout.contains(part), "`{part}` is not in {ended:#?}");
+    }
+    let record = run_json(Path::new(&out));
+    let plan = &record["config"]["plan"];
+    assert_eq!((plan["http"].as_u64(), plan["streams"].as_u64()), (Some(2), Some(8)));
+    let ok = |op: &str| record["results"]["ops"][op]["ok"].as_u64().unwrap();
+    assert!(ok("get") > 100 && ok("put") > 100, "{record}");
+
+    let refused = quorate(&["bench", "--target", "redis://127.0.0.1:1", "--http", "2"]).with(3);
+    assert!(refused.stderr.contains("--http 2 clashes with --target redis://127.0.0.1:1"), "{refused:#?}");
+}
+
+#[test]
 fn what_is_done_to_a_node_is_told_apart_and_costs_the_others_no_operation() {
     let parent = TempDir::new().unwrap();
     let dir = parent.path().join("run");

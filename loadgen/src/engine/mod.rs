@@ -2,7 +2,7 @@
 //!
 //! The load is made in lanes, each with a part of the slots and of the connections. A lane's dispatcher
 //! follows the schedule and hands each slot that is due to a free worker, of which there is one for each
-//! connection; without one it waits in a bounded backlog, in order. The dispatcher never waits for a
+//! connection (in HTTP/2, for each operation that may be on one at once); without one it waits in a bounded backlog, in order. The dispatcher never waits for a
 //! worker, so every slot ends as sent or as reported dropped, and latency counts from the slot.
 //!
 //! A real load has its lanes on threads of their own. It can also have the only one on the caller's

@@ -12,6 +12,8 @@
 //! arrivals = "poisson"
 //! # trace = "arrivals.txt"     # instead of a rate; files are looked for beside this one
 //! connections = 64
+//! http = 2                     # or 1, of nodes of a Quorate store
+//! streams = 8                  # operations at once on each connection, in HTTP/2
 //! warmup = "5s"
 //! duration = "30s"
 //! deadline = "5s"
@@ -23,13 +25,13 @@ use std::path::Path;
 use quorate_env::words::{nearest, parse_duration};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{DistributionName, PlanSettings};
+use super::{DistributionName, Http, PlanSettings};
 use crate::arrivals::{ArrivalKind, RateSetting, Trace};
 use crate::sizes::ValueSizes;
 use crate::workload::{Mix, OpKind, named};
 
 /// The settings that a file may hold.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "workload",
     "mix",
     "distribution",
@@ -43,6 +45,8 @@ const KEYS: [&str; 16] = [
     "trace",
     "clients",
     "connections",
+    "http",
+    "streams",
     "warmup",
     "duration",
     "deadline",
@@ -72,6 +76,8 @@ struct WorkloadFile {
     trace: Option<String>,
     clients: Option<usize>,
     connections: Option<usize>,
+    http: Option<Http>,
+    streams: Option<usize>,
     #[serde(default, deserialize_with = "seconds")]
     warmup: Option<f64>,
     #[serde(default, deserialize_with = "seconds")]
@@ -136,6 +142,8 @@ fn parse(text: &str, name: &str, base: &Path) -> Result<PlanSettings, String> {
         trace: trace.map_err(|error| error.to_string())?,
         clients: file.clients,
         connections: file.connections,
+        http: file.http,
+        streams: file.streams,
         warmup_s: file.warmup,
         duration_s: file.duration,
         deadline_s: file.deadline,
@@ -213,6 +221,8 @@ mod tests {
             ("duration = \"10\"", "is not a duration"),
             ("trace = \"absent.txt\"", "absent.txt"),
             ("theta = 0.5\ndistribution = \"uniform\"", "theta (0.5) clash"),
+            ("streams = 2", "streams (2) and http (1) clash"),
+            ("http = 3", "version 1 or 2"),
             ("rate = -5", "rate (-5) must be above 0"),
             ("mix = { get = 1", "line 1"),
         ] {

@@ -3,6 +3,7 @@
 //! [`PlanSettings`] is what people write, with everything optional; [`LoadPlan`] is what runs.
 
 mod file;
+mod http;
 mod part;
 mod settings;
 
@@ -12,6 +13,7 @@ use quorate_env::random::mix;
 use serde::Serialize;
 
 pub use file::{WorkloadFileError, read_workload};
+pub use http::{Http, NoSuchHttp};
 pub use part::{NotAPart, Part};
 pub use settings::{DistributionName, PlanSettings};
 
@@ -58,8 +60,13 @@ pub struct LoadPlan {
     pub pace: Pace,
     /// Which part of the schedule is taken, if other machines take the rest.
     pub part: Option<Part>,
-    /// Operations in flight at most, each on a connection of its own.
+    /// In which HTTP nodes of a Quorate store are spoken to.
+    pub http: Http,
+    /// Connections at most; of a store of several nodes, to each.
     pub connections: usize,
+    /// Operations in flight at once on each connection, so that `connections` times this are in flight at
+    /// most. More than 1 only in HTTP/2. A connection is shared only when as many as may be are in use.
+    pub streams: usize,
     /// Threads of the generator. Each has its part of the slots, of the connections and of the backlog.
     pub threads: usize,
     /// Slots that may wait for a connection. Beyond that, slots are dropped, and reported.
@@ -169,8 +176,18 @@ impl LoadPlan {
     #[must_use]
     pub fn workers(&self) -> usize {
         match self.pace {
-            Pace::Open { .. } => self.connections,
+            Pace::Open { .. } => self.connections * self.streams,
             Pace::Closed { clients } => clients,
+        }
+    }
+
+    /// The most connections to one node, of each thread: threads share none.
+    #[must_use]
+    pub fn connections_per_thread(&self) -> usize {
+        match self.pace {
+            // Where connections carry several operations, threads have equally many of them.
+            Pace::Open { .. } => self.connections.div_ceil(self.threads),
+            Pace::Closed { clients } => clients.div_ceil(self.threads),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LoadPlan, Pace, Part, PlanError};
+use super::{Http, LoadPlan, Pace, Part, PlanError};
 use crate::arrivals::{ArrivalKind, Rate, RateSetting, Schedule, Trace};
 use crate::keys::KeyDistribution;
 use crate::sizes::ValueSizes;
@@ -23,6 +23,9 @@ const RATE: RateSetting = RateSetting::Constant(2000.0);
 const BACKLOG_S: f64 = 10.0;
 /// At least and at most so many; a slot is 32 bytes.
 const BACKLOG: (usize, usize) = (20_000, 4_000_000);
+/// As many requests at once on a connection as servers are asked to allow at least (RFC 9113, section
+/// 6.5.2): with more, some would wait for others where no report shows it.
+const STREAMS_MAX: usize = 100;
 
 /// The name of a key distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +93,10 @@ pub struct PlanSettings {
     pub part: Option<Part>,
     /// Connections of an open loop. Default 64.
     pub connections: Option<usize>,
+    /// In which HTTP nodes of a Quorate store are spoken to. Default 1.
+    pub http: Option<Http>,
+    /// Operations in flight at once on each connection, in HTTP/2. Default 1.
+    pub streams: Option<usize>,
     /// Threads of the generator. Default 1: one makes more requests than one core of most stores answers.
     pub threads: Option<usize>,
     /// Slots that may wait for a connection in an open loop. Default ten seconds of the highest rate, from 20,000 to
@@ -145,6 +152,8 @@ impl PlanSettings {
         let threads = self.threads.unwrap_or(1);
         let most = self.clients.unwrap_or(connections).min(1024);
         within("threads", threads, (1..=most).contains(&threads), "from 1 to the number of connections")?;
+        let http = self.http.unwrap_or_default();
+        let streams = self.streams(http, connections, threads)?;
         let backlog_max = self.backlog_max.unwrap_or_else(|| pace.backlog());
         within("backlog_max", backlog_max, (1..=1 << 30).contains(&backlog_max), "from 1 to 2^30")?;
         Ok(LoadPlan {
@@ -156,7 +165,9 @@ impl PlanSettings {
             distribution,
             pace,
             part: self.part,
+            http,
             connections,
+            streams,
             threads,
             backlog_max,
             load: self.load.unwrap_or(true),
@@ -165,6 +176,29 @@ impl PlanSettings {
             deadline: seconds("deadline_s", self.deadline_s.unwrap_or(5.0), false)?,
             trial: 0,
         })
+    }
+
+    fn streams(&self, http: Http, connections: usize, threads: usize) -> Result<usize, PlanError> {
+        let streams = self.streams.unwrap_or(1);
+        within("streams", streams, (1..=STREAMS_MAX).contains(&streams), "from 1 to 100")?;
+        if streams > 1 {
+            let clash = |b, b_value: &dyn Display, why| {
+                excludes(("streams", &streams), b, Some(b_value.to_string()), why)
+            };
+            if http == Http::One {
+                clash("http", &http, "HTTP/1.1 has one operation at a time on each connection; give http 2")?;
+            }
+            if connections % threads != 0 {
+                clash(
+                    "threads",
+                    &threads,
+                    "each thread has equally many connections; give it a part of them",
+                )?;
+            }
+            let flying = connections * streams;
+            within("connections times streams", flying, flying <= 65_536, "at most 65536")?;
+        }
+        Ok(streams)
     }
 
     fn pace(&self, measured_s: f64) -> Result<Pace, PlanError> {
@@ -186,6 +220,11 @@ impl PlanSettings {
                 "connections",
                 self.connections.map(|n| n.to_string()),
                 "in a closed loop each client is one connection; give one of the two",
+            )?;
+            clients_exclude(
+                "streams",
+                self.streams.map(|n| n.to_string()),
+                "in a closed loop each client is one connection; leave it out",
             )?;
             clients_exclude(
                 "backlog_max",
@@ -278,6 +317,8 @@ impl PlanSettings {
             clients: self.clients.or(paced.clients),
             part: self.part.or(base.part.filter(|_| !closed)),
             connections: self.connections.or(base.connections.filter(|_| !closed)),
+            http: self.http.or(base.http),
+            streams: self.streams.or(base.streams.filter(|_| !closed)),
             threads: self.threads.or(base.threads),
             backlog_max: self.backlog_max.or(base.backlog_max.filter(|_| !closed)),
             load: self.load.or(base.load),
@@ -438,6 +479,20 @@ mod tests {
             ),
             (PlanSettings { connections: Some(9), ..closed() }, ["clients (8)", "connections (9)"]),
             (
+                PlanSettings { streams: Some(9), http: Some(Http::Two), ..closed() },
+                ["clients (8)", "streams (9)"],
+            ),
+            (PlanSettings { streams: Some(9), ..PlanSettings::default() }, ["streams (9)", "http (1)"]),
+            (
+                PlanSettings {
+                    streams: Some(2),
+                    http: Some(Http::Two),
+                    threads: Some(3),
+                    ..PlanSettings::default()
+                },
+                ["streams (2)", "threads (3)"],
+            ),
+            (
                 PlanSettings {
                     distribution: Some(DistributionName::Uniform),
                     theta: Some(0.5),
@@ -477,5 +532,26 @@ mod tests {
         assert!(with(|s| s.threads = Some(0)).starts_with("threads (0)"));
         assert!(with(|s| s.threads = Some(65)).starts_with("threads (65)"), "there are 64 connections");
         assert!(with(|s| s.theta = Some(0.0)).starts_with("theta (0)"));
+        assert!(with(|s| s.streams = Some(0)).starts_with("streams (0)"));
+        assert!(with(|s| s.streams = Some(101)).starts_with("streams (101)"));
+        let most = |s: &mut PlanSettings| {
+            (s.http, s.streams, s.connections) = (Some(Http::Two), Some(100), Some(656));
+        };
+        assert!(with(most).starts_with("connections times streams (65600)"));
+    }
+
+    #[test]
+    fn operations_in_flight_are_those_of_all_connections() {
+        let settings = PlanSettings {
+            http: Some(Http::Two),
+            streams: Some(5),
+            connections: Some(8),
+            threads: Some(2),
+            ..PlanSettings::default()
+        };
+        let plan = settings.resolve().unwrap();
+        assert_eq!((plan.workers(), plan.connections_per_thread()), (40, 4));
+        let told = serde_json::to_value(&plan).unwrap();
+        assert_eq!((told["http"].as_u64(), told["streams"].as_u64()), (Some(2), Some(5)));
     }
 }

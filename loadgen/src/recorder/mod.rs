@@ -279,13 +279,13 @@ mod tests {
         };
         let mut recorder = Recorder::default();
         recorder.record(&sample(Outcome::Ok, false));
-        for kind in ["connect", "connection-lost", "handshake", "overloaded"] {
+        for kind in ["connect", "connection-lost", "handshake", "unprocessed", "overloaded"] {
             recorder.record(&sample(Outcome::Fail, false));
             recorder.record_error(OpKind::Get, kind);
         }
         recorder.record(&sample(Outcome::Fail, true));
         recorder.record_error(OpKind::Get, "deadline");
-        assert_eq!((recorder.finished(), recorder.answered()), (6, 2));
+        assert_eq!((recorder.finished(), recorder.answered()), (7, 2));
     }
 
     #[test]

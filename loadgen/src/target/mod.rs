@@ -97,7 +97,7 @@ pub struct Completion {
 }
 
 /// The kinds of errors that say that no answer came, other than by the deadline.
-pub const UNANSWERED: [&str; 4] = ["bad-request", "connect", "connection-lost", "handshake"];
+pub const UNANSWERED: [&str; 5] = ["bad-request", "connect", "connection-lost", "handshake", "unprocessed"];
 
 /// What was wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use quorate_client::NodeChoice;
 use quorate_cluster::config::parse_duration;
-use quorate_loadgen::plan::read_workload;
+use quorate_loadgen::plan::{Http, read_workload};
 use quorate_loadgen::search::Objective;
 use quorate_loadgen::workload::named;
 use quorate_loadgen::{ArrivalKind, LoadPlan, Part, PlanSettings, RateSetting, Trace, ValueSizes};
@@ -59,6 +59,7 @@ Examples:
   quorate bench --workload ycsb-b --rate ramp:500..5k --duration 60s
   quorate bench --saturate --slo 'p99<20ms,errors<0.1%'
   quorate bench --clients 32 --nodes 5 --route owner
+  quorate bench --http 2 --connections 4 --streams 16
   quorate bench --fault kill:n3@10s+10s
   quorate bench --target https://127.0.0.1:4001 --ca quorate-cluster/ca.pem
   quorate bench --target redis://127.0.0.1:6379 --rate 20000 --check
@@ -100,9 +101,17 @@ pub struct BenchArgs {
     /// Closed loop: so many clients, each waiting for its answer. Not to be compared with --rate.
     #[arg(long, value_name = "N")]
     clients: Option<usize>,
-    /// Connections of the open loop (64).
+    /// Connections of the open loop (64); of a store of several nodes, at most so many to each.
     #[arg(long, value_name = "N")]
     connections: Option<usize>,
+    /// The HTTP in which nodes of Quorate are spoken to (1): 1 or 2. HTTP/2 is agreed on in the TLS handshake;
+    /// without TLS it is taken for granted.
+    #[arg(long, value_name = "VERSION")]
+    http: Option<Http>,
+    /// In HTTP/2: operations in flight at once on each connection (1), up to 100. So many times --connections
+    /// are in flight at most; a connection is shared only when all are in use.
+    #[arg(long, value_name = "N")]
+    streams: Option<usize>,
     /// Threads of the generator, each with its part of the connections (1).
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -205,6 +214,8 @@ impl BenchArgs {
             clients: self.clients,
             part: self.part,
             connections: self.connections,
+            http: self.http,
+            streams: self.streams,
             threads: self.threads,
             load: self.no_load.then_some(false),
             warmup_s: self.warmup.map(|d| d.as_secs_f64()),
@@ -365,5 +376,6 @@ mod tests {
     fn clashes_are_said() {
         let refused = |words: &[&str]| plan(words).unwrap_err().to_string();
         assert!(refused(&["--clients", "8", "--rate", "10"]).contains("clients (8) and rate (10) clash"));
+        assert!(refused(&["--streams", "8"]).contains("streams (8) and http (1) clash"));
     }
 }

@@ -117,6 +117,12 @@ impl Finished {
             record.config.extend(described);
         }
         record.config.insert("route".into(), self.route.name().into());
+        if !self.wanted.is_quorate()
+            && let Some(Value::Object(plan)) = record.config.get_mut("plan")
+        {
+            // It has a protocol of its own.
+            plan.remove("http");
+        }
         let lost = self.lost.iter().map(ToString::to_string);
         let troubles: Vec<String> = self.troubles.iter().cloned().chain(lost).collect();
         if !troubles.is_empty() {
@@ -189,6 +195,9 @@ pub fn figures(record: &RunRecord) -> Result<(), Failure> {
             let (rows, all) = (run.operations(), run.all_however_ended());
             stdout::line(operations_table(&rows, &all, colours()))?;
             stdout::line("latency in ms; response from the intended slot, svc (service) from sending")?;
+            if let Some(connections) = shared_connections(record) {
+                stdout::line(connections)?;
+            }
             if all.iter().any(|all| all.timeouts > 0) {
                 stdout::line(
                     "all ended: whatever became of them; >= where some were given up at their deadline",
@@ -302,6 +311,21 @@ impl Judged {
         }
         Ok(serde_json::to_string_pretty(&value)? + "\n")
     }
+}
+
+/// How operations shared connections, where they may have (HTTP/2).
+fn shared_connections(record: &RunRecord) -> Option<String> {
+    let plan = record.config.get("plan")?;
+    let [http, connections, streams] = ["http", "connections", "streams"].map(|name| plan[name].as_u64());
+    let each = |streams| match streams {
+        1 => "one operation at a time".to_owned(),
+        more => format!("up to {more} operations at once"),
+    };
+    let carrying = match record.load_loop.as_deref() {
+        Some("closed") => "a connection for each client".to_owned(),
+        _ => format!("up to {} connections to each node, {} on each", connections?, each(streams?)),
+    };
+    (http? == 2).then(|| format!("HTTP/2: {carrying}"))
 }
 
 fn trusted(trust: &Trust) -> String {

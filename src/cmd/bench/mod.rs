@@ -67,7 +67,7 @@ async fn measure(
     let directory = run_directory(args.out.as_deref(), started_wall_ns)?;
 
     let starting = async {
-        let subject = Subject::start(&wanted, directory.path(), Arc::clone(&clock)).await?;
+        let subject = Subject::start(&wanted, &plan, directory.path(), Arc::clone(&clock)).await?;
         let target = target::open(&wanted, &subject, &plan, &args, Arc::clone(&clock)).await?;
         Ok::<_, Failure>((subject, target))
     };

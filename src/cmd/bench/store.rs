@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions, TlsTrust};
+use quorate_client::{Client, ClientError, ClientOptions, NodeUrl, ReadOptions, TlsTrust};
 use quorate_cluster::config::{Config, StoreDefinition};
 use quorate_env::{SystemClock, TokioNetwork};
+use quorate_loadgen::plan::Http;
 use quorate_loadgen::{LoadPlan, TargetName};
 use serde_json::{Value, json};
 
 use super::BenchArgs;
 use super::args::Route;
 use super::faults::FaultFlag;
+use super::target::spoken;
 use crate::cmd::serve::read_config;
 use crate::cmd::store::store_from;
 use crate::outcome::{Failure, say};
@@ -78,6 +80,9 @@ impl Wanted {
         let clash = |flag: &str, why: &str| {
             Err(Failure::setup(format_args!("{flag} clashes with --target {name}: {why}")))
         };
+        if plan.http != Http::One {
+            return clash("--http 2", "it has a protocol of its own; leave --http out");
+        }
         if args.route != Route::Any {
             return clash("--route owner", "only nodes of Quorate tell who owns a key; leave it out");
         }
@@ -120,6 +125,11 @@ impl Wanted {
         }
     }
 
+    /// Whether it is a Quorate store.
+    pub fn is_quorate(&self) -> bool {
+        matches!(self, Self::Own { .. } | Self::Running { name: TargetName::Quorate(_), .. })
+    }
+
     /// How `run.json` names it.
     pub fn described(&self) -> Value {
         match self {
@@ -146,13 +156,18 @@ impl Subject {
     ///
     /// # Errors
     /// If it does not come up, or does not answer.
-    pub async fn start(wanted: &Wanted, run: &Path, clock: Arc<SystemClock>) -> Result<Self, Failure> {
+    pub async fn start(
+        wanted: &Wanted,
+        plan: &LoadPlan,
+        run: &Path,
+        clock: Arc<SystemClock>,
+    ) -> Result<Self, Failure> {
         match wanted {
             Wanted::Own { store, nodes } => {
                 say(format_args!("starting {nodes} nodes of store `{}`", store.name));
                 let dir = run.join("cluster");
-                let plan = Plan::of_size(store.clone(), *nodes).with_logs(absolute(run)?.join("nodes"));
-                let cluster = LocalCluster::start(&dir, &plan, Lifetime::WithHarness).await?;
+                let nodes = Plan::of_size(store.clone(), *nodes).with_logs(absolute(run)?.join("nodes"));
+                let cluster = LocalCluster::start(&dir, &nodes, Lifetime::WithHarness).await?;
                 let (urls, ca) = (cluster.urls(), Some(cluster.state().ca.clone()));
                 Ok(Self { own: Some((cluster, dir)), urls, ca })
             }
@@ -162,7 +177,7 @@ impl Subject {
                     TargetName::Etcd { .. } | TargetName::Redis(_) | TargetName::Null => Vec::new(),
                 };
                 let subject = Self { own: None, urls, ca: ca.clone() };
-                subject.answers(clock).await?;
+                subject.answers(plan, clock).await?;
                 Ok(subject)
             }
         }
@@ -170,7 +185,7 @@ impl Subject {
 
     /// Whether every node of a Quorate store that runs already is there. Other stores are asked by
     /// their own target, when it connects.
-    async fn answers(&self, clock: Arc<SystemClock>) -> Result<(), Failure> {
+    async fn answers(&self, plan: &LoadPlan, clock: Arc<SystemClock>) -> Result<(), Failure> {
         if self.urls.is_empty() {
             return Ok(());
         }
@@ -179,13 +194,19 @@ impl Subject {
         let urls: Vec<NodeUrl> =
             self.urls.iter().map(|url| url.parse()).collect::<Result<_, _>>().map_err(Failure::setup)?;
         let count = urls.len();
-        let client = Client::new(Arc::new(TokioNetwork), urls, trust, ClientOptions::default())
-            .map_err(Failure::setup)?;
+        let options = ClientOptions { http: spoken(plan), ..ClientOptions::default() };
+        let client = Client::new(Arc::new(TokioNetwork), urls, trust, options).map_err(Failure::setup)?;
         for node in 0..count {
-            client
-                .is_ready(ReadOptions { node: Some(node) })
-                .await
-                .map_err(|e| Failure::setup(format_args!("the target does not answer: {e}")))?;
+            client.is_ready(ReadOptions { node: Some(node) }).await.map_err(|e| {
+                use ClientError::{ConnectionLost, Handshake, Malformed};
+                let is_refused = matches!(e, Handshake { .. } | Malformed { .. } | ConnectionLost { .. });
+                let hint = if plan.http == Http::Two && is_refused {
+                    " (a server that does not speak HTTP/2 needs --http 1)"
+                } else {
+                    ""
+                };
+                Failure::setup(format_args!("the target does not answer: {e}{hint}"))
+            })?;
         }
         Ok(())
     }

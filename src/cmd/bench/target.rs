@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions, Retry, TlsTrust};
+use quorate_client::{Client, ClientOptions, HttpVersion, NodeUrl, ReadOptions, Retry, TlsTrust};
 use quorate_env::{SystemClock, TokioNetwork};
+use quorate_loadgen::plan::Http;
 use quorate_loadgen::target::{EtcdOptions, EtcdTarget, RedisTarget};
 use quorate_loadgen::{LoadPlan, NullTarget, QuorateTarget, Target, TargetName};
 
@@ -82,8 +83,8 @@ async fn nodes_version(client: &Client) -> Option<String> {
 }
 
 /// A client for measuring: it never tries twice, and every operation in flight may keep its
-/// connection, to whichever node it went. It asks no node that a fault is for: what is measured is
-/// what such a fault does to the others.
+/// connection, to whichever node it went, or its part of one in HTTP/2. It asks no node that a fault is
+/// for: what is measured is what such a fault does to the others.
 ///
 /// # Errors
 /// If the nodes' URLs or the authority are not to be used.
@@ -101,13 +102,25 @@ pub fn client(
         .collect::<Result<_, _>>()
         .map_err(Failure::setup)?;
     let options = ClientOptions {
+        http: spoken(plan),
         node_choice: route.choice(),
         deadline: plan.deadline,
         retry: Retry::Never,
-        idle_connections_max: plan.workers(),
+        idle_connections_max: match plan.http {
+            Http::One => plan.workers(),
+            Http::Two => plan.connections_per_thread(),
+        },
         ..ClientOptions::default()
     };
     Client::new(Arc::new(TokioNetwork), urls, trust, options).map_err(Failure::setup)
+}
+
+/// The HTTP that a plan says, as a client is told.
+pub fn spoken(plan: &LoadPlan) -> HttpVersion {
+    match plan.http {
+        Http::One => HttpVersion::One,
+        Http::Two => HttpVersion::Two { streams_max: plan.streams },
+    }
 }
 
 fn trust(subject: &Subject, clock: Arc<SystemClock>) -> Result<Option<TlsTrust>, Failure> {
