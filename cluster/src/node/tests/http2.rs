@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::{Builder, SendRequest};
+use quorate_client::{Client, ClientOptions, Effect, HttpVersion, ReadOptions, TlsTrust, WriteOptions};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
@@ -340,4 +341,73 @@ async fn a_node_that_stops_answers_what_it_has_in_hand_and_takes_nothing_more() 
     engine.open();
     assert_eq!(putting.await.unwrap().unwrap().status, 204);
     running.await.unwrap().unwrap();
+}
+
+/// The store's own client, which shares one connection among so many requests.
+fn client_of(api: &str, ca: &str, streams_max: usize) -> Client {
+    let trust = TlsTrust::from_ca_pem(ca.as_bytes(), "test", Arc::new(SystemClock::new())).unwrap();
+    let options = ClientOptions {
+        http: HttpVersion::Two { streams_max },
+        idle_connections_max: 1,
+        deadline: PATIENCE,
+        ..ClientOptions::default()
+    };
+    let url = format!("https://{api}").parse().unwrap();
+    Client::new(Arc::new(TokioNetwork), vec![url], Some(trust), options).unwrap()
+}
+
+#[tokio::test]
+async fn the_client_carries_contexts_over_tls_and_knows_what_a_stop_has_done() {
+    let (members, engine) = (members(1), Gated::new());
+    let (tls, ca) = certificate(&[b"h2", b"http/1.1"]);
+    let gated = Arc::<Gated>::clone(&engine);
+    let parts =
+        NodeParts { engine: Some(gated), tls: Some(tls), ..plain(&members[0], &members, &lazy(alone())) };
+    let node = Node::start(parts).await.unwrap();
+    let (handle, client) = (node.handle(), client_of(node.api_address(), &ca, 16));
+    let metrics = Arc::clone(&node.api.coordinator.metrics);
+    let running = tokio::spawn(node.run());
+    let mut putting = JoinSet::new();
+    for number in 0..8 {
+        let client = client.clone();
+        putting.spawn(
+            async move { client.put(format!("k{number}"), b"v", None, WriteOptions::default()).await },
+        );
+    }
+    let all_in_hand = async {
+        while metrics.puts.get() < 8 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_in_hand).await.expect("all are in hand at once");
+    engine.has_one().await;
+    handle.shut_down();
+    let refused = async {
+        loop {
+            if let Err(error) = client.metrics(ReadOptions::default()).await {
+                return error;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(PATIENCE, refused).await.expect("nothing more is taken");
+    assert_eq!(refused.effect(), Effect::Never, "{refused}");
+    engine.open();
+    while let Some(put) = putting.join_next().await {
+        put.unwrap().unwrap();
+    }
+    running.await.unwrap().unwrap();
+
+    let (tls, ca) = certificate(&[b"h2", b"http/1.1"]);
+    let (config, clock) = (config(&members[0], &members, &alone()), Arc::new(SystemClock::new()));
+    let node = start_with(config, SimulatedDisk::default(), clock, Some(tls)).await.unwrap();
+    let client = client_of(&node.api, &ca, 2);
+    let first = client.put("k", b"a", None, WriteOptions::default()).await.unwrap();
+    client.put("k", b"b", None, WriteOptions::default()).await.unwrap();
+    let both = client.get("k", ReadOptions::default()).await.unwrap();
+    assert_eq!(both.values.len(), 2);
+    let one_left = client.put("k", b"c", Some(&first.context), WriteOptions::default()).await.unwrap();
+    assert_ne!(one_left.context, both.context);
+    let merged = client.get("k", ReadOptions::default()).await.unwrap();
+    client.delete("k", Some(&merged.context), WriteOptions::default()).await.unwrap();
+    assert!(client.get("k", ReadOptions::default()).await.unwrap().values.is_empty());
 }
