@@ -188,7 +188,7 @@ impl PlanSettings {
             if http == Http::One {
                 clash("http", &http, "HTTP/1.1 has one operation at a time on each connection; give http 2")?;
             }
-            if connections % threads != 0 {
+            if !connections.is_multiple_of(threads) {
                 clash(
                     "threads",
                     &threads,
