@@ -7,6 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions, TlsTrust, WriteOptions};
@@ -21,8 +22,8 @@ use tokio::task::JoinSet;
 const WRITERS: usize = 8;
 /// Keys of each.
 const KEYS: usize = 50;
-/// How long a node may take to serve again before the test gives up on it.
-const START_MAX: Duration = Duration::from_secs(60);
+/// How long a node may take to serve again, or to take writes, before the test gives up on it.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 fn rounds() -> u32 {
     std::env::var("QUORATE_KILL_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap())
@@ -54,15 +55,24 @@ fn count_of(value: &[u8]) -> u64 {
     count
 }
 
-/// Writes until the node is gone.
-async fn write(client: Client, writer: usize, mut known: Vec<Known>, mut random: RandomStream) -> Vec<Known> {
+/// Writes until the node is gone, and counts what was acknowledged.
+async fn write(
+    client: Client,
+    writer: usize,
+    mut known: Vec<Known>,
+    mut random: RandomStream,
+    acknowledged: Arc<AtomicU64>,
+) -> Vec<Known> {
     loop {
         let at = random.random_range(0..known.len());
         known[at].most += 1;
         let count = known[at].most;
         let value = value(count);
         match client.put(key(writer, at), &value, None, WriteOptions::default()).await {
-            Ok(_) => known[at].least = count,
+            Ok(_) => {
+                known[at].least = count;
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
             Err(_) => return known,
         }
     }
@@ -107,23 +117,29 @@ impl Loop {
 
     async fn round(&mut self, round: u32) {
         let mut writers = JoinSet::new();
+        let acknowledged = Arc::new(AtomicU64::new(0));
         let random = self.random.child(&round.to_string());
         for (writer, known) in std::mem::take(&mut self.known).into_iter().enumerate() {
             let random = random.stream(&writer.to_string());
-            let client = self.client.apart();
-            writers.spawn(async move { (writer, write(client, writer, known, random).await) });
+            let (client, acknowledged) = (self.client.apart(), Arc::clone(&acknowledged));
+            writers.spawn(async move { (writer, write(client, writer, known, random, acknowledged).await) });
         }
-        // How far they come is the machine's business, so the moment of the kill needs no seed.
-        tokio::time::sleep(Duration::from_millis(random.stream("kill").random_range(5..250))).await;
+        let enough = random.stream("kill").random_range(1..1000);
+        let begun = Instant::now();
+        while acknowledged.load(Ordering::Relaxed) < enough {
+            assert!(begun.elapsed() < WAIT_MAX, "round {round}: writes are not acknowledged");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         self.cluster.kill("n1").await;
         let mut known = writers.join_all().await;
+        self.acknowledged += acknowledged.load(Ordering::Relaxed);
         known.sort_unstable_by_key(|(writer, _)| *writer);
         self.known = known.into_iter().map(|(_, known)| known).collect();
 
         let started = Instant::now();
         self.cluster.start_node("n1").unwrap();
         while !matches!(self.client.is_ready(ReadOptions::default()).await, Ok(true)) {
-            assert!(started.elapsed() < START_MAX, "round {round}: the node does not serve again");
+            assert!(started.elapsed() < WAIT_MAX, "round {round}: the node does not serve again");
             assert!(self.cluster.ended().is_empty(), "round {round}: the node does not start");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -146,9 +162,6 @@ impl Loop {
                 known.least = shown;
             }
         }
-        let acknowledged: u64 = self.known.iter().flatten().map(|known| known.least).sum();
-        assert!(acknowledged > self.acknowledged, "round {round}: nothing was written");
-        self.acknowledged = acknowledged;
     }
 }
 
