@@ -81,5 +81,5 @@ impl fmt::Display for Failure {
 
 /// One line for people on standard error. A closed stream is no reason to stop.
 pub fn say(line: impl fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", crate::logs::line(line));
 }

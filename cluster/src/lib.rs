@@ -17,6 +17,7 @@ pub mod register; // how they answer as one that never goes back
 pub mod merkle; // where two copies of a partition differ
 pub mod store; // the records of one node, on disk or in memory
 pub mod replica; // what one node does with its own copies
+pub mod tls; // certificates, and mutual TLS between peers
 pub mod rpc; // messages between peers
 pub mod admission; // what a node takes on
 pub mod coordinator; // drives the quorums over the peers

@@ -8,6 +8,7 @@ use crate::admission::Background;
 use crate::membership::gossip::{Board, Liveness};
 use crate::replica::Replica;
 use crate::rpc::Peers;
+use crate::tls::Certificates;
 use crate::transfer::GivenUp;
 
 /// A count that only grows.
@@ -53,6 +54,8 @@ pub struct Metrics {
     pub clients_timed_out: Counter,
     /// TLS handshakes that failed.
     pub handshakes_failed: Counter,
+    /// Requests to administer from somebody who may not.
+    pub administration_refused: Counter,
     /// Requests of peers that were refused because too many ran.
     pub peer_requests_overloaded: Counter,
     /// Requests to replicas that were dropped because nobody waited for them any more.
@@ -159,6 +162,11 @@ impl Metrics {
                 "clients_timed_out_total",
                 "Clients too slow with handshake, head, body or taking the answer.",
                 self.clients_timed_out.get(),
+            ),
+            (
+                "administration_refused_total",
+                "Requests to administer from somebody who may not.",
+                self.administration_refused.get(),
             ),
             ("handshakes_failed_total", "TLS handshakes that failed.", self.handshakes_failed.get()),
             (
@@ -295,6 +303,43 @@ pub fn render_members(board: &Board) -> String {
     for state in Liveness::ALL {
         sample(&mut text, "gossip_members", &format!("{{state=\"{state}\"}}"), board.count(state) as u64);
     }
+    text
+}
+
+/// Whether the disk takes writes, as Prometheus reads it.
+#[must_use]
+pub fn render_disk(is_refusing: bool) -> String {
+    let mut text = String::new();
+    family(&mut text, "store_refusing", "1 if the disk did not take the last write.", "gauge");
+    sample(&mut text, "store_refusing", "", is_refusing.into());
+    text
+}
+
+/// What became of certificates, as Prometheus reads it; zeros for a node without.
+#[must_use]
+pub fn render_certificates(certificates: Option<&Certificates>) -> String {
+    let mut text = String::new();
+    let of = |count: fn(&Certificates) -> u64| certificates.map_or(0, count);
+    let counters = [
+        ("certificates_replaced_total", "Times changed certificates were taken.", of(Certificates::replaced)),
+        (
+            "certificates_unusable_total",
+            "Times changed certificates could not be used.",
+            of(Certificates::unusable),
+        ),
+        (
+            "peer_handshakes_failed_total",
+            "Peer connections that came to nothing because of a certificate.",
+            of(Certificates::peers_failed),
+        ),
+    ];
+    for (name, help, value) in counters {
+        family(&mut text, name, help, "counter");
+        sample(&mut text, name, "", value);
+    }
+    let name = "certificate_expires_seconds";
+    family(&mut text, name, "When the certificate expires, in seconds since 1970; 0 if unknown.", "gauge");
+    sample(&mut text, name, "", certificates.and_then(Certificates::expire_at_s).unwrap_or(0));
     text
 }
 

@@ -132,9 +132,8 @@ mod tests {
             config: "c".into(),
             log: "l".into(),
         };
-        let state = |ids: &[&str]| {
-            ClusterState::new("s".into(), layout.ca_file(), ids.iter().map(|id| node(id)).collect())
-        };
+        let state =
+            |ids: &[&str]| ClusterState::new("s".into(), &layout, ids.iter().map(|id| node(id)).collect());
         make_dir(&layout.node_dir("n1")).unwrap();
         assert_eq!(next_name(&layout, &state(&["n1", "n3"])).unwrap(), "n4");
         make_dir(&layout.node_dir("n7")).unwrap();

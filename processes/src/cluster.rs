@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use quorate_cluster::config::{Config, Member, NodeSection, StoreDefinition, TlsSection};
+use quorate_cluster::config::{
+    Administration, Config, Member, NodeSection, PeerTraffic, StoreDefinition, TlsSection,
+};
 use quorate_env::Random;
 use rand::Rng as _;
 
@@ -273,11 +275,15 @@ fn lay_out(layout: &Layout, plan: &Plan) -> Result<(ClusterState, Vec<NodeState>
     let mut token_key = [0; 32];
     random.stream("token-key").fill_bytes(&mut token_key);
     write_secret(&layout.token_key_file(), &token_key)?;
+    let mut admin_token = [0; 32];
+    random.stream("admin-token").fill_bytes(&mut admin_token);
+    let admin_token: String = admin_token.iter().map(|byte| format!("{byte:02x}")).collect();
+    write_secret(&layout.admin_token_file(), admin_token.as_bytes())?;
     let nodes: Vec<NodeState> =
         configs.iter().map(|config| write_node(layout, &authority, config)).collect::<Result<_, _>>()?;
     let (members, spares) =
         nodes.into_iter().partition(|node| members.iter().any(|m| m.id.as_str() == node.id));
-    Ok((ClusterState::new(plan.store.name.clone(), layout.ca_file(), members), spares))
+    Ok((ClusterState::new(plan.store.name.clone(), layout, members), spares))
 }
 
 /// Names and addresses.
@@ -330,11 +336,14 @@ pub(super) fn node_config(
         zone: member.zone.clone(),
         seeds,
         token_key_file: Some(layout.token_key_file().display().to_string()),
+        administration: Administration::Guarded,
+        admin_token_file: Some(layout.admin_token_file().display().to_string()),
     };
     let tls = TlsSection {
         cert: path("cert.pem"),
         key: path("key.pem"),
         ca: Some(layout.ca_file().display().to_string()),
+        peers: PeerTraffic::Mutual,
     };
     Ok(Config::new(node, Some(tls), store, members)?)
 }
@@ -365,6 +374,11 @@ pub(super) fn write_node(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::sync::Arc;
+
+    use quorate_cluster::tls::Certificates;
+    use quorate_env::SystemClock;
+
     use super::*;
 
     #[test]
@@ -379,8 +393,13 @@ mod tests {
             assert_eq!(config.store, store);
             assert_eq!(config.members.len(), 4);
             assert_eq!(format!("https://{}", config.node.listen), node.url);
-            assert!(super::super::pki::server_config(&config.tls.unwrap()).is_ok());
+            let tls = config.tls.unwrap();
+            assert_eq!(tls.peers, PeerTraffic::Mutual);
+            assert!(Certificates::open(&tls, Arc::new(SystemClock::new())).is_ok(), "peers would take it");
             assert!(std::fs::metadata(config.node.token_key_file.unwrap()).unwrap().len() >= 16);
+            assert_eq!(config.node.administration, Administration::Guarded);
+            let token = std::fs::read_to_string(config.node.admin_token_file.unwrap()).unwrap();
+            assert_eq!(state.authorization().unwrap(), Some(format!("Bearer {token}")));
         }
     }
 

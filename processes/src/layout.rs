@@ -68,6 +68,11 @@ impl Layout {
         self.root.join("token.key")
     }
 
+    /// The token that members are changed with.
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.root.join("admin.token")
+    }
+
     /// A node's own directory.
     pub fn node_dir(&self, id: &str) -> PathBuf {
         self.root.join("nodes").join(id)

@@ -5,16 +5,12 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 
-use quorate_cluster::config::TlsSection;
+use quorate_cluster::config::{PeerTraffic, TlsSection};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::ProcessError;
 use super::layout::{make_dir, write_file, write_secret};
@@ -65,7 +61,7 @@ impl Authority {
         &self.own
     }
 
-    /// A server certificate for `name`, good for `hosts` (names or addresses).
+    /// A certificate for `name`, for both sides of a connection, good for `hosts` (names or addresses).
     ///
     /// # Errors
     /// If a host cannot stand in a certificate.
@@ -76,7 +72,8 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.issuer).map_err(|e| refused(&what())(e))?;
         Ok(Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
@@ -116,7 +113,13 @@ pub fn hosts_of(listen: &str) -> Vec<String> {
 /// If they cannot be made or written.
 pub fn own_certificates(dir: &Path, name: &str, listen: &str) -> Result<(TlsSection, bool), ProcessError> {
     let path = |file: &str| dir.join(file).display().to_string();
-    let section = TlsSection { cert: path("cert.pem"), key: path("key.pem"), ca: Some(path("ca.pem")) };
+    let section = TlsSection {
+        cert: path("cert.pem"),
+        key: path("key.pem"),
+        ca: Some(path("ca.pem")),
+        // Each node has an authority of its own, which no other knows.
+        peers: PeerTraffic::Plain,
+    };
     // The certificate is written last: where it is, everything is.
     if dir.join("cert.pem").exists() {
         return Ok((section, false));
@@ -131,30 +134,6 @@ pub fn own_certificates(dir: &Path, name: &str, listen: &str) -> Result<(TlsSect
     Ok((section, true))
 }
 
-/// What rustls needs to serve with the files of a `[tls]` section.
-///
-/// # Errors
-/// If a file cannot be read, holds nothing of its kind, or key and certificate do not fit.
-pub fn server_config(section: &TlsSection) -> Result<Arc<ServerConfig>, ProcessError> {
-    let refused = |file: &str, why: String| ProcessError::Certificate { what: file.to_owned(), why };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&section.cert)
-        .and_then(Iterator::collect)
-        .map_err(|e| refused(&section.cert, format!("not a readable certificate (tls.cert): {e}")))?;
-    if chain.is_empty() {
-        return Err(refused(&section.cert, "holds no certificate (tls.cert); give a PEM file".into()));
-    }
-    let key = PrivateKeyDer::from_pem_file(&section.key)
-        .map_err(|e| refused(&section.key, format!("not a readable private key (tls.key): {e}")))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| refused(&section.cert, e.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|e| refused(&section.key, format!("does not go with {}: {e}", section.cert)))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
 fn refused(what: &str) -> impl FnOnce(rcgen::Error) -> ProcessError {
     let what = what.to_owned();
     move |e| ProcessError::Certificate { what, why: e.to_string() }
@@ -163,11 +142,20 @@ fn refused(what: &str) -> impl FnOnce(rcgen::Error) -> ProcessError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use std::sync::Arc;
+
     use super::*;
+    use quorate_cluster::tls::{CertificateError, Certificates};
+    use quorate_env::SystemClock;
     use rustls::RootCertStore;
     use rustls::client::WebPkiServerVerifier;
     use rustls::client::danger::ServerCertVerifier as _;
-    use rustls::pki_types::{ServerName, UnixTime};
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+    fn open(section: &TlsSection) -> Result<Certificates, CertificateError> {
+        Certificates::open(section, Arc::new(SystemClock::new()))
+    }
 
     fn accepted(ca_pem: &str, certificate_pem: &str, host: &str) -> bool {
         let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
@@ -213,25 +201,10 @@ mod tests {
         let tls = dir.path().join("tls");
         let (section, new) = own_certificates(&tls, "n1", "0.0.0.0:4001").unwrap();
         assert!(new);
-        assert!(server_config(&section).is_ok());
+        assert!(open(&section).is_ok());
         let before = std::fs::read(&section.cert).unwrap();
         let (again, new) = own_certificates(&tls, "n1", "0.0.0.0:4001").unwrap();
         assert!(!new);
         assert_eq!(std::fs::read(&again.cert).unwrap(), before);
-    }
-
-    #[test]
-    fn files_that_do_not_fit_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, _) = own_certificates(&dir.path().join("a"), "n1", "127.0.0.1:1").unwrap();
-        let (other, _) = own_certificates(&dir.path().join("b"), "n2", "127.0.0.1:1").unwrap();
-        let says = |section: TlsSection| server_config(&section).unwrap_err().to_string();
-
-        let missing = says(TlsSection { cert: "nowhere.pem".into(), ..one.clone() });
-        assert!(missing.contains("nowhere.pem") && missing.contains("tls.cert"), "{missing}");
-        let swapped = says(TlsSection { key: one.cert.clone(), ..one.clone() });
-        assert!(swapped.contains("tls.key"), "{swapped}");
-        let mixed = says(TlsSection { key: other.key, ..one });
-        assert!(mixed.contains("does not go with"), "{mixed}");
     }
 }

@@ -19,6 +19,9 @@ pub struct ClusterState {
     pub store: String,
     /// The file that clients trust.
     pub ca: PathBuf,
+    /// The file with the token that its members are changed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_token: Option<PathBuf>,
     /// Its nodes, in order of their names.
     pub nodes: Vec<NodeState>,
 }
@@ -41,9 +44,21 @@ pub struct NodeState {
 }
 
 impl ClusterState {
-    /// A cluster of these nodes.
-    pub fn new(store: String, ca: PathBuf, nodes: Vec<NodeState>) -> Self {
-        Self { version: VERSION, store, ca, nodes }
+    /// A cluster of these nodes, whose files are where `layout` has them.
+    pub fn new(store: String, layout: &Layout, nodes: Vec<NodeState>) -> Self {
+        let (ca, admin_token) = (layout.ca_file(), Some(layout.admin_token_file()));
+        Self { version: VERSION, store, ca, admin_token, nodes }
+    }
+
+    /// What the nodes take as proof of an administrator, for the header `Authorization`; nothing for a
+    /// cluster that was laid out without a token.
+    ///
+    /// # Errors
+    /// If the file with the token cannot be read.
+    pub fn authorization(&self) -> Result<Option<String>, ProcessError> {
+        let Some(path) = &self.admin_token else { return Ok(None) };
+        let token = fs::read_to_string(path).map_err(ProcessError::file(path, "read the file"))?;
+        Ok(Some(format!("Bearer {}", token.trim())))
     }
 
     /// Reads the cluster in `dir`.
@@ -158,7 +173,7 @@ mod tests {
         let layout = Layout::claim(dir.path()).unwrap();
         assert!(matches!(ClusterState::read(dir.path()), Err(ProcessError::NoCluster(_))));
 
-        let state = ClusterState::new("dynamo".into(), layout.ca_file(), vec![node(7, "/c")]);
+        let state = ClusterState::new("dynamo".into(), &layout, vec![node(7, "/c")]);
         state.write(&layout).unwrap();
         assert_eq!(ClusterState::read(dir.path()).unwrap(), state);
 

@@ -38,13 +38,17 @@ enum Action {
     #[command(after_help = "\
 Examples:
   quorate cluster add --dir my-cluster
-  quorate cluster add --capacity 4 --zone rack2 --dir my-cluster")]
+  quorate cluster add --capacity 4 --zone rack2 --dir my-cluster
+
+The nodes ask for the token in my-cluster/admin.token, or the one in QUORATE_ADMIN_TOKEN.")]
     Add(members::AddArgs),
     /// Take a node out: it hands over what it holds and is stopped.
     #[command(after_help = "\
 Examples:
   quorate cluster remove n2 --dir my-cluster
-  quorate cluster remove n3 --dead --dir my-cluster")]
+  quorate cluster remove n3 --dead --dir my-cluster
+
+The nodes ask for the token in my-cluster/admin.token, or the one in QUORATE_ADMIN_TOKEN.")]
     Remove(members::RemoveArgs),
     /// Which nodes run and answer, and what the first that does thinks of the others. Exit code 1 if
     /// one does not answer.

@@ -16,7 +16,7 @@ pub mod store;
 use std::future::Future;
 
 use crate::cli::{Cli, Command};
-use crate::logs;
+use crate::logs::{self, LogFormat};
 use crate::outcome::{Exit, Failure};
 
 /// Runs what was asked for.
@@ -25,12 +25,13 @@ use crate::outcome::{Exit, Failure};
 /// If it could not do its work.
 pub fn run(cli: Cli) -> Result<Exit, Failure> {
     let json = cli.json;
-    logs::start(match cli.command {
-        Command::Serve(_) => "info",
+    let (level, format) = match &cli.command {
+        Command::Serve(args) => ("info", args.log_format),
         // Nodes that faults are done to have every reason to warn.
-        Command::Chaos(_) => "error",
-        _ => "warn",
-    });
+        Command::Chaos(_) => ("error", LogFormat::Text),
+        _ => ("warn", LogFormat::Text),
+    };
+    logs::start(level, format);
     match cli.command {
         Command::Bench(args) => bench::run(*args, json),
         Command::Chaos(args) => chaos::run(args, json),

@@ -13,19 +13,21 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::build_info;
+use crate::logs::LogFormat;
 use crate::outcome::{Exit, Failure, say};
 use crate::signals::Interrupts;
 use crate::stdout;
-use quorate_processes::pki::{own_certificates, server_config};
+use quorate_cluster::tls::Certificates;
+use quorate_processes::pki::own_certificates;
 
 /// How long requests in flight may take to end once the node was asked to stop.
 const FAREWELL_MAX: Duration = Duration::from_secs(4);
 
 /// Run one node in the foreground, until Ctrl-C or SIGTERM. Its configuration file has the sections
-/// [node] (id, listen, peer_listen, data_dir, capacity, zone, token_key_file, and bounds:
-/// connections_max, streams_max, requests_max, request_bytes_max, peer_requests_max, link_requests_max,
-/// commits_max), [store], one [[member]]
-/// a node of the cluster and, unless a development certificate will do, [tls] (cert, key).
+/// [node] (id, listen, peer_listen, data_dir, capacity, zone, token_key_file, administration,
+/// admin_token_file, and bounds: connections_max, streams_max, requests_max,
+/// request_bytes_max, peer_requests_max, link_requests_max, commits_max), [store], one [[member]] a node of the cluster
+/// and, unless a development certificate will do, [tls] (cert, key, ca).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -34,6 +36,9 @@ pub struct ServeArgs {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// How log lines look.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
     /// Also stop when standard input ends: for programs that start nodes and must not leave any
     /// behind, whatever happens to them.
     #[arg(long)]
@@ -51,14 +56,11 @@ pub async fn run(args: ServeArgs, json: bool) -> Result<Exit, Failure> {
     let tls = certificates(&config)?;
     let disk =
         SystemDisk::open(&config.node.data_dir).map_err(|e| in_file(&format_args!("data_dir: {e}")))?;
-    let env = Env {
-        net: Arc::new(TokioNetwork),
-        clock: Arc::new(SystemClock::new()),
-        random: Random::from_system(),
-        disk: Arc::new(disk),
-    };
+    let clock = Arc::new(SystemClock::new());
+    let certificates = Certificates::open(&tls, Arc::clone(&clock) as _).map_err(|e| in_file(&e))?;
+    let env = Env { net: Arc::new(TokioNetwork), clock, random: Random::from_system(), disk: Arc::new(disk) };
     let id = config.node.id;
-    let parts = NodeParts { config, env, engine: None, tls: Some(server_config(&tls)?) };
+    let parts = NodeParts { config, env, engine: None, tls: Some(Arc::new(certificates)) };
     let node = Node::start(parts).await.map_err(|e| in_file(&e))?.with_build(&build_info::build());
     if json {
         let url = format!("https://{}", node.api_address());

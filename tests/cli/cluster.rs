@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use crate::harness::{Cluster, nodes_of, quorate, quorate_with_input};
+use crate::harness::{Cluster, command, ended, nodes_of, quorate, quorate_with_input};
 
 #[test]
 fn values_go_in_come_out_and_go_away() {
@@ -130,4 +130,23 @@ fn a_node_that_the_cluster_does_not_want_leaves_nothing_behind() {
     cluster.client(&["cluster", "add"]).refused(&["refuses the change", "placed by `tokens`"]);
     assert_eq!(status_of(&cluster), ["n1"]);
     assert!(!cluster.dir().join("nodes/n2").exists());
+}
+
+#[test]
+fn members_are_changed_with_the_token_of_the_cluster_and_no_other() {
+    let cluster = Cluster::up("profile = \"quorum\"\npartitions = 16\n", "3");
+    let dir = cluster.path();
+    let mut with_another = command(&["cluster", "remove", "n3", "--dir", &dir]);
+    let refused =
+        ended(with_another.env("QUORATE_ADMIN_TOKEN", "not the token of this cluster").output().unwrap());
+    refused.refused(&["refuses the change", "admin_token_file"]);
+    assert_eq!(status_of(&cluster), ["n1", "n2", "n3"]);
+
+    let token = cluster.dir().join("admin.token");
+    let kept = std::fs::read_to_string(&token).unwrap();
+    std::fs::write(&token, "a new token for everybody").unwrap();
+    cluster.client(&["cluster", "add"]).with(0);
+    let mut with_the_old = command(&["cluster", "remove", "n4", "--dir", &dir]);
+    ended(with_the_old.env("QUORATE_ADMIN_TOKEN", kept).output().unwrap()).refused(&["refuses the change"]);
+    assert_eq!(status_of(&cluster), ["n1", "n2", "n3", "n4"]);
 }

@@ -65,7 +65,8 @@ pub fn quorate_with_input(words: &[&str], input: &[u8]) -> Ended {
     ended(child.wait_with_output().unwrap())
 }
 
-fn ended(output: std::process::Output) -> Ended {
+/// How a program that was run to its end did.
+pub fn ended(output: std::process::Output) -> Ended {
     Ended {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -81,7 +82,16 @@ pub struct Running {
 
 impl Running {
     pub fn start(words: &[&str]) -> Self {
-        let mut child = command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::spawn(&mut command(words))
+    }
+
+    /// A node, which leaves when the test ends, however it ends.
+    pub fn serve(words: &[&str]) -> Self {
+        Self::spawn(command(&["serve", "--until-stdin-closes"]).args(words).stdin(Stdio::piped()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());
         Self { child, lines }
     }

@@ -10,6 +10,7 @@ mod cluster;
 mod faults;
 mod harness;
 mod kills;
+mod operate;
 mod ring;
 #[path = "../../loadgen/tests/main/servers.rs"]
 mod servers;

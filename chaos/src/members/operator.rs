@@ -25,6 +25,8 @@ pub struct Operator {
     pub nodes: Vec<String>,
     /// How nodes that join are described to the others.
     pub descriptions: BTreeMap<String, Member>,
+    /// What it shows as an administrator, if nodes ask for it.
+    pub authorization: Option<String>,
     /// The wishes.
     pub desk: Desk,
     /// Its clock.
@@ -138,7 +140,8 @@ impl Operator {
             Wish::Leave(node) => (Method::Delete, format!("/cluster/members/{node}"), Vec::new()),
             Wish::Remove(node) => (Method::Delete, format!("/cluster/members/{node}?dead=1"), Vec::new()),
         };
-        let headers = [("Content-Type", "application/json")];
+        let mut headers = vec![("Content-Type", "application/json")];
+        headers.extend(self.authorization.as_deref().map(|shown| ("Authorization", shown)));
         let request = Request { method, target: &target, headers: &headers, body: &body };
         let (_, response) =
             self.client.request_any(&request, Some(through)).await.map_err(|e| e.to_string())?;
@@ -263,6 +266,7 @@ mod tests {
             glance: client(),
             nodes,
             descriptions: BTreeMap::new(),
+            authorization: None,
             desk: desk.clone(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         };

@@ -107,6 +107,8 @@ pub(super) struct Casting<'a> {
     pub(super) clock: Arc<dyn Clock>,
     /// All nodes, spare ones last.
     pub(super) everybody: Vec<Member>,
+    /// What the operator shows as an administrator.
+    pub(super) authorization: Option<String>,
     /// Makes a client that waits so long, and numbers the nodes in that order.
     pub(super) client: &'a dyn Fn(Duration) -> Result<Client, WorldError>,
 }
@@ -166,6 +168,7 @@ impl Casting<'_> {
             client: (self.client)(section.deadline)?,
             glance: (self.client)(GLANCE)?,
             nodes: nodes.clone(),
+            authorization: self.authorization,
             descriptions: self.everybody.into_iter().map(|m| (m.id.to_string(), m)).collect(),
             desk: self.desk.clone(),
             clock: Arc::clone(&self.clock),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quorate_chaos::scenario::NetworkSection;
 use quorate_chaos::world::sim::{EPOCH_NS, SimClock, SimNetwork};
-use quorate_cluster::config::{Config, Member, NodeId, NodeSection, StoreDefinition};
+use quorate_cluster::config::{Administration, Config, Member, NodeId, NodeSection, StoreDefinition};
 use quorate_cluster::membership::gossip::{Board, Liveness};
 use quorate_cluster::node::{Node, NodeParts};
 use quorate_env::{Env, Random, SimulatedDisk};
@@ -45,6 +45,8 @@ fn config(me: &Member, members: &[Member], seeds: &[NodeId]) -> Config {
         zone: String::new(),
         seeds: seeds.iter().map(|seed| format!("{seed}:7000")).collect(),
         token_key_file: None,
+        administration: Administration::Open,
+        admin_token_file: None,
     };
     let store = StoreDefinition { partitions: 32, ..StoreDefinition::profile("dynamo").unwrap() };
     let members = if seeds.is_empty() { members } else { &[] };

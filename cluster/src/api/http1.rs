@@ -22,7 +22,7 @@ pub(super) async fn converse(
         let api = Arc::clone(&api);
         async move {
             Ok::<_, Infallible>(match room {
-                Room::Some => api.route(request).await,
+                Room::Some(caller) => api.route(request, caller).await,
                 Room::None => api.turn_away(),
             })
         }

@@ -49,7 +49,7 @@ pub(super) async fn converse(
             let turned_away = Arc::clone(&turned_away);
             async move {
                 let answer = match room {
-                    Room::Some => api.route(request).await,
+                    Room::Some(caller) => api.route(request, caller).await,
                     Room::None => {
                         turned_away.notify_one();
                         api.turn_away()

@@ -1,33 +1,21 @@
 //! `/cluster/members`: join, leave and removal, through any node.
 
 use http_body_util::{BodyExt, Limited};
+use hyper::StatusCode;
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::Api;
-use super::answer::{Answer, error, json, method_not_allowed};
+use super::answer::{Answer, error, json};
 use crate::config::{Member, NodeId};
 use crate::membership::{AdministrationError, Change};
 
 /// Longest description of a member, in bytes.
 const BODY_BYTES_MAX: usize = 16 << 10;
 
-/// Answers `POST /cluster/members` and `DELETE /cluster/members/{id}`.
-pub(super) async fn handle(api: &Api, path: &str, request: Request<Incoming>) -> Answer {
-    match (request.method(), path.strip_prefix("/cluster/members/")) {
-        (&Method::POST, None) => join(api, request.into_body()).await,
-        (&Method::DELETE, Some(id)) => match id.parse() {
-            Ok(id) => go(api, id, request.uri().query()).await,
-            Err(why) => bad(&why),
-        },
-        (_, None) => method_not_allowed("POST"),
-        (_, Some(_)) => method_not_allowed("DELETE"),
-    }
-}
-
-async fn join(api: &Api, body: Incoming) -> Answer {
+/// Answers `POST /cluster/members`.
+pub(super) async fn join(api: &Api, body: Incoming) -> Answer {
     let collecting = Limited::new(body, BODY_BYTES_MAX).collect();
     let Ok(Ok(body)) = timeout(api.coordinator.timing.request, collecting).await else {
         return bad("the description of the member did not arrive whole, or is too long");
@@ -41,7 +29,12 @@ async fn join(api: &Api, body: Incoming) -> Answer {
     }
 }
 
-async fn go(api: &Api, id: NodeId, query: Option<&str>) -> Answer {
+/// Answers `DELETE /cluster/members/{id}`.
+pub(super) async fn go(api: &Api, id: &str, query: Option<&str>) -> Answer {
+    let id: NodeId = match id.parse() {
+        Ok(id) => id,
+        Err(why) => return bad(&why),
+    };
     match query {
         None | Some("") => change(api, Change::Leave(id)).await,
         Some("dead=1") => change(api, Change::Remove(id)).await,

@@ -11,10 +11,14 @@ mod answer;
 mod body;
 mod http1;
 mod http2;
+mod guard;
 mod kv;
 mod members;
+#[cfg(test)]
+pub(crate) mod openapi;
 mod placement;
 mod protocol;
+mod resource;
 mod routes;
 mod stream;
 mod timer;
@@ -31,6 +35,10 @@ use crate::coordinator::{Coordinator, Tokens};
 use crate::membership::Administrator;
 use crate::membership::gossip::Board;
 use crate::metrics::Metrics;
+use crate::store::Closing;
+use crate::tls::Certificates;
+use guard::Caller;
+pub use guard::Guard;
 use protocol::Protocol;
 use stream::HyperStream;
 
@@ -46,7 +54,8 @@ const DRAIN_WAIT: Duration = Duration::from_secs(3);
 /// Whether there is room for one more client.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Room {
-    Some,
+    /// There is, and how the client is connected.
+    Some(Caller),
     None,
 }
 
@@ -62,17 +71,17 @@ pub struct Api {
     pub tokens: Tokens,
     /// What program this node is, as whoever runs it knows; else only its version.
     pub build: OnceLock<String>,
+    /// Keeps out whoever may not administer.
+    pub guard: Guard,
+    /// Knows whether the disk takes writes.
+    pub engine: Arc<Closing>,
+    /// What clients are shown; plain HTTP without.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 impl Api {
     /// Accepts until `stopping` turns true, then lets requests in hand finish.
-    pub async fn run(
-        self: Arc<Self>,
-        mut listener: Box<dyn Listener>,
-        tls: Option<Arc<rustls::ServerConfig>>,
-        mut stopping: watch::Receiver<bool>,
-    ) {
-        let acceptor = tls.map(TlsAcceptor::from);
+    pub async fn run(self: Arc<Self>, mut listener: Box<dyn Listener>, mut stopping: watch::Receiver<bool>) {
         let connections_max = self.coordinator.admission.limits().connections_max;
         let connections = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
@@ -85,7 +94,7 @@ impl Api {
             match accepted {
                 Ok((stream, _)) => {
                     let (permit, room) = match Arc::clone(&connections).try_acquire_owned() {
-                        Ok(permit) => (permit, Room::Some),
+                        Ok(permit) => (permit, Room::Some(Caller::default())),
                         Err(_) => {
                             self.coordinator.metrics.connections_refused.add(1);
                             // Dropping the stream hangs up.
@@ -93,7 +102,10 @@ impl Api {
                             (permit, Room::None)
                         }
                     };
-                    let (api, acceptor, stopping) = (Arc::clone(&self), acceptor.clone(), stopping.clone());
+                    // Taken anew: certificates may have been replaced.
+                    let acceptor =
+                        self.certificates.as_ref().map(|certificates| certificates.for_clients().into());
+                    let (api, stopping) = (Arc::clone(&self), stopping.clone());
                     tokio::spawn(async move {
                         api.secure(stream, acceptor, room, stopping).await;
                         drop(permit);
@@ -115,7 +127,7 @@ impl Api {
         self: Arc<Self>,
         mut stream: BoxStream,
         acceptor: Option<TlsAcceptor>,
-        room: Room,
+        mut room: Room,
         mut stopping: watch::Receiver<bool>,
     ) {
         let (timing, metrics) = (self.coordinator.timing, Arc::clone(&self.coordinator.metrics));
@@ -137,6 +149,10 @@ impl Api {
         match timeout(HANDSHAKE_WAIT.min(timing.head), acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let protocol = Protocol::agreed(stream.get_ref().1);
+                if let Room::Some(caller) = &mut room {
+                    // A certificate that does not stand up ends the handshake.
+                    caller.has_certificate = stream.get_ref().1.peer_certificates().is_some();
+                }
                 let stream = HyperStream::new(Box::new(stream), timing.answer);
                 self.converse(stream, protocol, room, stopping).await;
             }

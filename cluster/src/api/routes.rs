@@ -4,38 +4,49 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::CONNECTION;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
 use serde_json::json;
 
 use super::answer::{Answer, VIEW, body, error, failure, json, method_not_allowed, set};
+use super::guard::Caller;
+use super::resource::Resource;
 use super::{Api, kv, members, placement};
 use crate::coordinator::RequestError;
 use crate::membership::Gap;
 
+/// What is answered, for programs: OpenAPI 3.1.
+pub(super) const OPENAPI: &str = include_str!("../../../docs/openapi.json");
+
 impl Api {
     /// Answers one request, whatever it is.
-    pub(super) async fn route(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    pub(super) async fn route(self: Arc<Self>, request: Request<Incoming>, caller: Caller) -> Answer {
         let path = request.uri().path().to_owned();
-        let answer = if let Some(key) = path.strip_prefix("/kv/") {
-            let mut answer = kv::handle(&self, key, request).await;
-            // Clients that know who owns what learn from it that they should ask again.
-            set(&mut answer, VIEW, &self.coordinator.views.current().version().to_string());
-            answer
-        } else if path == "/cluster/members" || path.starts_with("/cluster/members/") {
-            members::handle(&self, &path, request).await
-        } else {
-            match (request.method(), path.as_str()) {
-                (&Method::GET, "/healthz") => body(StatusCode::OK, "text/plain", "ok\n"),
-                (&Method::GET, "/readyz") => self.ready(),
-                (&Method::GET, "/metrics") => self.metrics(),
-                (&Method::GET, "/cluster") => self.cluster(),
-                (_, "/healthz" | "/readyz" | "/metrics" | "/cluster") => method_not_allowed("GET"),
-                _ => error(
-                    StatusCode::NOT_FOUND,
-                    "no_such_path",
-                    "there is nothing at this path; keys are at /kv/{key}, the view at /cluster",
-                ),
+        let answer = match Resource::at(&path) {
+            None => error(
+                StatusCode::NOT_FOUND,
+                "no_such_path",
+                "there is nothing at this path; keys are at /kv/{key}, all paths at /openapi.json",
+            ),
+            Some(resource) if !resource.takes(request.method()) => method_not_allowed(resource.methods()),
+            Some(Resource::Key(key)) => {
+                let mut answer = kv::handle(&self, key, request).await;
+                // Clients that know who owns what learn from it that they should ask again.
+                set(&mut answer, VIEW, &self.coordinator.views.current().version().to_string());
+                answer
             }
+            Some(Resource::Members) => match self.guard.refuses(caller, request.headers()) {
+                None => members::join(&self, request.into_body()).await,
+                Some(refusal) => self.keep_out(refusal),
+            },
+            Some(Resource::Member(id)) => match self.guard.refuses(caller, request.headers()) {
+                None => members::go(&self, id, request.uri().query()).await,
+                Some(refusal) => self.keep_out(refusal),
+            },
+            Some(Resource::Cluster) => self.cluster(),
+            Some(Resource::Health) => body(StatusCode::OK, "text/plain", "ok\n"),
+            Some(Resource::Ready) => self.ready(),
+            Some(Resource::Metrics) => self.metrics(),
+            Some(Resource::OpenApi) => body(StatusCode::OK, "application/json", OPENAPI),
         };
         if answer.status().is_server_error() || answer.status() == StatusCode::CONFLICT {
             self.coordinator.metrics.errors.add(1);
@@ -53,10 +64,21 @@ impl Api {
         answer
     }
 
-    /// Ready: this node can meet both quorums with the peers it believes to be there, and votes. A
-    /// doubt about some partition does not count against it: the others can do without its vote.
+    /// Counts and notes somebody who wanted to administer and may not.
+    fn keep_out(&self, refusal: Answer) -> Answer {
+        self.coordinator.metrics.administration_refused.add(1);
+        tracing::warn!(status = refusal.status().as_u16(), "refused to administer for somebody who may not");
+        refusal
+    }
+
+    /// Ready: this node's disk takes writes, it can meet both quorums with the peers it believes to be
+    /// there, and it votes. A doubt about some partition does not count against it: the others can do without its vote.
     fn ready(&self) -> Answer {
         let coordinator = &self.coordinator;
+        if let Some(refusal) = self.engine.refusal() {
+            let message = format!("its disk takes no writes: {refusal}");
+            return error(StatusCode::SERVICE_UNAVAILABLE, "not_ready", &message);
+        }
         let mut empty = coordinator.views.voteless();
         empty.retain(|(_, why)| *why != Gap::Doubt);
         if let Some(worst) = empty.iter().map(|(_, why)| *why).max() {
@@ -98,6 +120,8 @@ impl Api {
             coordinator.views.voteless().len(),
         );
         text.push_str(&crate::metrics::render_members(&self.board));
+        text.push_str(&crate::metrics::render_disk(self.engine.refusal().is_some()));
+        text.push_str(&crate::metrics::render_certificates(self.certificates.as_deref()));
         body(StatusCode::OK, "text/plain; version=0.0.4", text)
     }
 

@@ -17,7 +17,7 @@ pub use choices::{
 };
 pub use definition::{PROFILES, StoreDefinition};
 pub use limits::Limits;
-pub use node::{Config, Member, NodeId, NodeSection, Timing, TlsSection};
+pub use node::{Administration, Config, Member, NodeId, NodeSection, PeerTraffic, Timing, TlsSection};
 pub use quorate_env::words::{format_bytes, format_duration, nearest, parse_bytes, parse_duration};
 
 /// Why a configuration was refused. Nothing was changed.

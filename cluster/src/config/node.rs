@@ -92,6 +92,25 @@ pub struct NodeSection {
     /// mistakes but not forgery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_key_file: Option<String>,
+    /// Who may change the members through this node. Default `guarded`.
+    #[serde(default)]
+    pub administration: Administration,
+    /// A file with the token that an administrator shows, at least 16 characters. Read each time, so
+    /// that it is replaced by writing the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_token_file: Option<String>,
+}
+
+/// Who may administer a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Administration {
+    /// Whoever shows the token of `admin_token_file`, or a client certificate of the authority in
+    /// `[tls] ca`.
+    #[default]
+    Guarded,
+    /// Everybody who reaches the API.
+    Open,
 }
 
 /// `[[member]]`: every node of the cluster, this one included.
@@ -162,9 +181,23 @@ pub struct TlsSection {
     pub cert: String,
     /// Its private key.
     pub key: String,
-    /// The authority that signed it, for clients.
+    /// The authority that signed it: peers and administrators show certificates of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+    /// How peers talk to each other; the same on every node. Default `mutual`.
+    #[serde(default)]
+    pub peers: PeerTraffic,
+}
+
+/// How peers talk to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerTraffic {
+    /// In TLS, each showing a certificate of the authority in `[tls] ca`.
+    #[default]
+    Mutual,
+    /// In the clear, to whoever connects.
+    Plain,
 }
 
 /// How long a node waits for what. Not part of the promise; the same on every node of a test.
@@ -255,6 +288,8 @@ impl Config {
                 "zone",
                 "seeds",
                 "token_key_file",
+                "administration",
+                "admin_token_file",
             ];
             known.extend(Limits::NAMES);
             refuse_unknown_keys(node, "[node]", &known)?;
@@ -293,6 +328,17 @@ impl Config {
         mut members: Vec<Member>,
     ) -> Result<Self, ConfigError> {
         store.validate()?;
+        let has_peers = members.len() > 1 || !node.seeds.is_empty();
+        if let Some(TlsSection { ca: None, peers: PeerTraffic::Mutual, .. }) = &tls
+            && has_peers
+        {
+            return Err(ConfigError::Clash {
+                first: "[tls] without ca".into(),
+                second: "[tls] peers = \"mutual\"".into(),
+                why: "peers believe each other by the authority in ca; give it, or say peers = \"plain\""
+                    .into(),
+            });
+        }
         members.sort_by_key(|m| m.id);
         if let Some(pair) = members.windows(2).find(|pair| pair[0].id == pair[1].id) {
             return Err(ConfigError::BadValue {
@@ -433,6 +479,16 @@ api = "127.0.0.1:4001"
         assert!(refused("requests_max = 0").contains("requests_max = 0"));
         assert!(refused("requests_max = \"many\"").contains("[node]"));
         assert!(refused("request_max = 5").contains("did you mean `requests_max`"));
+    }
+
+    #[test]
+    fn peers_talk_in_mutual_tls_unless_the_file_says_otherwise() {
+        let tls = |rest: &str| format!("{FILE}\n[tls]\ncert = \"c\"\nkey = \"k\"\n{rest}");
+        let peers = |rest: &str| Config::from_toml(&tls(rest)).unwrap().tls.unwrap().peers;
+        assert_eq!(peers("ca = \"a\""), PeerTraffic::Mutual);
+        assert_eq!(peers("peers = \"plain\""), PeerTraffic::Plain);
+        let refused = Config::from_toml(&tls("")).unwrap_err().to_string();
+        assert!(refused.contains("without ca") && refused.contains("peers = \"plain\""), "{refused}");
     }
 
     #[test]

@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use quorate_env::{Env, Listener};
+use quorate_env::{Disk, Env, Listener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::admission::{Admission, Background};
-use crate::api::Api;
+use crate::api::{Api, Guard};
 use crate::config::{
     AntiEntropy as Period, Config, Durability, NodeId, StoreDefinition, TombstoneCollection,
 };
@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaService};
 use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Peers};
 use crate::store::{Closing, Engine, LogOptions, StoreError};
+use crate::tls::{Certificates, PeerNetwork};
 use crate::transfer::{AntiEntropy, Collection, Evacuation, HintDelivery, Refill, Scrubber};
 use crate::version::{HybridClock, SharedClock};
 
@@ -48,8 +49,8 @@ pub struct NodeParts {
     pub env: Env,
     /// Instead of the engine that the definition names, opened on the disk.
     pub engine: Option<Arc<dyn Engine>>,
-    /// Certificate and key of the API; plain HTTP without.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// What clients and peers are shown; plain HTTP, and peers in the clear, without.
+    pub tls: Option<Arc<Certificates>>,
 }
 
 /// Why a node did not start. Nothing was served.
@@ -80,9 +81,11 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The token key file cannot be read.
-    #[error("token_key_file {path}: {why}")]
-    TokenKey {
+    /// A file with a key or token cannot be read.
+    #[error("{what} {path}: {why}")]
+    Secret {
+        /// `token_key_file` or `admin_token_file`.
+        what: &'static str,
         /// The file.
         path: String,
         /// What is wrong and what to do.
@@ -100,7 +103,6 @@ pub struct Node {
     peer_server: Arc<PeerServer<ReplicaService>>,
     gossip: (GossipId, mpsc::Receiver<(NodeId, Datagram)>),
     engine: Arc<Closing>,
-    tls: Option<Arc<rustls::ServerConfig>>,
     api_address: String,
     peer_address: String,
     handle: NodeHandle,
@@ -143,14 +145,22 @@ impl Node {
         };
         let engine = Arc::new(Closing::new(engine));
         let secret = token_secret(&config)?;
-        let listen = |what, address: &str| {
+        let asks_certificates = tls.as_ref().is_some_and(|tls| tls.are_asked_of_clients());
+        let guard = Guard::new(&config.node, asks_certificates)
+            .map_err(|(path, why)| StartError::Secret { what: "admin_token_file", path, why })?;
+        // What peers say to each other goes through this one.
+        let among_peers = Env { net: PeerNetwork::over(Arc::clone(&env.net), tls.as_ref()), ..env.clone() };
+        if tls.is_some() && config.members.len() > 1 && Arc::ptr_eq(&among_peers.net, &env.net) {
+            tracing::warn!(node = %me, "peers talk in the clear, and to whoever connects: set cert, key and ca under [tls]");
+        }
+        let listen = |what, env: &Env, address: &str| {
             let (env, address) = (env.clone(), address.to_owned());
             async move {
                 env.net.bind(&address).await.map_err(|source| StartError::Listen { address, what, source })
             }
         };
-        let api_listener = listen("listen", &config.node.listen).await?;
-        let peer_listener = listen("peer_listen", &config.node.peer_listen).await?;
+        let api_listener = listen("listen", &env, &config.node.listen).await?;
+        let peer_listener = listen("peer_listen", &among_peers, &config.node.peer_listen).await?;
         let address_of = |listener: &dyn Listener, given: &str| {
             listener.local_address().unwrap_or_else(|_| given.to_owned())
         };
@@ -171,7 +181,7 @@ impl Node {
         }
         // Drawn anew by every start, so it names the disk that it finds empty.
         let new_disk = start.identity.incarnation;
-        let views = Arc::new(open_views(&config, &env, &hello, found, new_disk).await?);
+        let views = Arc::new(open_views(&config, &among_peers, &hello, found, new_disk).await?);
         let stamps =
             SharedClock::new(HybridClock::new(start.identity.incarnation, start.identity.clock_bound_ns));
         let holdings = Arc::clone(views.holdings());
@@ -183,8 +193,14 @@ impl Node {
         let replica = Arc::new(Replica::new(records, clock, &config.store, holdings, stamps.clone())?);
         let metrics = Arc::new(Metrics::default());
         let frame_bytes_max = frame_bytes_max(&config);
-        let peers =
-            Arc::new(Peers::new(&env, Arc::clone(&views), me, &hello, config.timing, frame_bytes_max));
+        let peers = Arc::new(Peers::new(
+            &among_peers,
+            Arc::clone(&views),
+            me,
+            &hello,
+            config.timing,
+            frame_bytes_max,
+        ));
         let administrator =
             Arc::new(Administrator::new(&env, me, Arc::clone(&views), Arc::clone(&peers), config.timing));
         let local = Arc::new(ReplicaService {
@@ -222,7 +238,16 @@ impl Node {
         });
         let board = Arc::<Board>::default();
         let tokens = Tokens::new(&secret, config.store.digest());
-        let api = Arc::new(Api { coordinator, administrator, board, tokens, build: OnceLock::new() });
+        let api = Arc::new(Api {
+            coordinator,
+            administrator,
+            board,
+            tokens,
+            build: OnceLock::new(),
+            guard,
+            engine: Arc::clone(&engine),
+            certificates: tls,
+        });
         let handle = NodeHandle { stop: Arc::new(watch::channel(false).0) };
         Ok(Self {
             env,
@@ -233,7 +258,6 @@ impl Node {
             peer_server,
             gossip: (life, hearing),
             engine,
-            tls,
             api_address,
             peer_address,
             handle,
@@ -389,7 +413,11 @@ impl Node {
         };
         tasks.spawn(evacuation.run());
         let stopping = self.handle.stop.subscribe();
-        self.api.run(self.api_listener, self.tls, stopping).await;
+        tasks.spawn(try_disk(Arc::clone(&self.engine), Arc::clone(&self.env.disk)));
+        if let Some(certificates) = &self.api.certificates {
+            tasks.spawn(Arc::clone(certificates).watch());
+        }
+        self.api.run(self.api_listener, stopping).await;
         tasks.shutdown().await;
         // Requests of peers and clients may still be under way, but acknowledge nothing from here on.
         self.engine.close().await.map_err(io::Error::other)?;
@@ -481,7 +509,7 @@ fn frame_bytes_max(config: &Config) -> usize {
 
 fn token_secret(config: &Config) -> Result<Vec<u8>, StartError> {
     let Some(path) = &config.node.token_key_file else { return Ok(config.store.digest().to_vec()) };
-    let refuse = |why: String| StartError::TokenKey { path: path.clone(), why };
+    let refuse = |why: String| StartError::Secret { what: "token_key_file", path: path.clone(), why };
     let secret = std::fs::read(path).map_err(|e| refuse(e.to_string()))?;
     if secret.len() < 16 {
         return Err(refuse("a key has at least 16 random bytes".into()));
@@ -494,6 +522,21 @@ async fn sync_every(every: std::time::Duration, engine: Arc<dyn Engine>) {
         sleep(every).await;
         if let Err(error) = engine.flush().await {
             tracing::error!(%error, "the store cannot be synced");
+        }
+    }
+}
+
+/// While the disk takes no writes, tries now and then whether it does again: nobody else may, because
+/// a node that is not ready is given nothing to write.
+async fn try_disk(engine: Arc<Closing>, disk: Arc<dyn Disk>) {
+    const PROBE_FILE: &str = "probe";
+    let probe = vec![0; 64 << 10];
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        if engine.refusal().is_some() && disk.write_atomic(PROBE_FILE, &probe).await.is_ok() {
+            // It is overwritten by the next one if it cannot be removed.
+            let _ = disk.remove(PROBE_FILE);
+            engine.disk_works();
         }
     }
 }

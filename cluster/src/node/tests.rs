@@ -1,6 +1,9 @@
 //! Whole nodes over loopback sockets, asked in plain HTTP.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod certificates;
+mod documented;
+mod full_disk;
 mod gossip;
 mod http2;
 mod lost_disk;
@@ -23,8 +26,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::{Node, NodeHandle, NodeParts, StartError};
-use crate::config::{Config, Member, NodeSection, StoreDefinition};
+use crate::config::{Administration, Config, Member, NodeSection, StoreDefinition};
 use crate::coordinator::Coordinator;
+use crate::tls::Certificates;
 
 struct Running {
     handle: NodeHandle,
@@ -68,6 +72,8 @@ fn config(member: &Member, members: &[Member], store: &StoreDefinition) -> Confi
         zone: member.zone.clone(),
         seeds: Vec::new(),
         token_key_file: None,
+        administration: Administration::Open,
+        admin_token_file: None,
     };
     Config::new(node, None, store.clone(), members.to_vec()).unwrap()
 }
@@ -76,7 +82,7 @@ fn parts(
     config: Config,
     disk: &SimulatedDisk,
     clock: Arc<dyn Clock>,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<Certificates>>,
 ) -> NodeParts {
     // No two starts draw the same, as with processes: a node that lost its disk draws a new one.
     static STARTS: AtomicU64 = AtomicU64::new(0);
@@ -93,7 +99,7 @@ async fn start_with(
     config: Config,
     disk: SimulatedDisk,
     clock: Arc<dyn Clock>,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<Certificates>>,
 ) -> Result<Running, StartError> {
     let node = Node::start(parts(config, &disk, clock, tls)).await?;
     Ok(run(node, disk))
@@ -157,6 +163,10 @@ impl Reply {
         line.split_once(':').unwrap().1.trim().to_owned()
     }
 
+    fn error(&self) -> String {
+        self.json()["error"].as_str().unwrap().to_owned()
+    }
+
     fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -179,7 +189,10 @@ async fn ask(api: &str, method: &str, path: &str, headers: &[(&str, &str)], body
     let at = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
     let head = String::from_utf8(answer[..at].to_vec()).unwrap();
     let status = head[9..12].parse().unwrap();
-    Reply { status, head, body: answer[at + 4..].to_vec() }
+    let body = answer[at + 4..].to_vec();
+    let content_type = head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap_or_default();
+    crate::api::openapi::check(method, path, status, content_type, &body);
+    Reply { status, head, body }
 }
 
 async fn put(api: &str, key: &str, context: Option<&str>, value: &str) -> Reply {

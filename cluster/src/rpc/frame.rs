@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Length and checksum.
 const HEAD_BYTES: usize = 8;
@@ -43,6 +43,13 @@ pub(super) fn encode<T: Serialize>(message: &T, buffer: &mut BytesMut) {
     let checksum = crc32fast::hash(body);
     buffer[start..start + 4].copy_from_slice(&length.to_be_bytes());
     buffer[start + 4..start + HEAD_BYTES].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// Writes all of it, and sees to it that it leaves: encrypted streams keep back what the socket does
+/// not take at once.
+pub(super) async fn send(writer: &mut (impl AsyncWrite + Unpin), buffer: &[u8]) -> std::io::Result<()> {
+    writer.write_all(buffer).await?;
+    writer.flush().await
 }
 
 /// Lets postcard write into a borrowed buffer.

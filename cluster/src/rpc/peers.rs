@@ -14,11 +14,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use quorate_env::{BoxStream, Env, RandomStream};
 use rand::RngExt;
-use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::frame::{FrameReader, encode};
+use super::frame::{FrameReader, encode, send};
 use super::{FrameError, Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame};
 use crate::config::{NodeId, Timing};
 use crate::membership::gossip::Datagram;
@@ -185,7 +185,7 @@ impl Peers {
         let frame = RequestFrame { id: 1, view, remaining_ms: 1000, request: Request::FetchView };
         let mut buffer = BytesMut::new();
         encode(&frame, &mut buffer);
-        writer.write_all(&buffer).await.map_err(|e| e.to_string())?;
+        send(&mut writer, &buffer).await.map_err(|e| e.to_string())?;
         match timeout(timing.request, reader.next::<ResponseFrame>()).await {
             Ok(Ok(Some(ResponseFrame { response: Response::View(view), .. }))) => Ok(*view),
             Ok(Ok(_)) => Err("no view came back".into()),
@@ -295,7 +295,7 @@ async fn connect(
         let mut reader = FrameReader::new(reader, frame_bytes_max);
         let mut buffer = BytesMut::new();
         encode(hello, &mut buffer);
-        writer.write_all(&buffer).await.map_err(|e| e.to_string())?;
+        send(&mut writer, &buffer).await.map_err(|e| e.to_string())?;
         match reader.next::<HelloReply>().await.map_err(|e| e.to_string())? {
             Some(HelloReply::Welcome) => Ok((reader, writer)),
             Some(HelloReply::Refused(why)) => {
@@ -440,7 +440,7 @@ impl Link {
                 waiting = queues.calls.try_recv().ok();
             }
             if !buffer.is_empty() {
-                let written = timeout(self.timing.request, writer.write_all(&buffer)).await;
+                let written = timeout(self.timing.request, send(&mut writer, &buffer)).await;
                 if !matches!(written, Ok(Ok(()))) {
                     break;
                 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use quorate_env::{BoxFuture, BoxStream, Env, Listener};
-use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::frame::{FrameReader, encode};
+use super::frame::{FrameReader, encode, send};
 use super::{
     FrameError, Hello, HelloReply, PROTOCOL_VERSION, Request, RequestFrame, Response, ResponseFrame,
 };
@@ -135,7 +135,7 @@ impl<S: Service> PeerServer<S> {
         };
         let mut buffer = BytesMut::new();
         encode(&reply, &mut buffer);
-        writer.write_all(&buffer).await?;
+        send(&mut writer, &buffer).await?;
         if let Some(why) = objection {
             self.metrics.peers_refused.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(peer = %hello.from, why, "refused a peer");
@@ -300,7 +300,7 @@ async fn write_responses(
             }
         }
         // A peer that takes nothing for so long is gone, or might as well be.
-        if !matches!(timeout(patience, writer.write_all(&buffer)).await, Ok(Ok(()))) {
+        if !matches!(timeout(patience, send(&mut writer, &buffer)).await, Ok(Ok(()))) {
             return;
         }
         buffer.clear();

@@ -104,6 +104,23 @@ impl StoreError {
         }
     }
 
+    /// Whether the disk is to blame, rather than the write or the load.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Io { .. } | Self::Embedded { .. } => true,
+            Self::SyncFailed { .. } | Self::Stopped { .. } => true,
+            Self::Damaged { .. } | Self::Busy { .. } | Self::StoppedMeanwhile => false,
+            Self::Unsupported { .. } | Self::TooLarge { .. } | Self::Foreign { .. } => false,
+        }
+    }
+
+    /// Whether no write is taken before the store is opened anew.
+    #[must_use]
+    pub fn is_for_good(&self) -> bool {
+        matches!(self, Self::SyncFailed { .. } | Self::Stopped { .. })
+    }
+
     pub(super) fn damaged(key: &[u8], file: impl Into<String>) -> Self {
         Self::Damaged { key: format!("\"{}\"", key.escape_ascii()), file: file.into() }
     }

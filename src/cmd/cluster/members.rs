@@ -28,6 +28,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long one question to a node may take: choosing a change takes rounds among all members.
 const QUESTION: Duration = Duration::from_secs(10);
 
+/// The variable whose token is shown instead of the cluster's own.
+const ADMIN_TOKEN: &str = "QUORATE_ADMIN_TOKEN";
+
 /// A node to add.
 #[derive(Debug, Args)]
 pub struct AddArgs {
@@ -156,9 +159,20 @@ fn home_of(node: &NodeState) -> PathBuf {
     node.config.parent().map_or_else(|| node.config.clone(), Path::to_owned)
 }
 
+/// What the nodes take as proof of an administrator: the token in the environment, or else the one
+/// that lies beside `cluster.json`.
+pub fn authorization(state: &ClusterState) -> Result<Option<String>, Failure> {
+    match std::env::var(ADMIN_TOKEN) {
+        Ok(token) if !token.trim().is_empty() => Ok(Some(format!("Bearer {}", token.trim()))),
+        _ => Ok(state.authorization()?),
+    }
+}
+
 /// Some running nodes, each asked by name.
 struct Watched {
     client: Client,
+    /// What is shown as an administrator.
+    authorization: Option<String>,
     names: Vec<String>,
 }
 
@@ -188,13 +202,15 @@ impl Watched {
         let urls = urls.map_err(Failure::setup)?;
         let client =
             Client::new(Arc::new(TokioNetwork), urls, Some(trust), options).map_err(Failure::setup)?;
-        Ok(Self { client, names: nodes.into_iter().map(|node| node.id.clone()).collect() })
+        let authorization = authorization(&state)?;
+        Ok(Self { client, authorization, names: nodes.into_iter().map(|node| node.id.clone()).collect() })
     }
 
     /// Asks for a change; the epoch of the view that it makes.
     async fn ask(&self, method: Method, target: &str, body: &[u8]) -> Result<u64, NotMade> {
         let unknown = |failure| NotMade { certain: false, failure };
-        let headers = [("Content-Type", "application/json")];
+        let mut headers = vec![("Content-Type", "application/json")];
+        headers.extend(self.authorization.as_deref().map(|shown| ("Authorization", shown)));
         let request = Request { method, target, headers: &headers, body };
         let (_, response) = self.client.request_any(&request, Some(0)).await.map_err(|error| NotMade {
             certain: error.effect() == quorate_client::Effect::Never,

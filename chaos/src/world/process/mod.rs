@@ -103,6 +103,7 @@ impl ProcessWorld {
         let clock = Arc::new(SystemClock::new());
         let trust = TlsTrust::from_ca_file(&cluster.state().ca, Arc::clone(&clock) as Arc<dyn Clock>);
         let trust = trust.map_err(|e| set_up(&e))?;
+        let authorization = cluster.state().authorization().map_err(|e| set_up(&e))?;
         let client = |deadline| client(&states, &trust, deadline);
         let (recorder, stage) = (Recorder::new(), Stage::default());
         let desk = Desk::new(states.iter().map(|node| node.id.clone()).collect(), play.first.clone());
@@ -114,6 +115,7 @@ impl ProcessWorld {
             desk: &desk,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             everybody,
+            authorization,
             client: &client,
         };
         let (crews, watcher) = casting.cast()?;

@@ -26,8 +26,18 @@ pub(super) fn start(
     let everybody = everybody(play)?;
     let client = |deadline| client(&everybody, deadline);
     let clock = Arc::new(SimClock);
-    let casting =
-        Casting { play, random, recorder, stage, desk, clock, everybody: everybody.clone(), client: &client };
+    let casting = Casting {
+        play,
+        random,
+        recorder,
+        stage,
+        desk,
+        clock,
+        everybody: everybody.clone(),
+        // Simulated nodes let everybody administer: there is no TLS to carry a token in.
+        authorization: None,
+        client: &client,
+    };
     let (crews, watcher) = casting.cast()?;
     for crew in crews {
         sim.client(crew.host.clone(), async move { Ok(crew.run().await?) });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quorate_cluster::config::{Config, Member, NodeSection};
+use quorate_cluster::config::{Administration, Config, Member, NodeSection};
 use quorate_cluster::node::{Node, NodeParts};
 use quorate_env::{Env, Random, RandomStream, SimulatedDisk};
 
@@ -79,6 +79,8 @@ pub(super) fn start(
             zone: member.zone.clone(),
             seeds,
             token_key_file: None,
+            administration: Administration::Open,
+            admin_token_file: None,
         };
         let mut config = Config::new(section, None, play.store.clone(), known)
             .map_err(|e| WorldError::SetUp(e.to_string()))?;

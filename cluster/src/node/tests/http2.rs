@@ -182,7 +182,7 @@ async fn uses_contexts(client: &Http2) {
 #[tokio::test]
 async fn who_asks_for_http_2_gets_it_and_everybody_else_http_1() {
     let members = members(1);
-    let (tls, ca) = certificate(&[b"h2", b"http/1.1"]);
+    let (tls, ca) = certificate();
     let config = config(&members[0], &members, &alone());
     let clock = Arc::new(SystemClock::new());
     let node = start_with(config, SimulatedDisk::default(), clock, Some(tls)).await.unwrap();
@@ -359,7 +359,7 @@ fn client_of(api: &str, ca: &str, streams_max: usize) -> Client {
 #[tokio::test]
 async fn the_client_carries_contexts_over_tls_and_knows_what_a_stop_has_done() {
     let (members, engine) = (members(1), Gated::new());
-    let (tls, ca) = certificate(&[b"h2", b"http/1.1"]);
+    let (tls, ca) = certificate();
     let gated = Arc::<Gated>::clone(&engine);
     let parts =
         NodeParts { engine: Some(gated), tls: Some(tls), ..plain(&members[0], &members, &lazy(alone())) };
@@ -397,7 +397,7 @@ async fn the_client_carries_contexts_over_tls_and_knows_what_a_stop_has_done() {
     }
     running.await.unwrap().unwrap();
 
-    let (tls, ca) = certificate(&[b"h2", b"http/1.1"]);
+    let (tls, ca) = certificate();
     let (config, clock) = (config(&members[0], &members, &alone()), Arc::new(SystemClock::new()));
     let node = start_with(config, SimulatedDisk::default(), clock, Some(tls)).await.unwrap();
     let client = client_of(&node.api, &ca, 2);

@@ -1,32 +1,17 @@
 //! What does not belong here: other protocols on the TLS port, and clocks that are hours apart.
 
 use quorate_client::{Client, ClientOptions, ReadOptions, TlsTrust, WriteOptions};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::overload::{Slow, alone};
 use super::*;
+use crate::testing::TestAuthority;
 
-/// A certificate for this machine and the protocols that are spoken there, and what clients trust it by.
-pub(super) fn certificate(protocols: &[&[u8]]) -> (Arc<rustls::ServerConfig>, String) {
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new(Vec::<String>::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let pem = authority.self_signed(&authority_key).unwrap().pem();
-    let issuer = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let certificate = names.signed_by(&key, &issuer).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    (Arc::new(config), pem)
+/// A certificate for this machine, and what clients trust it by.
+pub(super) fn certificate() -> (Arc<Certificates>, String) {
+    let (dir, authority) = (tempfile::tempdir().unwrap(), TestAuthority::new());
+    let section = authority.write(dir.path(), 2100);
+    let certificates = Certificates::open(&section, Arc::new(SystemClock::new())).unwrap();
+    (Arc::new(certificates), authority.pem().to_owned())
 }
 
 #[tokio::test]
@@ -35,7 +20,7 @@ async fn garbage_and_silence_on_the_tls_port_are_counted_and_disturb_nobody() {
     let mut config = config(&members[0], &members, &alone());
     config.timing.head = Duration::from_millis(500);
     let clock = Arc::new(SystemClock::new());
-    let (tls, ca) = certificate(&[]);
+    let (tls, ca) = certificate();
     let node = start_with(config, SimulatedDisk::default(), clock.clone(), Some(tls)).await.unwrap();
 
     let mut silent = Slow::connect(&node).await;
