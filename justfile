@@ -69,6 +69,16 @@ bench-merkle *args:
 bench-load *args:
     QUORATE_BARS=1 cargo bench --profile measure -p quorate-benches --bench load -- {{args}}
 
+# What an operation costs the cluster, beside what a request costs a bare server of hyper and rustls.
+bench-limits *args:
+    cargo build --release --bin quorate
+    QUORATE_BARS=1 cargo bench -p quorate-benches --bench limits -- {{args}}
+
+# The cluster beside etcd and Redis, from the distribution's packages (etcd-server, redis-server).
+bench-peers *args:
+    cargo build --release --bin quorate
+    QUORATE_BARS=1 cargo bench -p quorate-benches --bench peers -- {{args}}
+
 # Millions of random histories against brute force, and mutations; CI runs the short form with the tests.
 fuzz-check *args:
     QUORATE_FUZZ=1 cargo test --release -p quorate-check --lib {{args}} -- --nocapture --test-threads 2

@@ -10,11 +10,13 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench fails by panicking and has no callers")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_benches::processor;
+use quorate_benches::servers::cluster;
 use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions, TlsTrust, WriteOptions};
 use quorate_cluster::config::{AntiEntropy, StoreDefinition};
 use quorate_env::{SystemClock, TokioNetwork};
@@ -29,8 +31,6 @@ const KEYS: u64 = 5_000;
 const TURN: u64 = 2_500;
 /// Turns of either cluster.
 const TURNS: usize = 21;
-/// What Linux counts processor time in, whatever the kernel's own clock.
-const TICK_US: u64 = 10_000;
 /// Clients at once.
 const CLIENTS: u64 = 8;
 
@@ -91,18 +91,12 @@ impl Subject {
     async fn turn(&mut self) {
         let before = self.processor_us();
         self.put(TURN).await;
-        self.turns.push((self.processor_us() - before) as f64 / TURN as f64);
+        self.turns.push((self.processor_us() - before) / TURN as f64);
     }
 
-    /// Processor time of all nodes, that of threads which have ended too.
-    fn processor_us(&self) -> u64 {
-        let ticks = |pid: u32| -> u64 {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-            // After the program's name, which may hold anything: utime and stime are fields 14 and 15.
-            let fields = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2);
-            fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
-        };
-        self.cluster.state().nodes.iter().map(|node| ticks(node.pid)).sum::<u64>() * TICK_US
+    /// Processor time of all nodes.
+    fn processor_us(&self) -> f64 {
+        self.cluster.state().nodes.iter().map(|node| processor::of_process(node.pid)).sum::<f64>() / 1e3
     }
 
     /// Memory of a node's trees: none if it keeps none.
@@ -116,13 +110,6 @@ impl Subject {
         self.turns.sort_by(f64::total_cmp);
         self.turns[self.turns.len() / 2]
     }
-}
-
-/// The release binary beside this bench.
-fn program() -> Option<PathBuf> {
-    let own = std::env::current_exe().ok()?;
-    let program = own.parent()?.parent()?.join("quorate");
-    program.exists().then_some(program)
 }
 
 async fn measure(program: &Path) -> f64 {
@@ -150,11 +137,11 @@ async fn measure(program: &Path) -> f64 {
 }
 
 fn main() -> ExitCode {
-    if !Path::new("/proc/self/stat").exists() {
+    if !processor::is_known() {
         println!("put_cpu: processor time of other processes is not to be had here: skipped");
         return ExitCode::SUCCESS;
     }
-    let Some(program) = program() else {
+    let Some(program) = cluster::program() else {
         eprintln!("put_cpu: build the nodes first: cargo build --release --bin quorate");
         return ExitCode::from(3);
     };

@@ -2,3 +2,6 @@
 
 pub mod histories;
 pub mod load;
+pub mod processor;
+pub mod servers;
+pub mod table;

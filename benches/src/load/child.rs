@@ -1,6 +1,5 @@
 //! Processes on cores of their own, and what they cost.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -9,6 +8,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::server::Manner;
+use crate::processor;
 
 /// The core of servers.
 pub const SERVER_CORE: usize = 0;
@@ -71,26 +71,12 @@ pub fn myself() -> String {
 /// If it fails: there is nothing to measure then.
 #[must_use]
 pub fn run(mut command: Command) -> (String, f64) {
-    let before = children_ns();
+    let before = processor::of_ended_children();
     let child = command.stdout(Stdio::piped()).spawn().expect("the command starts");
     let output = child.wait_with_output().expect("the command ends");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{command:?}: {}: {text}", output.status);
-    (text, children_ns() - before)
-}
-
-/// Processor time of all children that have ended, in nanoseconds.
-fn children_ns() -> f64 {
-    cpu_ns("self", 13)
-}
-
-/// User and system time from `/proc/<process>/stat`, counted from after the name of the program.
-fn cpu_ns(process: &str, field: usize) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = |n: usize| after_name.split_whitespace().nth(n).and_then(|t| t.parse::<f64>().ok());
-    // The unit is a hundredth of a second on every Linux.
-    (ticks(field).unwrap_or_default() + ticks(field + 1).unwrap_or_default()) * 1e7
+    (text, processor::of_ended_children() - before)
 }
 
 /// The value of `name` in lines of `name value`.
@@ -122,6 +108,15 @@ impl Server {
         // One that never sleeps must not be put before the kernel's own threads.
         let mut command = on_core(SERVER_CORE, manner != Manner::Awake, &myself());
         command.args(["--serve", ca_file.unwrap_or("-"), manner.name()]);
+        Self::spawn(command)
+    }
+
+    /// Starts a server that prints its port, and ends when its standard input does, which must be piped.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = channel();
@@ -131,6 +126,12 @@ impl Server {
         let port = lines.recv_timeout(Duration::from_secs(10)).ok().and_then(|line| line.parse().ok());
         let stdin = child.stdin.take();
         Self { child, stdin, lines, port: port.expect("the server says its port") }
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// How long one that is awake has had nothing to do, and the time, both in nanoseconds.

@@ -249,7 +249,8 @@ fn reply() -> Vec<u8> {
     reply
 }
 
-fn say(line: std::fmt::Arguments<'_>) {
+/// A line for the parent.
+pub fn say(line: std::fmt::Arguments<'_>) {
     let mut output = io::stdout().lock();
     // Nobody may be listening any more.
     let _ = writeln!(output, "{line}").and_then(|()| output.flush());

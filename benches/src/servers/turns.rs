@@ -1,0 +1,68 @@
+//! Subjects in turn, and the median turn of each.
+
+use std::time::Duration;
+
+use quorate_loadgen::CallKind;
+
+use super::subject::{Subject, Turn};
+
+/// One kind of operation on one subject, with all its turns so far.
+pub struct Run<'a> {
+    subject: &'a Subject,
+    kind: CallKind,
+    label: String,
+    turns: Vec<Turn>,
+}
+
+/// The medians of a run.
+#[derive(Clone, Debug)]
+pub struct Medians {
+    /// What was measured.
+    pub label: String,
+    /// Each figure's own median.
+    pub turn: Turn,
+}
+
+impl<'a> Run<'a> {
+    /// `operation` is how rows call it.
+    #[must_use]
+    pub fn new(subject: &'a Subject, kind: CallKind, operation: &str) -> Self {
+        Self { subject, kind, label: format!("{}, {operation}", subject.name), turns: Vec::new() }
+    }
+}
+
+/// Gives each run a turn of `length`, and all of that `rounds` times; medians in the order of `runs`.
+///
+/// # Panics
+/// If an operation is not carried out.
+pub async fn in_turn(mut runs: Vec<Run<'_>>, rounds: usize, length: Duration) -> Vec<Medians> {
+    for round in 1..=rounds {
+        for run in &mut runs {
+            run.turns.push(run.subject.turn(run.kind, length).await);
+        }
+        eprintln!("round {round} of {rounds} done");
+    }
+    runs.iter().map(medians).collect()
+}
+
+fn medians(run: &Run<'_>) -> Medians {
+    let median = |figure: fn(&Turn) -> f64| {
+        let mut figures: Vec<f64> = run.turns.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
+    };
+    let turn = Turn {
+        per_s: median(|turn| turn.per_s),
+        server_us: median(|turn| turn.server_us),
+        client_us: median(|turn| turn.client_us),
+    };
+    Medians { label: run.label.clone(), turn }
+}
+
+/// Prints what was measured, one line a run.
+pub fn print(all: &[Medians]) {
+    println!("{:<44} {:>12} {:>14} {:>14}", "median turn", "operations/s", "servers, us/op", "client, us/op");
+    for Medians { label, turn } in all {
+        println!("{label:<44} {:>12.0} {:>14.1} {:>14.1}", turn.per_s, turn.server_us, turn.client_us);
+    }
+}
