@@ -12,13 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 /// Bytes read at a time: hyper's buffers can only be lent to tokio through unsafe code, so
-/// they are filled by a copy instead, which is nothing beside the system call.
+/// they are filled by a copy instead, which is nothing beside the system call. Clearing as many bytes
+/// for every read would be something: a connection has its own.
 const CHUNK: usize = 16 << 10;
 
 /// A tokio stream as hyper wants it. It breaks when the other side takes nothing for too long: an
 /// answer that nobody reads would be kept in memory for ever.
 pub(super) struct HyperStream {
     stream: BoxStream,
+    chunk: Box<[u8]>,
     /// What was read of it before.
     first: Bytes,
     patience: Duration,
@@ -28,7 +30,7 @@ pub(super) struct HyperStream {
 
 impl HyperStream {
     pub(super) fn new(stream: BoxStream, patience: Duration) -> Self {
-        Self { stream, first: Bytes::new(), patience, stalled: None }
+        Self { stream, chunk: vec![0; CHUNK].into(), first: Bytes::new(), patience, stalled: None }
     }
 
     /// The same, after these bytes that were read already.
@@ -53,19 +55,19 @@ impl HyperStream {
 
 impl hyper::rt::Read for HyperStream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut buf: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.first.is_empty() {
-            let length = self.first.len().min(buf.remaining());
-            buf.put_slice(&self.first.split_to(length));
+        let Self { stream, chunk, first, .. } = self.get_mut();
+        if !first.is_empty() {
+            let length = first.len().min(buf.remaining());
+            buf.put_slice(&first.split_to(length));
             return Poll::Ready(Ok(()));
         }
-        let mut chunk = [0; CHUNK];
         let length = buf.remaining().min(CHUNK);
         let mut read = ReadBuf::new(&mut chunk[..length]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        ready!(Pin::new(stream).poll_read(cx, &mut read))?;
         buf.put_slice(read.filled());
         Poll::Ready(Ok(()))
     }

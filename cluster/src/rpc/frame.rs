@@ -1,6 +1,7 @@
 //! Frames on the wire: length, CRC-32 of the body, body (postcard).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -37,8 +38,8 @@ pub enum FrameError {
 pub(super) fn encode<T: Serialize>(message: &T, buffer: &mut BytesMut) {
     let start = buffer.len();
     buffer.put_bytes(0, HEAD_BYTES);
-    let body = postcard::to_extend(message, Appender(buffer)).expect("a message has an encoding").0;
-    let body = &body[start + HEAD_BYTES..];
+    postcard::serialize_with_flavor(message, Appender(buffer)).expect("a message has an encoding");
+    let body = &buffer[start + HEAD_BYTES..];
     let length = u32::try_from(body.len()).expect("a frame is shorter than 4 GiB");
     let checksum = crc32fast::hash(body);
     buffer[start..start + 4].copy_from_slice(&length.to_be_bytes());
@@ -52,12 +53,24 @@ pub(super) async fn send(writer: &mut (impl AsyncWrite + Unpin), buffer: &[u8]) 
     writer.flush().await
 }
 
-/// Lets postcard write into a borrowed buffer.
+/// Lets postcard write into a borrowed buffer, values as they are instead of byte by byte.
 struct Appender<'a>(&'a mut BytesMut);
 
-impl Extend<u8> for Appender<'_> {
-    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-        self.0.extend(bytes);
+impl Flavor for Appender<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.put_u8(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use quorate_env::{BoxStream, Env, RandomStream};
 use rand::RngExt;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::frame::{FrameReader, encode, send};
@@ -432,12 +433,19 @@ impl Link {
                 let view = ViewVersion { epoch: 0, phase: Phase::Stable, fence: 0 };
                 waiting = Some(Call { view, request: Request::Ping, deadline, reply });
             }
+            let mut has_yielded = false;
             while let Some(call) = waiting.take() {
                 self.enqueue(call, now, &mut next_id, &pending, &mut buffer);
                 if buffer.len() >= BATCH_BYTES {
                     break;
                 }
                 waiting = queues.calls.try_recv().ok();
+                if waiting.is_none() && !has_yielded {
+                    // Whoever else is about to ask shares the system call.
+                    has_yielded = true;
+                    yield_now().await;
+                    waiting = queues.calls.try_recv().ok();
+                }
             }
             if !buffer.is_empty() {
                 let written = timeout(self.timing.request, send(&mut writer, &buffer)).await;

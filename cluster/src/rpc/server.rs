@@ -1,14 +1,16 @@
 //! The called side: accepts peers, checks their hello, and runs their requests.
 
+use std::future::{Future as _, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use quorate_env::{BoxFuture, BoxStream, Env, Listener};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::frame::{FrameReader, encode, send};
@@ -180,13 +182,25 @@ impl<S: Service> PeerServer<S> {
                     .await;
                 continue;
             };
-            let (server, responses) = (Arc::clone(self), responses.clone());
-            tasks.spawn(async move {
-                if let Some(response) = server.answer(from, frame, deadline).await {
-                    let _ = responses.send(response).await;
-                }
+            let server = Arc::clone(self);
+            let mut answering = Box::pin(async move {
+                let answer = server.answer(from, frame, deadline).await;
                 drop(room);
+                answer
             });
+            // Most of what waits for nothing is answered at once, which costs less than a task for it.
+            match poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
+                Poll::Ready(Some(response)) => drop(responses.send(response).await),
+                Poll::Ready(None) => {}
+                Poll::Pending => {
+                    let responses = responses.clone();
+                    tasks.spawn(async move {
+                        if let Some(response) = answering.await {
+                            let _ = responses.send(response).await;
+                        }
+                    });
+                }
+            }
         }
         self.metrics.peers_timed_out.add(1);
         Ok(())
@@ -293,6 +307,8 @@ async fn write_responses(
     let mut buffer = BytesMut::new();
     while let Some(response) = queue.recv().await {
         encode(&response, &mut buffer);
+        // What else is about to be answered goes with it.
+        yield_now().await;
         while let Ok(response) = queue.try_recv() {
             encode(&response, &mut buffer);
             if buffer.len() > 256 << 10 {
