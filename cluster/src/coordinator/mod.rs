@@ -148,8 +148,19 @@ impl Coordinator {
         deadline: Instant,
         answers: &Answers,
     ) {
+        answers.push(self.asking(view, to, request, deadline));
+    }
+
+    /// What [`Coordinator::ask`] waits for.
+    fn asking(
+        self: &Arc<Self>,
+        view: &Arc<View>,
+        to: NodeId,
+        request: Request,
+        deadline: Instant,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         let (coordinator, view) = (Arc::clone(self), Arc::clone(view));
-        answers.push(Box::pin(async move {
+        Box::pin(async move {
             let hand_over = coordinator.timing.hand_over;
             let wait = deadline.saturating_duration_since(Instant::now());
             let mut asking: Asking = Box::pin(coordinator.perform(view, to, request, wait));
@@ -158,7 +169,7 @@ impl Coordinator {
                 result = &mut asking => Answer::Final(to, result),
                 () = sleep(hand_over) => Answer::Silent(to, asking),
             }
-        }));
+        })
     }
 
     /// Goes on waiting for a node that has been silent.

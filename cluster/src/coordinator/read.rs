@@ -1,6 +1,8 @@
 //! Gets, and read repair after them.
 
+use std::future::{poll_fn, ready};
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -15,7 +17,7 @@ use crate::config::{Conflict, QuorumKind};
 use crate::membership::View;
 use crate::quorum::{GetEffect, GetQuorum, ReadReply};
 use crate::rpc::{CallError, Request, Response};
-use crate::version::{Payload, Record};
+use crate::version::{Fingerprint, Payload, Record};
 
 /// How many votes a get waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,19 +113,29 @@ impl Coordinator {
         let (mut get, mut effects) = GetQuorum::start(&list, needed, sloppy, &self.peers.suspected());
         let mut answers: Answers = FuturesUnordered::new();
         let mut asked_again = AskedAgain::default();
+        let mut own = None;
+        let read = |own: &Option<Own>| {
+            let own = own.as_ref().map(|own| own.fingerprint);
+            Request::Read { partition, key: key.clone(), own }
+        };
         loop {
             let mut done = false;
+            // This node's own copy first, so that the others need not send what is here already.
+            effects.sort_by_key(|effect| *effect != GetEffect::Send { to: self.me });
             for effect in effects.drain(..) {
                 match effect {
-                    GetEffect::Send { to } => {
-                        self.ask(
-                            &view,
-                            to,
-                            Request::Read { partition, key: key.clone() },
-                            deadline,
-                            &answers,
-                        );
+                    GetEffect::Send { to } if to == self.me => {
+                        let mut asking = self.asking(&view, to, read(&own), deadline);
+                        match poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await {
+                            Poll::Ready(answer) => {
+                                own = Own::of(&answer);
+                                answers.push(Box::pin(ready(answer)));
+                            }
+                            // The others are not kept waiting for it.
+                            Poll::Pending => answers.push(asking),
+                        }
                     }
+                    GetEffect::Send { to } => answers.push(self.asking(&view, to, read(&own), deadline)),
                     GetEffect::Answer => {
                         let read = Read::of(get.merged(), self.store.conflict);
                         answer.take().map(|answer| answer.send(Ok(read)));
@@ -144,7 +156,7 @@ impl Coordinator {
                 () = sleep_until(deadline) => None,
             };
             effects = match next {
-                Some(Answer::Final(from, Ok(response))) => match reply_of(response) {
+                Some(Answer::Final(from, Ok(response))) => match reply_of(response, own.as_ref()) {
                     Some(reply) => {
                         self.observe(&reply);
                         get.replied(from, reply)
@@ -152,7 +164,7 @@ impl Coordinator {
                     None => get.failed(from),
                 },
                 Some(Answer::Final(from, lost)) if asked_again.should(from, &lost) => {
-                    self.ask(&view, from, Request::Read { partition, key: key.clone() }, deadline, &answers);
+                    answers.push(self.asking(&view, from, read(&own), deadline));
                     continue;
                 }
                 Some(Answer::Final(_, Err(CallError::OtherView)))
@@ -211,15 +223,31 @@ impl Coordinator {
     }
 }
 
-/// A peer's response as a vote; nothing if it is none.
-fn reply_of(response: Response) -> Option<ReadReply> {
-    match response {
-        Response::Found(bytes) => Some(Record::decode(&bytes).map_or(ReadReply::Damaged, ReadReply::Found)),
-        Response::Partial(bytes) => {
-            Some(Record::decode(&bytes).map_or(ReadReply::Damaged, ReadReply::Partial))
-        }
-        Response::NotFound { complete } => Some(ReadReply::NotFound { complete }),
-        Response::Damaged => Some(ReadReply::Damaged),
-        _ => None,
+/// This node's own copy, as the others are told of it.
+struct Own {
+    fingerprint: Fingerprint,
+    record: Bytes,
+}
+
+impl Own {
+    fn of(answer: &Answer) -> Option<Self> {
+        let Answer::Final(_, Ok(Response::Found(record) | Response::Partial(record))) = answer else {
+            return None;
+        };
+        Some(Self { fingerprint: Fingerprint::of(record), record: record.clone() })
     }
+}
+
+/// A node's response as a vote; nothing if it is none. `own` is what the node was told of.
+fn reply_of(response: Response, own: Option<&Own>) -> Option<ReadReply> {
+    let (record, complete) = match response {
+        Response::Found(bytes) => (bytes, true),
+        Response::Partial(bytes) => (bytes, false),
+        Response::Same { complete } => (own?.record.clone(), complete),
+        Response::NotFound { complete } => return Some(ReadReply::NotFound { complete }),
+        Response::Damaged => return Some(ReadReply::Damaged),
+        _ => return None,
+    };
+    let kind = if complete { ReadReply::Found } else { ReadReply::Partial };
+    Some(Record::decode(&record).map_or(ReadReply::Damaged, kind))
 }

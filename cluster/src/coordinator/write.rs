@@ -161,7 +161,7 @@ impl Coordinator {
             _ => list.primaries.iter().copied().find(|owner| !self.peers.is_suspected(*owner)),
         };
         let Some(of) = of else { return Ok(()) };
-        let read = Request::Read { partition, key: key.clone() };
+        let read = Request::Read { partition, key: key.clone(), own: None };
         let answer = Arc::clone(self).perform(view, of, read, self.timing.hand_over).await;
         let Ok(Response::Found(record) | Response::Partial(record)) = answer else { return Ok(()) };
         let siblings = Record::decode(&record).map_or(0, |r| r.payloads().len());

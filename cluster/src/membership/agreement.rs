@@ -145,7 +145,7 @@ mod tests {
         };
         let views = Arc::new(Views::unchanging(me, chain[ours].clone()));
         let peers = Peers::new(&env, Arc::clone(&views), me, &hello, Timing::default(), FRAME_BYTES_MAX);
-        let read = Request::Read { partition: 0, key: Bytes::from_static(b"k") };
+        let read = Request::Read { partition: 0, key: Bytes::from_static(b"k"), own: None };
         let planned = chain[ours].version();
         let answer = call_under(&views, &peers, planned, (other, read), (WAIT, WAIT)).await;
         server.abort();

@@ -14,7 +14,7 @@ use crate::metrics::Counter;
 use crate::quorum::ReadReply;
 use crate::rpc::{Holding, Request, Response, Service, Standing};
 use crate::store::{Promise, StoreError};
-use crate::version::Record;
+use crate::version::{Fingerprint, Record};
 
 /// One node's copies as its peers see them.
 pub struct ReplicaService {
@@ -89,8 +89,8 @@ impl ReplicaService {
     async fn answer(&self, from: NodeId, request: Request) -> Response {
         match request {
             Request::Ping => Response::Pong,
-            Request::Read { partition, key } => match self.checked(partition, &key) {
-                Ok(()) => self.read(partition, &key).into(),
+            Request::Read { partition, key, own } => match self.checked(partition, &key) {
+                Ok(()) => answer_to_read(self.read(partition, &key), own),
                 Err(refused) => refused,
             },
             Request::Store { partition, key, record, hint_for, synced } => {
@@ -227,13 +227,44 @@ impl ReplicaService {
     }
 }
 
-impl From<ReadReply> for Response {
-    fn from(reply: ReadReply) -> Self {
-        match reply {
-            ReadReply::Found(record) => Self::Found(Bytes::from(record.encode())),
-            ReadReply::Partial(record) => Self::Partial(Bytes::from(record.encode())),
-            ReadReply::NotFound { complete } => Self::NotFound { complete },
-            ReadReply::Damaged => Self::Damaged,
-        }
+/// What goes over the wire: a copy only if whoever asks has another one.
+fn answer_to_read(reply: ReadReply, own: Option<Fingerprint>) -> Response {
+    let (record, complete) = match reply {
+        ReadReply::Found(record) => (record, true),
+        ReadReply::Partial(record) => (record, false),
+        ReadReply::NotFound { complete } => return Response::NotFound { complete },
+        ReadReply::Damaged => return Response::Damaged,
+    };
+    let bytes = Bytes::from(record.encode());
+    match own.is_some_and(|own| own == Fingerprint::of(&bytes)) {
+        true => Response::Same { complete },
+        false if complete => Response::Found(bytes),
+        false => Response::Partial(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::{Payload, Stamp, Stamped};
+
+    fn record(value: &'static str) -> Record {
+        let stamp = Stamp { wall_ns: 1, incarnation: 1, sequence: 1 };
+        Record::Latest(Stamped { stamp, payload: Some(Payload::bytes(value)) })
+    }
+
+    #[test]
+    fn a_copy_is_sent_to_whoever_has_another_or_none() {
+        let mine = Bytes::from(record("mine").encode());
+        let (same, other) = (Fingerprint::of(&mine), Fingerprint::of(&record("other").encode()));
+        let found = || ReadReply::Found(record("mine"));
+        assert_eq!(answer_to_read(found(), None), Response::Found(mine.clone()));
+        assert_eq!(answer_to_read(found(), Some(other)), Response::Found(mine.clone()));
+        assert_eq!(answer_to_read(found(), Some(same)), Response::Same { complete: true });
+        let partial = || ReadReply::Partial(record("mine"));
+        assert_eq!(answer_to_read(partial(), Some(other)), Response::Partial(mine));
+        assert_eq!(answer_to_read(partial(), Some(same)), Response::Same { complete: false }, "no vote");
+        let nothing = ReadReply::NotFound { complete: true };
+        assert_eq!(answer_to_read(nothing, Some(same)), Response::NotFound { complete: true });
     }
 }

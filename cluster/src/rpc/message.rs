@@ -9,6 +9,7 @@ use crate::membership::gossip::Datagram;
 use crate::membership::{Ballot, Disks, Report, View, ViewVersion, Vote};
 use crate::merkle::{Node, Root, Salt};
 use crate::replica::{Keyed, LeafAnswer, LeafAsk, Page, Quiet, Tombstone, TombstonePage, Wanted};
+use crate::version::Fingerprint;
 
 /// The first frame of whoever connects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +71,8 @@ pub enum Request {
         partition: u32,
         /// The key.
         key: Bytes,
+        /// The [`crate::version::Fingerprint`] of the sender's own copy: an equal one need not be sent.
+        own: Option<Fingerprint>,
     },
     /// To merge a record into its copy, or to keep it for `hint_for`.
     Store {
@@ -219,6 +222,12 @@ pub enum Response {
     Found(Bytes),
     /// To a read: an encoded record that may lack something. As [`crate::quorum::ReadReply::Partial`].
     Partial(Bytes),
+    /// To a read: a copy with the fingerprint that came with it. `complete`: as [`Response::Found`], else as
+    /// [`Response::Partial`].
+    Same {
+        /// Whether it lacks nothing.
+        complete: bool,
+    },
     /// To a read: nothing. `complete` as in [`crate::quorum::ReadReply::NotFound`].
     NotFound {
         /// Whether its word counts.

@@ -132,7 +132,7 @@ impl Peer {
 }
 
 fn read() -> Request {
-    Request::Read { partition: 0, key: Bytes::from_static(b"k") }
+    Request::Read { partition: 0, key: Bytes::from_static(b"k"), own: None }
 }
 
 async fn until(mut condition: impl FnMut() -> bool) {

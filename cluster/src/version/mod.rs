@@ -8,11 +8,13 @@
 //! so no merge can take a write for seen that was not.
 
 mod context;
+mod fingerprint;
 mod record;
 mod siblings;
 mod stamp;
 
 pub use context::{Actor, Context, Dot};
+pub use fingerprint::Fingerprint;
 pub use record::{KindMismatch, Payload, Record, Undecodable};
 pub use siblings::{Sibling, SiblingSet};
 pub use stamp::{HybridClock, SKEW_MAX, SharedClock, SkewError, Stamp, Stamped};
