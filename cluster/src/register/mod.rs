@@ -18,8 +18,10 @@
 //! **Changes of the owners.** An operation counts majorities in each of the owner sets that it is
 //! given: one, or while a partition moves the old and the new. That views follow each other so that
 //! two in use at once always share a majority is `membership`'s work, as is that an owner which does
-//! not hold all that it once voted for casts no vote. `model` explores both with every interleaving of
-//! small cases, and shows what breaks without.
+//! not hold all that it once voted for casts no vote. Such an owner takes over what the others have
+//! accepted (`replica`), but nobody's promises; so ballots of a new epoch are above all earlier ones, and
+//! what was accepted in an earlier one is read without a ballot only if all owners have the same.
+//! `model` explores all this with every interleaving of small cases, and shows what breaks without.
 //!
 //! Pure: votes in, decisions out. Not here: messages, disks, who owns what.
 
@@ -30,8 +32,8 @@ mod tally;
 #[cfg(test)]
 mod model;
 
-pub use ballot::{Ballot, WriteId};
-pub use operation::{Action, Expected, Operation, Outcome, Step};
+pub use ballot::{Ballot, NoWriteId, WriteId};
+pub use operation::{Action, Expected, Operation, Outcome, Seen, Step, Voters};
 
 use crate::paxos;
 use crate::version::Payload;

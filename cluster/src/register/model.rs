@@ -23,8 +23,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::{Acceptor, Action, Ballot, Expected, Operation, Outcome, Step, Vote, Write, WriteId};
-use crate::config::NodeId;
+use super::{
+    Acceptor, Action, Ballot, Expected, Operation, Outcome, Seen, Step, Vote, Voters, Write, WriteId,
+};
 use crate::testing::node;
 use crate::version::Payload;
 
@@ -44,6 +45,12 @@ enum Fault {
     FilledUnfenced,
     /// An owner forgets what it promised.
     ForgetsPromises,
+    /// Ballots are not raised by a new epoch.
+    BallotsWithoutEpoch,
+    /// A get trusts a majority that accepted in an earlier epoch.
+    TrustsOldMajority,
+    /// A get that finds owners differing answers with the highest it found.
+    NoWriteBack,
 }
 
 /// What may happen to the owners.
@@ -64,6 +71,17 @@ struct Case {
     attempts: Vec<u8>,
     change: Change,
     fault: Fault,
+    /// What is left of operations that nobody will ever go on with.
+    left: Vec<Left>,
+}
+
+/// An operation that died in the first view: some owners promised, some accepted.
+#[derive(Clone, Debug)]
+struct Left {
+    client: usize,
+    number: u64,
+    promised: Vec<usize>,
+    accepted: Vec<usize>,
 }
 
 /// Owners are 0 to 2, or with 3 in place of 2.
@@ -157,23 +175,54 @@ impl Case {
     fn start(&self) -> World {
         let owner =
             |at| Owner { acceptor: Acceptor::default(), view: 0, merged: (at == 3).then(BTreeSet::new) };
-        World {
+        let mut world = World {
             owners: (0..if self.change == Change::Replace { 4 } else { 3 }).map(owner).collect(),
             clients: vec![None; self.script.len()],
             after: vec![0; self.script.len()],
             newest: 0,
             disk_lost: false,
+        };
+        for Left { client, number, promised, accepted } in &self.left {
+            let ballot = Ballot { epoch: 0, number: *number, by: id(*client) };
+            let (Action::Set(payload) | Action::CompareAndSet(_, payload)) = &self.script[*client] else {
+                panic!("a get leaves nothing behind");
+            };
+            let write = Write { id: id(*client), payload: payload.clone() };
+            for owner in promised {
+                assert!(matches!(world.owners[*owner].acceptor.prepare(ballot), Vote::Promise(None)));
+            }
+            for owner in accepted {
+                assert_eq!(world.owners[*owner].acceptor.accept(ballot, write.clone()), Vote::Accepted);
+            }
+            world.clients[*client] = Some(self.begun(*client, 0, self.attempts[*client]));
+        }
+        world
+    }
+
+    fn begun(&self, client: usize, view: u8, attempt: u8) -> Client {
+        Client {
+            operation: Operation::new(id(client), self.script[client].clone(), self.voters(view)),
+            attempt,
+            view,
+            sent: Sent::Nothing,
+            ballot: Ballot::default(),
+            write: None,
+            flying: BTreeSet::new(),
+            late: Vec::new(),
+            ended: None,
         }
     }
 
-    /// The owner sets of a view: old, both, new.
-    fn sets(&self, view: u8) -> Vec<BTreeSet<NodeId>> {
+    /// The owner sets of a view: old, both, new. All views but the first are of the second epoch.
+    fn voters(&self, view: u8) -> Voters {
         let set = |owners: [usize; 3]| owners.into_iter().map(node).collect::<BTreeSet<_>>();
-        match (self.change, view) {
+        let sets = match (self.change, view) {
             (Change::Replace, 1) => vec![set(OLD), set(NEW)],
             (Change::Replace, 2) => vec![set(NEW)],
             _ => vec![set(OLD)],
-        }
+        };
+        let epoch = if self.fault == Fault::BallotsWithoutEpoch { 0 } else { u64::from(view > 0) };
+        Voters { epoch, sets }
     }
 
     fn owners(&self, view: u8) -> BTreeSet<usize> {
@@ -227,30 +276,20 @@ impl Case {
                 world.after[client] =
                     (0..client_count).filter(|at| world.certain(*at).is_some()).map(|at| 1 << at).sum();
             }
-            let mut state = begun.cloned().unwrap_or_else(|| Client {
-                operation: Operation::new(id(client), self.script[client].clone(), self.sets(view)),
-                attempt: 0,
-                view,
-                sent: Sent::Nothing,
-                ballot: Ballot::default(),
-                write: None,
-                flying: BTreeSet::new(),
-                late: Vec::new(),
-                ended: None,
-            });
+            let mut state = begun.cloned().unwrap_or_else(|| self.begun(client, view, 0));
             state.leave_behind();
             if self.fault == Fault::AppliesAgain || state.attempt > 0 || view != state.view {
                 if self.fault == Fault::AppliesAgain {
                     state.operation =
-                        Operation::new(id(client), self.script[client].clone(), self.sets(view));
+                        Operation::new(id(client), self.script[client].clone(), self.voters(view));
                 }
-                state.operation.move_to(self.sets(view));
+                state.operation.move_to(self.voters(view));
             }
             state.view = view;
             state.attempt += 1;
             state.flying = self.owners(view);
             if self.script[client] == Action::Get && state.attempt == 1 {
-                state.operation = Operation::new(id(client), Action::Get, self.sets(view));
+                state.operation = Operation::new(id(client), Action::Get, self.voters(view));
                 state.sent = Sent::Read;
             } else {
                 state.sent = Sent::Prepare;
@@ -292,12 +331,29 @@ impl Case {
             state.flying.remove(&to);
             let step = match answer {
                 Vote::Promise(accepted) if state.sent == Sent::Read => {
-                    state.operation.on_read(node(to), accepted)
+                    let seen = accepted.map(|accepted| {
+                        let mut ballot = accepted.ballot;
+                        if self.fault == Fault::TrustsOldMajority {
+                            ballot.epoch = self.voters(state.view).epoch;
+                        }
+                        Seen { ballot, write: Some(accepted.value) }
+                    });
+                    state.operation.on_read(node(to), seen)
+                }
+                Vote::Promise(Some(mut accepted)) if state.operation.is_blind() => {
+                    accepted.value.payload = None;
+                    state.operation.on_vote(node(to), state.ballot, Vote::Promise(Some(accepted)))
                 }
                 vote => state.operation.on_vote(node(to), state.ballot, vote),
             };
             match step {
                 Step::Wait => {}
+                Step::Accept(_, write)
+                    if self.fault == Fault::NoWriteBack && self.script[client] == Action::Get =>
+                {
+                    state.ended = Some(Outcome::Found(Some(write)));
+                    state.flying.clear();
+                }
                 Step::Accept(ballot, write) => {
                     state.ballot = ballot;
                     state.write = Some(write);
@@ -308,7 +364,7 @@ impl Case {
                     state.ended = Some(outcome);
                     state.leave_behind();
                     // Nothing else of it matters any more.
-                    state.operation = Operation::new(id(client), Action::Get, Vec::new());
+                    state.operation = Operation::new(id(client), Action::Get, Voters::default());
                     (state.view, state.sent, state.ballot, state.write) =
                         (0, Sent::Nothing, Ballot::default(), None);
                 }
@@ -472,8 +528,9 @@ fn scripts(change: Change) -> Vec<(Vec<Action>, Vec<u8>)> {
 }
 
 fn searched(change: Change, fault: Fault) -> impl Iterator<Item = Searched> {
-    let search =
-        move |(script, attempts): (Vec<Action>, Vec<u8>)| Case { script, attempts, change, fault }.search();
+    let search = move |(script, attempts): (Vec<Action>, Vec<u8>)| {
+        Case { script, attempts, change, fault, left: vec![] }.search()
+    };
     scripts(change).into_iter().map(search)
 }
 
@@ -522,6 +579,47 @@ fn an_owner_that_answers_under_an_earlier_view_is_found() {
 #[test]
 fn a_new_owner_that_merged_one_old_owner_is_found() {
     assert_breaks(Change::Replace, Fault::MergesOne);
+}
+
+/// An owner is replaced after two writers died: one owner accepted what the first wrote, another what the
+/// second did, who had found nothing.
+fn after_two_died(fault: Fault, attempts: [u8; 2]) -> Searched {
+    let first = Left { client: 0, number: 1, promised: vec![0, 2], accepted: vec![0] };
+    let second = Left { client: 1, number: 2, promised: vec![1, 2], accepted: vec![1] };
+    let script = vec![set("a"), create("b"), Action::Get, Action::Get];
+    let attempts = [vec![1, 1], attempts.to_vec()].concat();
+    Case { script, attempts, change: Change::Replace, fault, left: vec![first, second] }.search()
+}
+
+/// An owner is replaced after a writer died who had found nothing and whom one owner has accepted; another
+/// one writes, under a lower number.
+fn after_one_died(fault: Fault) -> Searched {
+    let left = Left { client: 1, number: 2, promised: vec![0, 2], accepted: vec![0] };
+    let script = vec![set("a"), create("b"), Action::Get];
+    Case { script, attempts: vec![1, 1, 2], change: Change::Replace, fault, left: vec![left] }.search()
+}
+
+#[test]
+fn what_dead_writers_left_does_no_harm_when_an_owner_is_replaced() {
+    for searched in [after_one_died(Fault::None), after_two_died(Fault::None, [1, 2])] {
+        assert!(searched.broken.is_none(), "{:#?}", searched.broken);
+        println!("left behind: {} states", searched.states);
+    }
+}
+
+#[test]
+fn a_ballot_that_a_new_epoch_does_not_raise_is_found() {
+    assert!(after_one_died(Fault::BallotsWithoutEpoch).broken.is_some());
+}
+
+#[test]
+fn a_get_that_trusts_the_majority_of_an_earlier_epoch_is_found() {
+    assert!(after_two_died(Fault::TrustsOldMajority, [1, 2]).broken.is_some());
+}
+
+#[test]
+fn a_get_that_does_not_write_back_what_it_found_is_found() {
+    assert_breaks(Change::Never, Fault::NoWriteBack);
 }
 
 #[test]

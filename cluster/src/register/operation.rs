@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::tally::Tally;
 use super::{Accepted, Ballot, Vote, Write, WriteId};
 use crate::config::NodeId;
@@ -25,6 +27,24 @@ pub enum Action {
     Set(Option<Payload>),
     /// Set it if there is what is expected.
     CompareAndSet(Expected, Option<Payload>),
+}
+
+/// Who votes on a register, as a view says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Voters {
+    /// The epoch of the view.
+    pub epoch: u64,
+    /// The owners: one set, or while they change the old and the new. A majority of each counts.
+    pub sets: Vec<BTreeSet<NodeId>>,
+}
+
+/// What an owner says it has accepted, when it is asked without a ballot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Seen {
+    /// Under which ballot.
+    pub ballot: Ballot,
+    /// What; nothing if only the ballot was asked for.
+    pub write: Option<Write>,
 }
 
 /// How an operation ended.
@@ -63,7 +83,7 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     /// Asking what owners have accepted, without a ballot.
-    Reading { said: BTreeMap<NodeId, Option<Accepted>>, silent: BTreeSet<NodeId> },
+    Reading { said: BTreeMap<NodeId, Option<Seen>>, silent: BTreeSet<NodeId> },
     /// Asking for promises.
     Preparing { tally: Tally, highest: Option<Accepted>, outrun_by: Option<u64> },
     /// Asking to accept.
@@ -72,12 +92,14 @@ enum Stage {
     Between,
 }
 
-/// One operation. The driver sends what it says to all owners and tells it what they answer.
+/// One operation. The driver sends what it says to the owners and tells it what they answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Operation {
     id: WriteId,
     action: Action,
-    sets: Vec<BTreeSet<NodeId>>,
+    voters: Voters,
+    /// Whether a get takes nobody's word for that of the others.
+    asks_all: bool,
     ballot: Ballot,
     /// The first ballot under which its own write was sent to be accepted.
     first_accept: Option<Ballot>,
@@ -85,13 +107,20 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// An operation called `id`, on a register of the owners in `sets`: one set, or while they
-    /// change the old and the new. Begin it with [`Operation::prepare`], or a get by asking what all
-    /// owners have accepted ([`Operation::on_read`]).
+    /// An operation called `id`, on a register of these `voters`. Begin it with
+    /// [`Operation::prepare`], or a get by asking what owners have accepted ([`Operation::on_read`]).
     #[must_use]
-    pub fn new(id: WriteId, action: Action, sets: Vec<BTreeSet<NodeId>>) -> Self {
+    pub fn new(id: WriteId, action: Action, voters: Voters) -> Self {
         let stage = Stage::Reading { said: BTreeMap::new(), silent: BTreeSet::new() };
-        Self { id, action, sets, ballot: Ballot::default(), first_accept: None, stage }
+        let (ballot, first_accept) = (Ballot::default(), None);
+        Self { id, action, voters, asks_all: false, ballot, first_accept, stage }
+    }
+
+    /// A get that ends without an attempt only if all owners say the same.
+    #[must_use]
+    pub fn asking_all(mut self) -> Self {
+        self.asks_all = true;
+        self
     }
 
     /// Whether its own write was sent to be accepted: then it may have happened however it ends.
@@ -100,24 +129,41 @@ impl Operation {
         self.first_accept.is_some()
     }
 
+    /// Whether owners need not send the values that they promise on: it replaces them unseen.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        matches!(self.action, Action::Set(_))
+    }
+
     /// The owners have changed: the next attempt counts votes of these.
-    pub fn move_to(&mut self, sets: Vec<BTreeSet<NodeId>>) {
-        self.sets = sets;
+    pub fn move_to(&mut self, voters: Voters) {
+        self.voters = voters;
         self.stage = Stage::Between;
     }
 
-    /// Begins an attempt under a ballot with this number, and returns the ballot to send.
+    /// Asks anew what owners have accepted, for a get.
+    pub fn read_again(&mut self) {
+        self.stage = Stage::Reading { said: BTreeMap::new(), silent: BTreeSet::new() };
+    }
+
+    /// Begins an attempt under a ballot with this number, above those of all its earlier attempts, and
+    /// returns the ballot to send.
     pub fn prepare(&mut self, number: u64) -> Ballot {
-        self.ballot = Ballot { number, by: self.id };
-        self.stage = Stage::Preparing { tally: Tally::new(&self.sets), highest: None, outrun_by: None };
+        self.ballot = Ballot { epoch: self.voters.epoch, number, by: self.id };
+        let tally = Tally::new(&self.voters.sets);
+        self.stage = Stage::Preparing { tally, highest: None, outrun_by: None };
         self.ballot
     }
 
-    /// Takes what an owner has accepted, for a get that has not begun an attempt: if a majority of
-    /// every set accepted under one ballot, or nothing at all, that is what there is.
-    pub fn on_read(&mut self, from: NodeId, accepted: Option<Accepted>) -> Step {
+    /// Takes what an owner has accepted, for a get that has not begun an attempt.
+    ///
+    /// That is what there is if a majority of every set has accepted nothing at all, or under one
+    /// ballot of the current epoch. A majority of an earlier epoch's ballot proves nothing: some of it
+    /// may be copies of what one owner accepted, and another owner's higher one never chosen either;
+    /// if all owners have the same there is no other one.
+    pub fn on_read(&mut self, from: NodeId, seen: Option<Seen>) -> Step {
         if let Stage::Reading { said, .. } = &mut self.stage {
-            said.insert(from, accepted);
+            said.insert(from, seen);
         }
         self.after_reading()
     }
@@ -142,24 +188,32 @@ impl Operation {
     fn after_reading(&mut self) -> Step {
         let Stage::Reading { said, silent } = &self.stage else { return Step::Wait };
         let mut is_possible = false;
+        let ballot_of = |seen: &Option<Seen>| seen.as_ref().map(|seen| seen.ballot);
+        let above = said.values().flatten().map(|seen| seen.ballot.number).max().unwrap_or(0);
         // Owners that accepted under one ballot accepted the same.
-        let candidates: BTreeSet<Option<Ballot>> =
-            said.values().map(|accepted| accepted.as_ref().map(|a| a.ballot)).collect();
+        let candidates: BTreeSet<Option<Ballot>> = said.values().map(ballot_of).collect();
         for candidate in candidates {
-            let mut tally = Tally::new(&self.sets);
-            for (owner, accepted) in said {
-                tally.on(*owner, accepted.as_ref().map(|a| a.ballot) == candidate);
+            let mut tally = Tally::new(&self.voters.sets);
+            for (owner, seen) in said {
+                tally.on(*owner, ballot_of(seen) == candidate);
             }
             silent.iter().for_each(|owner| tally.on(*owner, false));
-            if tally.is_met() {
-                let agreed = said.values().find(|a| a.as_ref().map(|a| a.ballot) == candidate);
-                let found = agreed.cloned().flatten().map(|accepted| accepted.value);
+            let is_old = candidate.is_some_and(|ballot| ballot.epoch != self.voters.epoch);
+            let needs_all = is_old || self.asks_all;
+            if if needs_all { tally.is_unanimous() } else { tally.is_met() } {
+                let mut agreed = said.values().flatten().filter(|seen| Some(seen.ballot) == candidate);
+                let found = agreed.find_map(|seen| seen.write.clone());
                 self.stage = Stage::Between;
-                return Step::Done(Outcome::Found(found));
+                return match (candidate, found) {
+                    (None, _) => Step::Done(Outcome::Found(None)),
+                    (Some(_), Some(write)) => Step::Done(Outcome::Found(Some(write))),
+                    // Whoever was asked for the value has another one.
+                    (Some(_), None) => Step::Prepare { above },
+                };
             }
-            is_possible |= !tally.is_out_of_reach();
+            is_possible |= if needs_all { !tally.is_opposed() } else { !tally.is_out_of_reach() };
         }
-        let mut all_silent = Tally::new(&self.sets);
+        let mut all_silent = Tally::new(&self.voters.sets);
         silent.iter().for_each(|owner| all_silent.on(*owner, false));
         if all_silent.is_out_of_reach() {
             self.stage = Stage::Between;
@@ -168,7 +222,6 @@ impl Operation {
         if is_possible || said.is_empty() {
             return Step::Wait;
         }
-        let above = said.values().flatten().map(|accepted| accepted.ballot.number).max().unwrap_or(0);
         self.stage = Stage::Between;
         Step::Prepare { above }
     }
@@ -226,7 +279,12 @@ impl Operation {
         match (&self.action, &found) {
             (Action::Get, None) => return self.end(Outcome::Found(None)),
             (Action::Get, Some(write)) => return self.accept(write.clone(), Outcome::Found(found)),
-            (_, Some(write)) if write.id == self.id => return self.accept(write.clone(), Outcome::Applied),
+            (Action::Set(payload) | Action::CompareAndSet(_, payload), Some(write))
+                if write.id == self.id =>
+            {
+                let write = Write { id: self.id, payload: payload.clone() };
+                return self.accept(write, Outcome::Applied);
+            }
             _ => {}
         }
         // Somebody's write above its own first accept may stand on that.
@@ -260,7 +318,7 @@ impl Operation {
     }
 
     fn accept(&mut self, write: Write, then: Outcome) -> Step {
-        self.stage = Stage::Accepting { tally: Tally::new(&self.sets), then, outrun_by: None };
+        self.stage = Stage::Accepting { tally: Tally::new(&self.voters.sets), then, outrun_by: None };
         Step::Accept(self.ballot, write)
     }
 

@@ -31,6 +31,16 @@ impl Tally {
         self.sets.iter().all(|set| set.intersection(&self.yes).count() >= majority(set))
     }
 
+    /// Whether all of every set voted for it.
+    pub(super) fn is_unanimous(&self) -> bool {
+        self.sets.iter().all(|set| set.is_subset(&self.yes))
+    }
+
+    /// Whether somebody voted against it.
+    pub(super) fn is_opposed(&self) -> bool {
+        self.sets.iter().any(|set| !set.is_disjoint(&self.no))
+    }
+
     /// Whether too many voted against it for that to come.
     pub(super) fn is_out_of_reach(&self) -> bool {
         self.sets.iter().any(|set| set.len() - set.intersection(&self.no).count() < majority(set))
@@ -61,6 +71,9 @@ mod tests {
         refused.on(node(2), false);
         assert!(refused.is_out_of_reach() && !refused.is_met());
         tally.on(node(2), true);
-        assert!(tally.is_met());
+        assert!(tally.is_met() && tally.is_opposed() && !tally.is_unanimous());
+        let mut all = Tally::new(&sets);
+        (1..=4).for_each(|n| all.on(node(n), true));
+        assert!(all.is_unanimous() && !all.is_opposed());
     }
 }
