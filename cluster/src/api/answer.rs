@@ -71,6 +71,8 @@ pub(super) fn failure(failed: &RequestError) -> Answer {
         RequestError::Skew(_) => (StatusCode::SERVICE_UNAVAILABLE, "clock_skew"),
         RequestError::QuorumNotMet { .. } => (StatusCode::SERVICE_UNAVAILABLE, "quorum_not_met"),
         RequestError::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        RequestError::Mismatch { .. } => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
+        RequestError::Overtaken => (StatusCode::SERVICE_UNAVAILABLE, "overtaken"),
         RequestError::NoMember => (StatusCode::SERVICE_UNAVAILABLE, "no_member"),
         RequestError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         RequestError::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "deadline"),
@@ -79,6 +81,9 @@ pub(super) fn failure(failed: &RequestError) -> Answer {
     let body =
         json!({ "error": code, "message": failed.to_string(), "maybe_applied": failed.maybe_applied() });
     let mut answer = json(status, &body);
+    if let RequestError::Mismatch { there: Some(id) } = failed {
+        set(&mut answer, ETAG.as_str(), &register_etag(&id.to_string()));
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -102,7 +107,8 @@ pub(super) fn found(read: &Read, wants_json: bool) -> Answer {
     };
     let versions = read.versions.join(",");
     if !read.payloads.is_empty() {
-        set(&mut answer, ETAG.as_str(), &etag(&versions));
+        let etag = if read.is_register { register_etag(&versions) } else { etag(&versions) };
+        set(&mut answer, ETAG.as_str(), &etag);
     }
     if !versions.is_empty() {
         set(&mut answer, VERSION, &versions);
@@ -114,6 +120,11 @@ pub(super) fn found(read: &Read, wants_json: bool) -> Answer {
 pub(super) fn etag(versions: &str) -> String {
     let digest = Sha256::digest(versions.as_bytes());
     format!("\"{}\"", digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+/// Names the write that a register holds: what a compare-and-set sends back.
+pub(super) fn register_etag(id: &str) -> String {
+    format!("\"{id}\"")
 }
 
 /// Sets a header that is made of visible ASCII.

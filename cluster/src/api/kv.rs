@@ -6,15 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::timeout;
 
 use super::Api;
-use super::answer::{Answer, CONTEXT, VERSION, empty, error, failure, found, method_not_allowed, set};
+use super::answer::{
+    Answer, CONTEXT, VERSION, empty, error, failure, found, method_not_allowed, register_etag, set,
+};
 use crate::admission::Ticket;
 use crate::coordinator::{Causality, Read, RequestError, TokenError, Votes};
 use crate::quorum::ReadReply;
+use crate::register::Expected;
 use crate::version::Payload;
 
 /// Says on `?local=1` whether this node owns the key.
@@ -104,9 +107,10 @@ fn local(api: &Arc<Api>, key: &Bytes, wants_json: bool) -> Answer {
 
 async fn put(api: &Arc<Api>, key: Bytes, request: Request<Incoming>, mut ticket: Ticket) -> Answer {
     api.coordinator.metrics.puts.add(1);
-    if let Some(refused) = refuse_preconditions(request.headers()) {
-        return refused;
-    }
+    let expected = match precondition_of(api, request.headers()) {
+        Ok(expected) => expected,
+        Err(refused) => return *refused,
+    };
     let seen = match context_of(api, &key, request.headers()) {
         Ok(seen) => seen,
         Err(failed) => return failure(&failed),
@@ -124,16 +128,17 @@ async fn put(api: &Arc<Api>, key: Bytes, request: Request<Incoming>, mut ticket:
         Ok(value) => value,
         Err(refused) => return refused,
     };
-    write(api, key, Some(Payload { content_type, value }), seen, ticket).await
+    write(api, key, Some(Payload { content_type, value }), (seen, expected), ticket).await
 }
 
 async fn delete(api: &Arc<Api>, key: Bytes, request: &Request<Incoming>, ticket: Ticket) -> Answer {
     api.coordinator.metrics.puts.add(1);
-    if let Some(refused) = refuse_preconditions(request.headers()) {
-        return refused;
-    }
+    let expected = match precondition_of(api, request.headers()) {
+        Ok(expected) => expected,
+        Err(refused) => return *refused,
+    };
     match context_of(api, &key, request.headers()) {
-        Ok(seen) => write(api, key, None, seen, ticket).await,
+        Ok(seen) => write(api, key, None, (seen, expected), ticket).await,
         Err(failed) => failure(&failed),
     }
 }
@@ -142,12 +147,21 @@ async fn write(
     api: &Arc<Api>,
     key: Bytes,
     payload: Option<Payload>,
-    seen: Option<Causality>,
+    (seen, expected): (Option<Causality>, Option<Expected>),
     ticket: Ticket,
 ) -> Answer {
-    match api.coordinator.write(key.clone(), payload, seen, ticket).await {
+    let is_register = api.coordinator.store.is_linearizable();
+    let has_value = payload.is_some();
+    let written = match expected {
+        Some(expected) => api.coordinator.write_register(key.clone(), payload, Some(expected), ticket).await,
+        None => api.coordinator.write(key.clone(), payload, seen, ticket).await,
+    };
+    match written {
         Ok(written) => {
             let mut answer = with_context(api, &key, empty(StatusCode::NO_CONTENT), &written.seen);
+            if is_register && has_value {
+                set(&mut answer, ETAG.as_str(), &register_etag(&written.version));
+            }
             set(&mut answer, VERSION, &written.version);
             answer
         }
@@ -192,16 +206,45 @@ fn with_context(api: &Arc<Api>, key: &[u8], mut answer: Answer, seen: &Causality
     answer
 }
 
-/// Compare-and-set is what a linearizable store is for; elsewhere it would promise too much.
-fn refuse_preconditions(headers: &HeaderMap) -> Option<Answer> {
-    let asked = headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH);
-    asked.then(|| {
-        error(
-            StatusCode::BAD_REQUEST,
-            "not_linearizable",
-            "If-Match and If-None-Match need a linearizable store; send X-Quorate-Context instead",
-        )
-    })
+/// What a compare-and-set expects. That is what a linearizable store is for; elsewhere it would promise
+/// too much.
+fn precondition_of(api: &Api, headers: &HeaderMap) -> Result<Option<Expected>, Box<Answer>> {
+    let refuse = |status, code, message: &str| Err(Box::new(error(status, code, message)));
+    let (matches, none_matches) = (headers.get_all(IF_MATCH), headers.get_all(IF_NONE_MATCH));
+    let given: Vec<_> = matches.iter().chain(&none_matches).collect();
+    let [condition] = given.as_slice() else {
+        let message = "a write takes one If-Match or one If-None-Match";
+        return if given.is_empty() {
+            Ok(None)
+        } else {
+            refuse(StatusCode::BAD_REQUEST, "bad_precondition", message)
+        };
+    };
+    if !api.coordinator.store.is_linearizable() {
+        let message = "If-Match and If-None-Match need a linearizable store; send X-Quorate-Context instead";
+        return refuse(StatusCode::BAD_REQUEST, "not_linearizable", message);
+    }
+    let text = condition.to_str().unwrap_or_default().trim();
+    if none_matches.iter().next().is_some() {
+        let message = "If-None-Match takes `*`: only a key without a value is written";
+        return if text == "*" {
+            Ok(Some(Expected::Nothing))
+        } else {
+            refuse(StatusCode::BAD_REQUEST, "bad_precondition", message)
+        };
+    }
+    let tag = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|tag| !tag.contains('"'));
+    match tag.map(str::parse) {
+        Some(Ok(id)) => Ok(Some(Expected::Write(id))),
+        Some(Err(_)) => {
+            let message = "this store never gave that ETag, so no key is at it; nothing was changed";
+            refuse(StatusCode::PRECONDITION_FAILED, "precondition_failed", message)
+        }
+        None => {
+            let message = "If-Match takes one ETag in quotes, as a get or a write gave it";
+            refuse(StatusCode::BAD_REQUEST, "bad_precondition", message)
+        }
+    }
 }
 
 fn scope_of(query: Option<&str>) -> Result<Scope, String> {

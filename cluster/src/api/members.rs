@@ -60,6 +60,7 @@ async fn change(api: &Api, change: Change) -> Answer {
                     (StatusCode::CONFLICT, "change_outrun")
                 }
                 AdministrationError::NoMajority { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no_majority"),
+                AdministrationError::Absent { .. } => (StatusCode::CONFLICT, "not_there"),
                 AdministrationError::Disk(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk"),
             };
             let body = json!({ "error": code, "message": failed.to_string(), "maybe_applied": failed.maybe_applied() });

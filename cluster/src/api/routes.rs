@@ -158,6 +158,7 @@ impl Api {
                 "node": coordinator.me,
                 "version": self.build.get().map_or(env!("CARGO_PKG_VERSION"), String::as_str),
                 "view": view.version().to_string(),
+                "namings": view.namings(),
                 "store": coordinator.store,
                 "members": members,
                 "placement": placement::placement(&view),

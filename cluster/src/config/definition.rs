@@ -13,7 +13,7 @@ use super::choices::{
 use super::{ConfigError, parse_bytes, refuse_unknown_keys};
 
 /// Names of the built-in profiles that this version can serve.
-pub const PROFILES: [&str; 4] = ["always-write", "dynamo", "quorum", "lww"];
+pub const PROFILES: [&str; 5] = ["always-write", "dynamo", "quorum", "lww", "linearizable"];
 
 /// Least time between two rounds of collection: each lists all records and takes three views.
 const COLLECTION_PERIOD_MIN: Duration = Duration::from_millis(100);
@@ -50,7 +50,8 @@ pub struct StoreDefinition {
     pub placement: Placement,
     /// Whether a get writes what it merged back to replicas that lacked it. Default true.
     pub read_repair: bool,
-    /// Whether a fallback delivers what it keeps for an owner. Default true.
+    /// Whether a fallback delivers what it keeps for an owner. Default true; without effect in a
+    /// linearizable store, where nothing is kept for others.
     pub hinted_handoff: bool,
     /// Default `on` (every 10 s).
     #[serde(with = "anti_entropy_text")]
@@ -131,6 +132,13 @@ impl StoreDefinition {
             "always-write" => Ok(Self { read_quorum: 1, write_quorum: 1, ..base }),
             "quorum" => Ok(Self { quorum: QuorumKind::Strict, ..base }),
             "lww" => Ok(Self { conflict: Conflict::LastWriteWins, ..base }),
+            "linearizable" => Ok(Self {
+                quorum: QuorumKind::Strict,
+                consistency: Consistency::Linearizable,
+                conflict: Conflict::Single,
+                hinted_handoff: false,
+                ..base
+            }),
             _ => {
                 let near = super::nearest(name, &PROFILES).map(|n| format!("did you mean `{n}`? "));
                 let why =
@@ -225,12 +233,8 @@ impl StoreDefinition {
         if self.partitions == 0 || self.partitions > 65_536 {
             return bad("partitions", &self.partitions, "choose 1 to 65536");
         }
-        if self.consistency == Consistency::Linearizable || self.conflict == Conflict::Single {
-            return clash(
-                format!("consistency = {:?}", self.consistency).to_lowercase(),
-                format!("conflict = {:?}", self.conflict).to_lowercase(),
-                "this version serves eventual stores with siblings or last-write-wins only",
-            );
+        if let Some((first, second, why)) = self.unlike_a_register() {
+            return clash(first, second, why);
         }
         if self.durability == Durability::Commit && self.engine == EngineKind::Memory {
             return clash(
@@ -293,6 +297,51 @@ impl StoreDefinition {
             );
         }
         Ok(())
+    }
+
+    /// Whether every key is one linearizable register.
+    #[must_use]
+    pub fn is_linearizable(&self) -> bool {
+        self.consistency == Consistency::Linearizable
+    }
+
+    /// The two settings of which one makes keys registers and the other does not let them be, and why.
+    fn unlike_a_register(&self) -> Option<(String, String, &'static str)> {
+        let text = |field: &str, value: serde_json::Result<String>| {
+            format!("{field} = {}", value.unwrap_or_default())
+        };
+        let consistency = text("consistency", serde_json::to_string(&self.consistency));
+        let conflict = text("conflict", serde_json::to_string(&self.conflict));
+        if (self.consistency == Consistency::Linearizable) != (self.conflict == Conflict::Single) {
+            let why = "one value a key and linearizable go together; take profile = \"linearizable\"";
+            return Some((consistency, conflict, why));
+        }
+        if !self.is_linearizable() {
+            return None;
+        }
+        let majority = self.replicas / 2 + 1;
+        let clash = |with: String, why| Some((consistency.clone(), with, why));
+        if self.quorum != QuorumKind::Strict {
+            let quorum = text("quorum", serde_json::to_string(&self.quorum));
+            return clash(
+                quorum,
+                "a fallback knows nothing of what owners voted; choose quorum = \"strict\"",
+            );
+        }
+        for (field, votes) in [("read_quorum", self.read_quorum), ("write_quorum", self.write_quorum)] {
+            if votes != majority {
+                return clash(format!("{field} = {votes}"), "owners decide by majority: 2 of 3, 3 of 5");
+            }
+        }
+        if self.durability != Durability::Commit {
+            let why = "an owner that forgets what it voted breaks its word; choose durability = \"commit\"";
+            return clash(format!("durability = \"{}\"", self.durability), why);
+        }
+        if self.collects_tombstones() {
+            let why = "what an owner accepted is never forgotten, deletes included; choose \"off\"";
+            return clash(format!("tombstone_collection = \"{}\"", self.tombstone_collection), why);
+        }
+        None
     }
 
     /// Whether deletes are ever forgotten.
@@ -464,6 +513,32 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_a_register_is_refused_by_both_names() {
+        let clash = |with: &str, starts: &str| {
+            let toml = format!("profile = \"linearizable\"\n{with}").parse().unwrap();
+            let error = StoreDefinition::from_table(&toml).unwrap_err().to_string();
+            assert!(error.starts_with(starts), "{error}");
+        };
+        clash(
+            "conflict = \"siblings\"",
+            "consistency = \"linearizable\" clashes with conflict = \"siblings\"",
+        );
+        clash("consistency = \"eventual\"", "consistency = \"eventual\" clashes with conflict = \"single\"");
+        for with in [
+            "quorum = \"sloppy\"",
+            "read_quorum = 1",
+            "write_quorum = 3",
+            "durability = \"interval:1s\"",
+            "durability = \"memory\"",
+            "tombstone_collection = \"3600s\"",
+        ] {
+            clash(with, &format!("consistency = \"linearizable\" clashes with {with}"));
+        }
+        let five = "profile = \"linearizable\"\nreplicas = 5\nread_quorum = 3\nwrite_quorum = 3";
+        assert!(StoreDefinition::from_table(&five.parse().unwrap()).unwrap().is_linearizable());
+    }
+
+    #[test]
     fn slips_of_the_pen_are_named() {
         check_refused(
             "read_qorum = 1",
@@ -472,7 +547,7 @@ mod tests {
         check_refused(
             "profile = \"dinamo\"",
             expect![[
-                r#"profile = "dinamo": no such profile; did you mean `dynamo`? known: always-write, dynamo, quorum, lww"#
+                r#"profile = "dinamo": no such profile; did you mean `dynamo`? known: always-write, dynamo, quorum, lww, linearizable"#
             ]],
         );
         check_refused(

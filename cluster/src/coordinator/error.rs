@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::TokenError;
 use crate::admission::Ticket;
+use crate::register::WriteId;
 use crate::version::SkewError;
 
 /// A failed get, put or delete. [`RequestError::maybe_applied`] decides what a client may do.
@@ -82,6 +83,15 @@ pub enum RequestError {
         /// Whether some other node may have stored the write.
         maybe_applied: bool,
     },
+    /// A compare-and-set found something else.
+    #[error("the key {}; nothing was changed", .there.map_or("has no value".to_owned(), |id| format!("is at \"{id}\"")))]
+    Mismatch {
+        /// The write that it holds, if it has a value.
+        there: Option<WriteId>,
+    },
+    /// Another operation on the register came between.
+    #[error("another write of this key came in between; this one may have happened before it")]
+    Overtaken,
     /// Deletes are forgotten in this store, which every member agrees to, and this node is none.
     #[error("this node is no member of the cluster; ask one that is")]
     NoMember,
@@ -117,11 +127,12 @@ impl RequestError {
             | Self::SiblingLimit { .. }
             | Self::Skew(_)
             | Self::Overloaded { .. }
+            | Self::Mismatch { .. }
             | Self::NoMember => false,
             Self::QuorumNotMet { maybe_applied, .. }
             | Self::Deadline { maybe_applied, .. }
             | Self::DiskFull { maybe_applied } => *maybe_applied,
-            Self::Stopping => true,
+            Self::Overtaken | Self::Stopping => true,
         }
     }
 }

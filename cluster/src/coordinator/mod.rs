@@ -10,6 +10,7 @@
 mod error;
 mod mint;
 mod read;
+mod register;
 mod stamps;
 mod token;
 mod write;
@@ -35,6 +36,7 @@ use crate::rpc::{CallError, Peers, Request, Response, serve};
 pub use error::RequestError;
 pub use mint::Mint;
 pub use read::{Read, Votes};
+pub use register::Registers;
 pub use stamps::StampSource;
 pub use token::{Causality, TokenError, Tokens};
 pub use write::Written;
@@ -64,6 +66,8 @@ pub struct Coordinator {
     pub mint: Mutex<Mint>,
     /// Stamps.
     pub stamps: StampSource,
+    /// Names of operations on registers.
+    pub registers: Registers,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Lets requests in.

@@ -37,20 +37,26 @@ pub struct Read {
     pub seen: Causality,
     /// The writes behind the values, as text; of a deleted key its delete if known.
     pub versions: Vec<String>,
+    /// Whether the key is a register: then its one version is its `ETag`.
+    pub is_register: bool,
 }
 
 impl Read {
     /// What a record says to a client.
     #[must_use]
     pub fn of(record: Option<&Record>, conflict: Conflict) -> Self {
+        let is_register = conflict == Conflict::Single;
         let Some(record) = record else {
-            return Self { payloads: Vec::new(), seen: Causality::nothing(conflict), versions: Vec::new() };
+            let seen = Causality::nothing(conflict);
+            return Self { payloads: Vec::new(), seen, versions: Vec::new(), is_register };
         };
         let seen = match record {
             Record::Siblings(set) => Causality::Seen(set.context().clone()),
             Record::Latest(latest) => Causality::Above(Some(latest.stamp)),
+            Record::Single(_) => Causality::Above(None),
         };
-        Self { payloads: record.payloads().into_iter().cloned().collect(), seen, versions: record.versions() }
+        let payloads = record.payloads().into_iter().cloned().collect();
+        Self { payloads, seen, versions: record.versions(), is_register }
     }
 }
 
@@ -65,6 +71,9 @@ impl Coordinator {
         votes: Votes,
         ticket: Ticket,
     ) -> Result<Read, RequestError> {
+        if self.store.is_linearizable() {
+            return self.read_register(key, votes, ticket).await;
+        }
         self.check_key(&key)?;
         self.check_deadline(&ticket, self.needed(votes))?;
         let operation = self.begin()?;

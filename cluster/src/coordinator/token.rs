@@ -30,8 +30,9 @@ impl Causality {
     #[must_use]
     pub fn nothing(conflict: Conflict) -> Self {
         match conflict {
-            Conflict::Siblings | Conflict::Single => Self::Seen(Context::new()),
-            Conflict::LastWriteWins => Self::Above(None),
+            Conflict::Siblings => Self::Seen(Context::new()),
+            // Registers need none: what was read is named by its `ETag`.
+            Conflict::LastWriteWins | Conflict::Single => Self::Above(None),
         }
     }
 }

@@ -75,11 +75,9 @@ impl Coordinator {
         ticket: Ticket,
     ) -> Result<Written, RequestError> {
         self.check_key(&key)?;
-        if let Some(payload) = &payload
-            && payload.value.len() as u64 > self.store.value_bytes_max
-        {
-            let bytes = payload.value.len() as u64;
-            return Err(RequestError::ValueTooLarge { bytes, max: self.store.value_bytes_max });
+        self.check_value(payload.as_ref())?;
+        if self.store.is_linearizable() {
+            return self.write_register(key, payload, None, ticket).await;
         }
         self.check_deadline(&ticket, self.store.w())?;
         let operation = self.begin()?;
@@ -87,6 +85,7 @@ impl Coordinator {
         let partition = view.placement().partition_of(&key);
         self.count_detour(&view, partition);
         let (record, written) = match self.store.conflict {
+            // Registers do not come this far.
             Conflict::Siblings | Conflict::Single => self.dotted(&key, partition, payload, seen).await?,
             Conflict::LastWriteWins => self.stamped(payload, seen).await?,
         };
@@ -101,6 +100,13 @@ impl Coordinator {
         });
         answered.await.unwrap_or(Err(RequestError::Stopping))?;
         Ok(written)
+    }
+
+    /// Refuses a value that is longer than the store takes.
+    pub(super) fn check_value(&self, payload: Option<&Payload>) -> Result<(), RequestError> {
+        let bytes = payload.map_or(0, |payload| payload.value.len() as u64);
+        let max = self.store.value_bytes_max;
+        if bytes > max { Err(RequestError::ValueTooLarge { bytes, max }) } else { Ok(()) }
     }
 
     /// The record of a write that keeps concurrent values.

@@ -56,6 +56,16 @@ pub enum AdministrationError {
         /// Who was asked.
         members: usize,
     },
+    /// A node that is to join a linearizable store does not say as which disk it will vote.
+    #[error("{node} does not answer at {address} ({why}); start it first, then add it")]
+    Absent {
+        /// Which.
+        node: NodeId,
+        /// Where it was looked for.
+        address: String,
+        /// What went wrong.
+        why: String,
+    },
     /// This node's disk failed.
     #[error("the view cannot be written: {0}")]
     Disk(String),
@@ -66,7 +76,7 @@ impl AdministrationError {
     #[must_use]
     pub fn maybe_applied(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Outrun(_) => false,
+            Self::Refused(_) | Self::Outrun(_) | Self::Absent { .. } => false,
             Self::GoesOnWithout { .. } | Self::Overtaken(_) | Self::NoMajority { .. } | Self::Disk(_) => true,
         }
     }
@@ -100,7 +110,17 @@ impl Administrator {
         {
             return Err(AdministrationError::GoesOnWithout { node, under_way: before.version() });
         }
-        let wanted = before.successor(&change)?;
+        let mut wanted = before.successor(&change)?;
+        if let (Change::Join(member), true) = (&change, before.is_linearizable()) {
+            let asked = self.peers.ask_stranger(member.id, &member.peer, Request::VoterName).await;
+            let absent =
+                |why| AdministrationError::Absent { node: member.id, address: member.peer.clone(), why };
+            wanted = match asked {
+                Ok(Response::VoterName(disk)) => wanted.naming(member.id, disk),
+                Ok(_) => return Err(absent("it answered something else".into())),
+                Err(why) => return Err(absent(why)),
+            };
+        }
         let mut round = 1;
         for _ in 0..ATTEMPTS_MAX {
             match self.attempt(&before, &wanted, round).await {

@@ -26,10 +26,22 @@
 //! the birth of the store would be taken for a new one; that late starters of a new store are taken
 //! for nodes that lost their disks costs them a few seconds. Votes on views must not be guessed at:
 //! whether this node may have forgotten some is found out otherwise (`disks`).
+//!
+//! # Registers
+//!
+//! In a linearizable store nothing is guessed at all, and every gap is one of votes:
+//!
+//! - A new disk is the first of its node if all other first members say so (`disks`). Else it was lost.
+//! - An owner is a node on one disk. Which disk of a node counts is part of the view ([`View::disk_of`](
+//!   super::View::disk_of)); of the first members it is the first as long as none is named. A node on
+//!   another disk, or one on which a vote has rotted, takes a new name for it and casts no vote until a
+//!   view names that: nobody who is in such a view hears what was sent under one in which the lost votes
+//!   counted.
+//! - A gap is closed by enough whole owners alone. Where there are too few of them it stays open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +52,7 @@ use tokio::time::Instant;
 use super::file;
 
 const GAPS_FILE: &str = "gaps.bin";
+const VOTER_FILE: &str = "voter.bin";
 
 /// How far apart nodes of a new store may start and count as started together.
 pub const SAME_BIRTH: Duration = Duration::from_secs(1);
@@ -90,6 +103,25 @@ pub struct Holdings {
     count: AtomicUsize,
     /// Held while the file is written, so that an older state never replaces a newer one.
     writing: tokio::sync::Mutex<()>,
+    /// Where keys are registers: what this node's votes hang on.
+    voter: Option<Voter>,
+}
+
+/// The disk as which this node votes on registers.
+struct Voter {
+    /// What the next new name is made of: drawn by this start.
+    start: u64,
+    state: Mutex<VoterState>,
+    /// Whether the view names it.
+    is_named: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct VoterState {
+    /// Its name; none if it is the first disk of a first member.
+    name: Option<u64>,
+    /// How many names were made since the start.
+    made: u64,
 }
 
 #[derive(Default)]
@@ -98,12 +130,29 @@ struct State {
     marks: u64,
     /// Gaps that wait for owners which do not answer.
     stalled: BTreeSet<u32>,
+    /// Whether a doubt is as good as a loss.
+    is_exact: bool,
+}
+
+/// What is known of the disk as which this node votes.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct VoterFile {
+    name: Option<u64>,
+    /// Partitions whose votes were lost when the name was taken: they are noted by this, whether they
+    /// could be noted as gaps or not.
+    lost: Vec<u32>,
 }
 
 impl State {
+    /// Partitions in which votes were lost.
+    fn lost(&self) -> impl Iterator<Item = u32> {
+        self.gaps.iter().filter(|(_, mark)| mark.why == Gap::LostDisk).map(|(partition, _)| *partition)
+    }
+
     fn mark(&mut self, partition: u32, why: Gap) {
         self.marks += 1;
         self.stalled.remove(&partition);
+        let why = if self.is_exact && why == Gap::Doubt { Gap::LostDisk } else { why };
         let why = self.gaps.get(&partition).map_or(why, |before| before.why.max(why));
         self.gaps.insert(partition, Mark { why, number: self.marks });
     }
@@ -121,12 +170,51 @@ impl Holdings {
         found: Found,
         is_member: bool,
     ) -> io::Result<Self> {
-        let mut state = State::default();
+        Self::open_with(disk, partitions, (found, Vec::new()), is_member, None).await
+    }
+
+    /// As [`Holdings::open`], of a store whose keys are registers. `has_part` says whether this node has
+    /// a part in its view, alone or not; `new_name` was never drawn before.
+    ///
+    /// # Errors
+    /// As [`Holdings::open`].
+    pub async fn of_registers(
+        disk: Arc<dyn Disk>,
+        partitions: u32,
+        found: Found,
+        (is_member, has_part): (bool, bool),
+        new_name: u64,
+    ) -> io::Result<Self> {
+        let known = file::read::<VoterFile>(&*disk, VOTER_FILE)?;
+        let is_first = known.is_none() && found == Found::Empty && has_part;
+        let is_named_anew = (known.is_none() && !is_first) || found == Found::Doubtful;
+        let VoterFile { name, lost } = known.unwrap_or_default();
+        let voter = Voter {
+            start: new_name,
+            state: Mutex::new(VoterState {
+                name: if is_named_anew { Some(new_name) } else { name },
+                made: 0,
+            }),
+            is_named: AtomicBool::new(false),
+        };
+        Self::open_with(disk, partitions, (found, lost), is_member, Some(voter)).await
+    }
+
+    async fn open_with(
+        disk: Arc<dyn Disk>,
+        partitions: u32,
+        (found, lost): (Found, Vec<u32>),
+        is_member: bool,
+        voter: Option<Voter>,
+    ) -> io::Result<Self> {
+        let mut state = State { is_exact: voter.is_some(), ..State::default() };
         match (file::read::<Vec<(u32, Gap)>>(&*disk, GAPS_FILE)?, found) {
             (Some(left), _) => {
                 for (partition, why) in left {
-                    // Who was told nothing before it stopped may have been away for long.
-                    state.mark(partition, if why == Gap::New { Gap::LostDisk } else { why });
+                    // Who was told nothing before it stopped may have been away for long. That is
+                    // asked of the others where nothing is guessed.
+                    let is_lost = why == Gap::New && voter.is_none();
+                    state.mark(partition, if is_lost { Gap::LostDisk } else { why });
                 }
             }
             (None, Found::Empty) if is_member => (0..partitions).for_each(|p| state.mark(p, Gap::New)),
@@ -136,6 +224,20 @@ impl Holdings {
         if found == Found::Doubtful {
             (0..partitions).for_each(|p| state.mark(p, Gap::Doubt));
         }
+        lost.into_iter().for_each(|p| state.mark(p, Gap::LostDisk));
+        if let Some(voter) = &voter {
+            let name = {
+                let mut named = voter.lock();
+                // However it came about: nobody votes under a name that votes were lost under.
+                if named.name.is_none() && state.gaps.values().any(|mark| mark.why == Gap::LostDisk) {
+                    named.name = Some(voter.start);
+                }
+                named.name
+            };
+            // The name goes first: with it alone all is noted that this start found.
+            let lost: Vec<u32> = state.lost().collect();
+            file::save(&*disk, VOTER_FILE, &VoterFile { name, lost }).await?;
+        }
         let holdings = Self {
             disk: Some(disk),
             partitions,
@@ -143,6 +245,7 @@ impl Holdings {
             count: AtomicUsize::new(state.gaps.len()),
             state: Mutex::new(state),
             writing: tokio::sync::Mutex::default(),
+            voter,
         };
         holdings.save().await?;
         Ok(holdings)
@@ -163,6 +266,7 @@ impl Holdings {
             count: AtomicUsize::new(state.gaps.len()),
             state: Mutex::new(state),
             writing: tokio::sync::Mutex::default(),
+            voter: None,
         }
     }
 
@@ -170,6 +274,48 @@ impl Holdings {
     #[must_use]
     pub fn is_whole(&self, partition: u32) -> bool {
         self.count.load(Ordering::Acquire) == 0 || !self.lock().gaps.contains_key(&partition)
+    }
+
+    /// Whether this node's votes on registers of the partition count: it holds all that it voted for.
+    #[must_use]
+    pub fn votes_on(&self, partition: u32) -> bool {
+        self.is_named() && self.is_whole(partition)
+    }
+
+    /// Whether the view that this node is in counts its votes; always where there are none.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.voter.as_ref().is_none_or(|voter| voter.is_named.load(Ordering::Acquire))
+    }
+
+    /// Whether nothing is guessed at here.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.voter.is_some()
+    }
+
+    /// The name of the disk as which this node votes; none if it is its first one.
+    #[must_use]
+    pub fn voter_name(&self) -> Option<u64> {
+        self.voter.as_ref().and_then(|voter| voter.lock().name)
+    }
+
+    /// Notes which disk of this node its view names. If that is another than its first one, which it
+    /// took to be on, its disk is an old one: what it voted on the other is lost.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub async fn named(&self, disk: Option<u64>) -> io::Result<()> {
+        let Some(voter) = &self.voter else { return Ok(()) };
+        let name = voter.lock().name;
+        voter.is_named.store(name == disk, Ordering::Release);
+        if name.is_none() && disk.is_some() {
+            tracing::warn!(
+                "this node's disk was replaced before: what is on this one casts no votes until it was refilled"
+            );
+            self.mark(0..self.partitions, Gap::LostDisk).await?;
+        }
+        Ok(())
     }
 
     /// Why the partition is not whole.
@@ -212,14 +358,45 @@ impl Holdings {
     /// # Errors
     /// When it cannot be made durable.
     pub async fn mark(&self, partitions: impl IntoIterator<Item = u32>, why: Gap) -> io::Result<()> {
+        let partitions: Vec<u32> = partitions.into_iter().filter(|p| *p < self.partitions).collect();
+        let is_lost = why == Gap::LostDisk || (self.is_exact() && why == Gap::Doubt);
+        if let (Some(voter), true) = (&self.voter, is_lost && !partitions.is_empty()) {
+            voter.take_new_name();
+        }
         let changed = {
             let mut state = self.lock();
             let before = state.marks;
-            partitions.into_iter().filter(|p| *p < self.partitions).for_each(|p| state.mark(p, why));
+            partitions.into_iter().for_each(|p| state.mark(p, why));
             self.count.store(state.gaps.len(), Ordering::Release);
             state.marks != before
         };
-        if changed { self.save().await } else { Ok(()) }
+        if !changed {
+            return Ok(());
+        }
+        if is_lost {
+            self.save_voter().await?;
+        }
+        self.save().await
+    }
+
+    async fn save_voter(&self) -> io::Result<()> {
+        let (Some(voter), Some(disk)) = (&self.voter, &self.disk) else { return Ok(()) };
+        let _writing = self.writing.lock().await;
+        let file = VoterFile { name: voter.lock().name, lost: self.lock().lost().collect() };
+        file::save(&**disk, VOTER_FILE, &file).await
+    }
+
+    /// The store is new, and with it all that was taken for so.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    pub async fn store_is_new(&self) -> io::Result<()> {
+        for (partition, mark) in self.gaps() {
+            if mark.why == Gap::New {
+                self.close(partition, mark);
+            }
+        }
+        self.save().await
     }
 
     /// The store is older than this disk: what was taken for new is lost.
@@ -251,10 +428,31 @@ impl Holdings {
         let Some(disk) = &self.disk else { return Ok(()) };
         let _writing = self.writing.lock().await;
         let gaps: Vec<(u32, Gap)> = self.gaps().into_iter().map(|(p, mark)| (p, mark.why)).collect();
-        file::save(&**disk, GAPS_FILE, &gaps).await
+        file::save(&**disk, GAPS_FILE, &gaps).await?;
+        if let Some(voter) = &self.voter {
+            // What is lost stands among the gaps now, and is closed there.
+            let file = VoterFile { name: voter.lock().name, lost: Vec::new() };
+            file::save(&**disk, VOTER_FILE, &file).await?;
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Voter {
+    /// Votes that were cast may be lost: what is left casts none until a view names it.
+    fn take_new_name(&self) {
+        let mut state = self.lock();
+        state.made += 1;
+        // Unique among all names as the number is that the start drew.
+        state.name = Some(self.start.wrapping_add(state.made.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        self.is_named.store(false, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VoterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -291,6 +489,46 @@ mod tests {
         assert_eq!((joining(true).await, joining(false).await), (3, 0), "who was a member has lost its disk");
         let without_file = open(&SimulatedDisk::new(), Found::AsLeft, true).await;
         assert_eq!(reasons(&without_file).len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn votes_on_registers_count_while_the_view_names_the_disk_and_nothing_is_missing() {
+        let disk = SimulatedDisk::new();
+        let open = |found, name| Holdings::of_registers(disk.mount(), 3, found, (true, true), name);
+        let first = open(Found::Empty, 7).await.unwrap();
+        first.named(None).await.unwrap();
+        assert_eq!((first.voter_name(), first.votes_on(1)), (None, false), "whether it is new is not known");
+        drop(first);
+        let again = open(Found::AsLeft, 8).await.unwrap();
+        again.named(None).await.unwrap();
+        assert_eq!(reasons(&again)[0].1, Gap::New, "a restart makes it no older");
+        again.store_is_new().await.unwrap();
+        assert!(again.votes_on(1));
+        again.mark([1], Gap::Gained).await.unwrap();
+        assert!(!again.votes_on(1) && again.votes_on(2));
+        again.mark([0], Gap::Doubt).await.unwrap();
+        let name = again.voter_name();
+        assert!(name.is_some() && !again.votes_on(2), "what may have rotted is lost, and with it the name");
+        assert_eq!(again.gap(0), Some(Gap::LostDisk));
+        again.named(None).await.unwrap();
+        assert!(!again.votes_on(2));
+        again.named(name).await.unwrap();
+        assert!(again.votes_on(2) && !again.votes_on(0) && !again.votes_on(1));
+        drop(again);
+        let restarted = open(Found::AsLeft, 9).await.unwrap();
+        assert_eq!((restarted.voter_name(), restarted.gaps().len()), (name, 2));
+        drop(restarted);
+        assert_eq!(open(Found::Doubtful, 10).await.unwrap().voter_name(), Some(10));
+        let empty = SimulatedDisk::new();
+        let lost = Holdings::of_registers(empty.mount(), 3, Found::EmptyAmongOthers, (true, true), 11)
+            .await
+            .unwrap();
+        assert_eq!((lost.voter_name(), lost.gaps().len()), (Some(11), 3));
+        let old = SimulatedDisk::new();
+        let old = Holdings::of_registers(old.mount(), 3, Found::Empty, (true, true), 12).await.unwrap();
+        old.store_is_new().await.unwrap();
+        old.named(Some(5)).await.unwrap();
+        assert_eq!((old.gaps().len(), old.votes_on(0)), (3, false), "its node voted on another since");
     }
 
     #[tokio::test(start_paused = true)]

@@ -71,6 +71,14 @@ pub enum Change {
     Leave(NodeId),
     /// A node is gone for good and hands nothing over.
     Remove(NodeId),
+    /// A member votes on registers as another disk from now on: it may have forgotten what it voted
+    /// before. Nothing moves.
+    Name {
+        /// Which.
+        node: NodeId,
+        /// The name of the disk.
+        disk: u64,
+    },
 }
 
 /// Why a change was refused. Nothing was changed.
@@ -125,6 +133,14 @@ pub struct View {
     previous: Option<Previous>,
     /// Whether the store forgets deletes: then those that left are remembered.
     collects: bool,
+    /// Whether its keys are registers: then nobody is taken at anybody else's word.
+    is_linearizable: bool,
+    /// As which disk nodes vote on registers; those that are not named as the first they had.
+    disks: BTreeMap<NodeId, u64>,
+    /// How many changes did nothing but name a disk.
+    namings: u64,
+    /// Of registers: the epoch in which an owner of a partition became one, if that was not the first.
+    owned_since: BTreeMap<(u32, NodeId), u64>,
     /// Members that left and may still keep something, or work on it. Nobody without `collects`.
     departed: Vec<Member>,
     /// The fence that everybody was behind before deletes were last forgotten.
@@ -156,7 +172,11 @@ impl View {
     /// As [`View::by`].
     #[must_use]
     pub fn of_store(members: Vec<Member>, store: &StoreDefinition) -> Self {
-        Self { collects: store.collects_tombstones(), ..Self::by(members, Rules::of_store(store)) }
+        Self {
+            collects: store.collects_tombstones(),
+            is_linearizable: store.is_linearizable(),
+            ..Self::by(members, Rules::of_store(store))
+        }
     }
 
     /// The first view of a cluster, of members that all were given the same list.
@@ -170,7 +190,20 @@ impl View {
         let lineage = lineage_of(&members, rules);
         let version = ViewVersion { epoch: 1, phase: Phase::Stable, fence: 0 };
         let (collects, departed, collected) = (false, Vec::new(), ViewVersion::NONE);
-        Self { lineage, version, members, placement, previous: None, collects, departed, collected }
+        Self {
+            lineage,
+            version,
+            members,
+            placement,
+            previous: None,
+            collects,
+            is_linearizable: false,
+            disks: BTreeMap::new(),
+            namings: 0,
+            owned_since: BTreeMap::new(),
+            departed,
+            collected,
+        }
     }
 
     /// Tells this chain from that of nodes that were told other first members.
@@ -212,6 +245,34 @@ impl View {
     #[must_use]
     pub fn member(&self, id: NodeId) -> Option<&Member> {
         self.members.binary_search_by_key(&id, |m| m.id).ok().map(|at| &self.members[at])
+    }
+
+    /// Whether keys are registers.
+    #[must_use]
+    pub fn is_linearizable(&self) -> bool {
+        self.is_linearizable
+    }
+
+    /// As which disk `node` votes on registers; none if as the first it had.
+    #[must_use]
+    pub fn disk_of(&self, node: NodeId) -> Option<u64> {
+        self.disks.get(&node).copied()
+    }
+
+    /// How many of the changes before it did nothing but name a disk: the others are those that
+    /// somebody asked for.
+    #[must_use]
+    pub fn namings(&self) -> u64 {
+        self.namings
+    }
+
+    /// The same view, in which `node` votes as `disk`.
+    #[must_use]
+    pub fn naming(mut self, node: NodeId, disk: Option<u64>) -> Self {
+        if let Some(disk) = disk {
+            self.disks.insert(node, disk);
+        }
+        self
     }
 
     /// Who will own what once the change is through.
@@ -312,6 +373,7 @@ impl View {
             && (self.version.phase == Phase::Stable || self.version.fence == 0)
             && (self.version.epoch > before.version.epoch || self.members == before.members)
             && self.collects == before.collects
+            && self.is_linearizable == before.is_linearizable
             && fits(&self.placement)
             && self.members.is_sorted_by(|a, b| a.id < b.id)
             && self.placement.nodes() == nodes_of(&self.members)
@@ -326,6 +388,7 @@ impl View {
         self.version.epoch == wanted.version.epoch
             && self.members == wanted.members
             && self.placement == wanted.placement
+            && self.disks == wanted.disks
             && same_previous
     }
 
@@ -381,6 +444,11 @@ impl View {
             return None;
         }
         let needed = owners.len() + 1 - write_quorum.min(owners.len());
+        if self.is_linearizable {
+            // With fewer something that was chosen may be missing. Who is said to be gone and answers
+            // all the same is as good as any other.
+            return Some((owners.into_iter().filter(|owner| *owner != node).collect(), needed));
+        }
         let able: Vec<NodeId> = owners
             .into_iter()
             .filter(|owner| *owner != node && !self.is_removed(*owner) && !lost.contains(owner))
@@ -397,8 +465,22 @@ impl View {
         (0..self.placement.partitions()).filter(|p| self.write_sets(*p).len() > 1).all(|partition| {
             let old: Vec<NodeId> = previous.placement.owners(partition).collect();
             let needed = old.len() + 1 - read_quorum.min(old.len());
-            // Who was removed does not answer gets either.
-            old.iter().filter(|o| past_copying.contains(o) || previous.removed.contains(o)).count() >= needed
+            // Who was removed does not answer gets either; but it may still vote.
+            let is_gone = |owner: &NodeId| !self.is_linearizable && previous.removed.contains(owner);
+            old.iter().filter(|o| past_copying.contains(o) || is_gone(o)).count() >= needed
+        })
+    }
+
+    /// Whether what moves can be read from its new owners once all but those in `lost` hold what they
+    /// gain. Registers need a majority of voters; elsewhere nobody waits for who is lost.
+    #[must_use]
+    pub fn can_do_without(&self, lost: &BTreeSet<NodeId>) -> bool {
+        let Some(previous) = self.previous.as_ref().filter(|_| self.is_linearizable) else { return true };
+        (0..self.placement.partitions()).all(|partition| {
+            let owners: Vec<NodeId> = self.placement.owners(partition).collect();
+            let is_old = |owner: &NodeId| previous.placement.owners(partition).any(|old| old == *owner);
+            let voters = owners.iter().filter(|owner| is_old(owner) || !lost.contains(owner)).count();
+            voters > owners.len() / 2
         })
     }
 
@@ -449,6 +531,9 @@ impl View {
             Change::Remove(node) if departed.iter().any(|left| left.id == *node) => {
                 departed.retain(|left| left.id != *node);
             }
+            Change::Name { node, .. } => {
+                self.member(*node).ok_or(ChangeError::Unknown(*node))?;
+            }
             Change::Leave(node) | Change::Remove(node) => {
                 let at = members.iter().position(|m| m.id == *node).ok_or(ChangeError::Unknown(*node))?;
                 departing.push(members.remove(at));
@@ -461,20 +546,53 @@ impl View {
         if members.len() < replicas {
             return Err(ChangeError::TooFew { left: members.len(), replicas });
         }
+        let placement = if members == self.members {
+            self.placement.clone()
+        } else {
+            self.placement.try_change(&nodes_of(&members))?
+        };
         Ok(Self {
             lineage: self.lineage,
             version: ViewVersion { epoch: self.version.epoch + 1, phase: Phase::Copying, fence: 0 },
-            placement: if members == self.members {
-                self.placement.clone()
-            } else {
-                self.placement.try_change(&nodes_of(&members))?
-            },
+            owned_since: if self.is_linearizable { self.owned_since_in(&placement) } else { BTreeMap::new() },
+            placement,
             members,
             previous: Some(Previous { placement: self.placement.clone(), departing, removed }),
             collects: self.collects,
+            is_linearizable: self.is_linearizable,
+            disks: self.disks.clone(),
+            namings: self.namings + u64::from(matches!(change, Change::Name { .. })),
             departed,
             collected: self.collected,
         })
+        .map(|next| match change {
+            Change::Name { node, disk } => next.naming(*node, Some(*disk)),
+            Change::Join(_) | Change::Leave(_) | Change::Remove(_) => next,
+        })
+    }
+
+    /// The epoch since which `node`, who owns the partition or did until this change, has owned it
+    /// without a break. Only kept of registers.
+    #[must_use]
+    pub fn owned_since(&self, partition: u32, node: NodeId) -> u64 {
+        self.owned_since.get(&(partition, node)).copied().unwrap_or(FIRST_EPOCH)
+    }
+
+    /// As [`View::owned_since`], in the view after this one. Owners before it are kept until the next.
+    fn owned_since_in(&self, next: &Placement) -> BTreeMap<(u32, NodeId), u64> {
+        let mut since = BTreeMap::new();
+        for partition in 0..next.partitions() {
+            let old: Vec<NodeId> = self.placement.owners(partition).collect();
+            for owner in next.owners(partition).filter(|owner| !old.contains(owner)) {
+                since.insert((partition, owner), self.version.epoch + 1);
+            }
+            for owner in old {
+                if let Some(epoch) = self.owned_since.get(&(partition, owner)) {
+                    since.insert((partition, owner), *epoch);
+                }
+            }
+        }
+        since
     }
 
     /// How many partitions each node owns once the change is through.
@@ -489,6 +607,9 @@ impl View {
         owned
     }
 }
+
+/// The epoch of the first members.
+const FIRST_EPOCH: u64 = 1;
 
 fn nodes_of(members: &[Member]) -> Vec<PlacementNode> {
     members.iter().map(PlacementNode::from).collect()

@@ -98,7 +98,16 @@ impl Views {
         let disks = disks.unwrap_or_else(|| Disks::new(me, new_disk, !is_new));
         file::save(&*disk, DISKS_FILE, &disks).await?;
         let partitions = view.placement().partitions();
-        let holdings = Arc::new(Holdings::open(Arc::clone(&disk), partitions, found, is_member).await?);
+        let holdings = if view.is_linearizable() {
+            let part = (is_member, view.has_part(me));
+            let holdings =
+                Holdings::of_registers(Arc::clone(&disk), partitions, found, part, new_disk).await?;
+            holdings.named(view.disk_of(me)).await?;
+            holdings
+        } else {
+            Holdings::open(Arc::clone(&disk), partitions, found, is_member).await?
+        };
+        let holdings = Arc::new(holdings);
         file::save(&*disk, DECREE_FILE, &decree).await?;
         let confirmed = Confirmed::open(Arc::clone(&disk), is_new, view.collected()).await?;
         file::save(&*disk, VIEW_FILE, &view).await?;
@@ -155,11 +164,16 @@ impl Views {
     #[must_use]
     pub fn voteless(&self) -> Vec<(u32, Gap)> {
         let gaps = self.holdings.gaps();
-        if gaps.is_empty() {
+        let is_named = self.holdings.is_named();
+        if gaps.is_empty() && is_named {
             return Vec::new();
         }
         let view = self.current();
         let is_read = |partition| view.read_owners(partition).contains(&self.me);
+        if !is_named {
+            let all = 0..view.placement().partitions();
+            return all.filter(|p| is_read(*p)).map(|p| (p, Gap::LostDisk)).collect();
+        }
         gaps.into_iter().filter(|(p, _)| is_read(*p)).map(|(p, mark)| (p, mark.why)).collect()
     }
 
@@ -201,6 +215,7 @@ impl Views {
             file::save(&*self.disk, DECREE_FILE, &next).await?;
         }
         file::save(&*self.disk, VIEW_FILE, &view).await?;
+        self.holdings.named(view.disk_of(self.me)).await?;
         *decree = next;
         tracing::info!(node = %self.me, view = %view.version(), fence = view.version().fence, "a new view");
         lock(&self.reports).retain(|node, _| view.everybody().any(|m| m.id == *node));
@@ -218,7 +233,13 @@ impl Views {
         self.holdings.mark(gained.collect::<BTreeSet<u32>>(), Gap::Gained).await?;
         if view.version().epoch > before.version().epoch + 1 {
             // It may have been no owner in between.
-            self.holdings.mark(has, Gap::Doubt).await?;
+            if view.is_linearizable() {
+                let last = before.version().epoch;
+                let regained = has.into_iter().filter(|p| view.owned_since(*p, self.me) > last);
+                self.holdings.mark(regained, Gap::Gained).await?;
+            } else {
+                self.holdings.mark(has, Gap::Doubt).await?;
+            }
         }
         Ok(())
     }
@@ -365,8 +386,16 @@ impl Views {
             *disks = next;
         }
         drop(disks);
-        if verdict == Verdict::First {
-            self.forgot_nothing().await?;
+        let is_exact = self.holdings.is_exact();
+        match verdict {
+            Verdict::First => {
+                if is_exact {
+                    self.holdings.store_is_new().await?;
+                }
+                self.forgot_nothing().await?;
+            }
+            Verdict::Replacement if is_exact => self.holdings.disk_was_lost().await?,
+            Verdict::Replacement | Verdict::Unknown => {}
         }
         Ok(verdict == Verdict::First)
     }
@@ -489,12 +518,15 @@ impl Views {
                         .get(node)
                         .is_some_and(|r| r.version > version || (r.version == version && r.transferred))
                 };
+                let missing: BTreeSet<NodeId> = lost.iter().filter(|node| !done(node)).copied().collect();
                 view.gaining().iter().all(|node| lost.contains(node) || done(node))
+                    && view.can_do_without(&missing)
             }
             Phase::ReadingNew => {
                 let past = reports.iter().filter(|(_, r)| r.version >= version).map(|(node, _)| *node);
-                // Who is gone answers no get in the phase before.
-                view.can_settle(&past.chain(lost).collect(), read_quorum)
+                // Who is gone answers no get in the phase before; but it may still vote.
+                let gone = lost.into_iter().filter(|_| !view.is_linearizable());
+                view.can_settle(&past.chain(gone).collect(), read_quorum)
             }
         };
         ready.then(|| view.advanced())

@@ -20,7 +20,7 @@ use crate::api::{Api, Guard};
 use crate::config::{
     AntiEntropy as Period, Config, Durability, NodeId, StoreDefinition, TombstoneCollection,
 };
-use crate::coordinator::{Coordinator, Mint, StampSource, Tokens};
+use crate::coordinator::{Coordinator, Mint, Registers, StampSource, Tokens};
 use crate::membership::gossip::{
     Board, Datagram, GossipId, Gossiper, HEARD_MAX, Incarnation, pull_newer_views,
 };
@@ -232,6 +232,7 @@ impl Node {
             peers,
             env: env.clone(),
             mint: Mutex::new(Mint::new(me, start.identity.incarnation)),
+            registers: Registers::new(start.identity.incarnation, env.random.stream("registers")),
             stamps: StampSource::new(Arc::clone(&env.clock), Arc::clone(&env.disk), start.identity, stamps),
             metrics,
             admission: Arc::new(Admission::new(config.limits)),
@@ -402,6 +403,9 @@ impl Node {
             metrics: Arc::clone(&coordinator.metrics),
         };
         tasks.spawn(refill.run());
+        if store.is_linearizable() {
+            tasks.spawn(settle(Arc::clone(&coordinator), timing.probe));
+        }
         let evacuation = Evacuation {
             me,
             views,
@@ -515,6 +519,19 @@ fn token_secret(config: &Config) -> Result<Vec<u8>, StartError> {
         return Err(refuse("a key has at least 16 random bytes".into()));
     }
     Ok(secret)
+}
+
+/// Registers that are settled in one go.
+const SETTLED_AT_ONCE: usize = 16;
+
+/// Brings owners together that comparing copies does not: one of them has promised to accept nothing
+/// so low.
+async fn settle(coordinator: Arc<Coordinator>, period: std::time::Duration) {
+    loop {
+        sleep(period).await;
+        let unsettled = coordinator.local.replica.take_unsettled(SETTLED_AT_ONCE);
+        futures_util::future::join_all(unsettled.into_iter().map(|key| coordinator.settle(key))).await;
+    }
 }
 
 async fn sync_every(every: std::time::Duration, engine: Arc<dyn Engine>) {

@@ -9,6 +9,7 @@ mod http2;
 mod lost_disk;
 mod members;
 mod overload;
+mod registers;
 mod repair;
 mod routing;
 mod stop;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::trees::{DigestPage, Replaced};
 use super::{Replica, ReplicaError, Throttle, keys, lock};
+use crate::config::Conflict;
 use crate::membership::Gap;
 use crate::merkle::{FANOUT, Node, Root, Tree, key_hash, record_digest};
 use crate::quorum::ReadReply;
@@ -328,6 +329,9 @@ impl Replica {
             return false;
         }
         self.damage_found.fetch_add(1, Ordering::Relaxed);
+        if self.conflict == Conflict::Single {
+            self.note_rotten(stored);
+        }
         tracing::warn!(key = %stored.escape_ascii(), "a record is damaged; it casts no vote until it is repaired");
         if stored.starts_with(keys::HINTS) {
             // It will never be delivered, so nobody need wait for that.

@@ -1,7 +1,8 @@
 //! How copies and hints are laid out in the engine's one ordered key space.
 //!
-//! `d` partition key: an owner's copy. `h` owner partition key: a hint. Keys are stored under
-//! their partition so that a partition is one range.
+//! `d` partition key: an owner's copy. `h` owner partition key: a hint. `p` partition key: what an
+//! owner of a register has promised. Keys are stored under their partition so that a partition is one
+//! range.
 
 use crate::config::NodeId;
 
@@ -10,6 +11,21 @@ pub(super) fn data(partition: u32, key: &[u8]) -> Vec<u8> {
     let mut stored = partition_prefix(partition);
     stored.extend_from_slice(key);
     stored
+}
+
+/// Where lies what an owner of a register has promised. Not with its copy: a promise is a few bytes and
+/// concerns nobody else, a copy is as long as its value and is compared with those of the others.
+pub(super) fn promise(partition: u32, key: &[u8]) -> Vec<u8> {
+    let mut stored = data(partition, key);
+    stored[0] = b'p';
+    stored
+}
+
+/// The partition of a copy or of a promise; nothing for what is neither.
+pub(super) fn partition_of_vote(stored: &[u8]) -> Option<u32> {
+    let (kind, rest) = stored.split_first()?;
+    let partition = rest.first_chunk::<4>()?;
+    matches!(kind, b'd' | b'p').then(|| u32::from_be_bytes(*partition))
 }
 
 /// What all copies of a partition start with.

@@ -11,6 +11,7 @@ mod hints;
 mod keys;
 mod pages;
 mod quiet;
+mod registers;
 mod repair;
 mod service;
 mod summary;
@@ -38,6 +39,7 @@ pub use digest::{Listed, Walked};
 pub use hints::Hint;
 pub use pages::{Page, PageEnd, Paged};
 pub use quiet::Quiet;
+use registers::Unsynced;
 pub(crate) use repair::by_print;
 pub use repair::{Keyed, LeafAnswer, LeafAsk, Wanted};
 pub use service::ReplicaService;
@@ -64,6 +66,11 @@ pub enum ReplicaError {
     /// Stored bytes passed their checksum and are no record.
     #[error(transparent)]
     Undecodable(#[from] Undecodable),
+    /// This owner of a register may have forgotten what it voted.
+    #[error(
+        "this node casts no vote there: it does not hold all that it voted for until it has merged enough other owners"
+    )]
+    CastsNoVote,
 }
 
 /// This node's copies and hints.
@@ -95,6 +102,14 @@ pub struct Replica {
     trees: Trees,
     /// Deleted keys by partition, as this node last told of them.
     tombstones_told: Mutex<BTreeMap<u32, u64>>,
+    /// Accepts that may not be durable yet.
+    unsynced: Mutex<Unsynced>,
+    /// Registers that only another attempt makes equal on all owners.
+    unsettled: Mutex<BTreeSet<(u32, Bytes)>>,
+    /// Partitions in which a vote has rotted.
+    rotten: Mutex<BTreeSet<u32>>,
+    /// The highest number of a ballot that was met here.
+    numbers: AtomicU64,
 }
 
 impl Replica {
@@ -128,7 +143,14 @@ impl Replica {
             changes: AtomicU64::new(0),
             trees: Trees::new(store.partitions),
             tombstones_told: Mutex::default(),
+            unsynced: Mutex::default(),
+            unsettled: Mutex::default(),
+            rotten: Mutex::default(),
+            numbers: AtomicU64::new(0),
         };
+        if store.is_linearizable() {
+            lock(&replica.damaged).iter().for_each(|stored| replica.note_rotten(stored));
+        }
         replica.count_hints()?;
         Ok(replica)
     }
@@ -296,6 +318,7 @@ impl Replica {
                 self.stamps.observe(wall_ns, latest.stamp);
                 Ok(())
             }
+            (Record::Single(_), Conflict::Single) => Ok(()),
             _ => Err(KindMismatch.into()),
         }
     }
@@ -313,6 +336,9 @@ impl Replica {
         promise: Promise,
     ) -> Result<(), ReplicaError> {
         self.admit(record)?;
+        if let Record::Single(copy) = record {
+            return self.adopt(&stored, copy, promise).await;
+        }
         self.write_locked(&stored, promise, |before| {
             let merged = match &before {
                 Some(before) => before.clone().merge(record.clone())?,
@@ -386,21 +412,31 @@ impl Replica {
             Ok(Some((bytes, record))) => (Some(bytes), Some(record)),
             Ok(None) => (None, None),
             Err(error) if digest::is_damage(&error) => {
-                // What it held is unknown, so what replaces it is no full copy.
-                lock(&self.quarantined).insert(stored.to_vec());
                 self.note_damage(stored, true);
+                if self.conflict == Conflict::Single {
+                    // Nobody votes over a vote that is forgotten.
+                    if keys::partition_of_data(stored).is_none_or(|p| self.holdings.votes_on(p)) {
+                        return Err(error);
+                    }
+                } else {
+                    // What it held is unknown, so what replaces it is no full copy.
+                    lock(&self.quarantined).insert(stored.to_vec());
+                }
                 was_damaged = true;
                 (None, None)
             }
             Err(other) => return Err(other),
         };
         let key = stored.to_vec();
-        let (write, new) = match decide(before)? {
+        let (batch, new) = match decide(before)? {
             Some(Decision::Put(record)) => {
                 let value = Bytes::from(record.encode());
-                (Write::Put { key, value: value.clone() }, Some(value))
+                (vec![Write::Put { key, value: value.clone() }], Some(value))
             }
-            Some(Decision::Delete) => (Write::Delete { key }, None),
+            Some(Decision::Delete) => (vec![Write::Delete { key }], None),
+            Some(Decision::DeleteWith(other)) => {
+                (vec![Write::Delete { key }, Write::Delete { key: other }], None)
+            }
             // Already as wanted, but perhaps not yet durable: the promise covers that too.
             None if promise == Promise::Synced => {
                 let write = self.engine.flush();
@@ -409,7 +445,7 @@ impl Replica {
             None => return Ok(None),
         };
         self.changes.fetch_add(1, Ordering::AcqRel);
-        let write = self.engine.apply(vec![write], promise);
+        let write = self.engine.apply(batch, promise);
         Ok(Some(Prepared { write, change: Some(Change { old, new }), was_damaged }))
     }
 
@@ -448,6 +484,8 @@ impl Lacking {
 enum Decision {
     Put(Record),
     Delete,
+    /// Forgets what lies under another key, too.
+    DeleteWith(Vec<u8>),
 }
 
 /// A write that was decided on and not yet polled.

@@ -12,7 +12,8 @@ use crate::config::NodeId;
 use crate::membership::{Gap, Views};
 use crate::metrics::Counter;
 use crate::quorum::ReadReply;
-use crate::rpc::{Holding, Request, Response, Service, Standing};
+use crate::register::{Accepted, Seen, Vote};
+use crate::rpc::{AskVoter, Holding, Request, Response, Service, Standing};
 use crate::store::{Promise, StoreError};
 use crate::version::{Fingerprint, Record};
 
@@ -66,6 +67,7 @@ impl Served {
     fn of(request: &Request) -> Self {
         match request {
             Request::Read { .. } | Request::Store { synced: false, .. } => Self::Foreground,
+            Request::Register { .. } => Self::Foreground,
             Request::Store { record, .. } => Self::Background { bytes: record.len() as u64 },
             Request::Exchange { records, .. } => {
                 Self::Background { bytes: records.iter().map(|keyed| keyed.record.len() as u64).sum() }
@@ -79,7 +81,8 @@ impl ReplicaService {
     fn holding(&self, partition: u32) -> Holding {
         let holdings = self.replica.holdings();
         let standing = match holdings.gap(partition) {
-            None => Standing::Whole,
+            None if holdings.is_named() => Standing::Whole,
+            None => Standing::Lacking,
             Some(Gap::New) => Standing::New,
             Some(_) => Standing::Lacking,
         };
@@ -97,6 +100,10 @@ impl ReplicaService {
                 let stored = self.store(partition, &key, &record, hint_for, synced).await;
                 stored.map_or_else(|refused| refused, |()| Response::Stored)
             }
+            Request::Register { partition, key, ask } => {
+                self.register(partition, &key, ask).await.unwrap_or_else(|refused| refused)
+            }
+            Request::VoterName => Response::VoterName(self.replica.holdings().voter_name()),
             Request::FetchView => Response::View(Box::new((*self.views.current()).clone())),
             Request::LearnView { view } => match self.views.learn(*view).await {
                 Ok(_) => Response::Learned,
@@ -184,11 +191,33 @@ impl ReplicaService {
                 return Err(Response::refused("this node does not own the key's partition", false));
             }
         };
-        stored.map_err(|error| {
-            let maybe_applied = matches!(&error, ReplicaError::Store(e) if e.maybe_applied());
-            let disk_full = matches!(&error, ReplicaError::Store(StoreError::Full { .. }));
-            Response::Refused { why: error.to_string(), maybe_applied, disk_full }
-        })
+        stored.map_err(refusal)
+    }
+
+    /// Does this node's part in an operation on a register that it owns.
+    async fn register(&self, partition: u32, key: &[u8], ask: AskVoter) -> Result<Response, Response> {
+        self.checked(partition, key)?;
+        if !self.views.current().write_owners(partition).contains(&self.me) {
+            return Err(Response::refused("this node does not own the key's partition", false));
+        }
+        let answer = match ask {
+            AskVoter::Look { whole } => self.replica.look(partition, key).await.map(|accepted| {
+                let seen = |Accepted { ballot, value }| Seen { ballot, write: whole.then_some(value) };
+                Response::Looked(accepted.map(seen))
+            }),
+            AskVoter::Promise { ballot, whole } => {
+                self.replica.promise(partition, key, ballot).await.map(|mut vote| {
+                    if let (Vote::Promise(Some(accepted)), false) = (&mut vote, whole) {
+                        accepted.value.payload = None;
+                    }
+                    Response::Voted(vote)
+                })
+            }
+            AskVoter::Accept { ballot, write } => {
+                self.replica.accept(partition, key, ballot, write).await.map(Response::Voted)
+            }
+        };
+        answer.map_err(refusal)
     }
 
     /// Tells of deleted keys. That they are is on disk first: no crash must show what was deleted.
@@ -225,6 +254,13 @@ impl ReplicaService {
             Err(Response::refused("the key does not belong to that partition", false))
         }
     }
+}
+
+/// Says that a copy was not stored.
+fn refusal(error: ReplicaError) -> Response {
+    let maybe_applied = matches!(&error, ReplicaError::Store(e) if e.maybe_applied());
+    let disk_full = matches!(&error, ReplicaError::Store(StoreError::Full { .. }));
+    Response::Refused { why: error.to_string(), maybe_applied, disk_full }
 }
 
 /// What goes over the wire: a copy only if whoever asks has another one.

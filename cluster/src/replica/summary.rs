@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::register::Ballot;
 use crate::version::{Context, Dot, Record, Stamp};
 
 /// A record without its values.
@@ -16,6 +17,8 @@ pub enum Summary {
     },
     /// Of the last write.
     Latest(Stamp),
+    /// Of what was accepted.
+    Single(Ballot),
 }
 
 impl Summary {
@@ -28,6 +31,7 @@ impl Summary {
                 dots: set.siblings().iter().map(|sibling| sibling.dot).collect(),
             },
             Record::Latest(latest) => Self::Latest(latest.stamp),
+            Record::Single(accepted) => Self::Single(accepted.ballot),
         }
     }
 
@@ -40,8 +44,9 @@ impl Summary {
                 !context.covers(seen) || dots.iter().any(superseded)
             }
             (Self::Latest(mine), Self::Latest(theirs)) => theirs > mine,
+            (Self::Single(mine), Self::Single(theirs)) => theirs > mine,
             // One is from another store: the receiver refuses it by name.
-            (Self::Siblings { .. }, Self::Latest(_)) | (Self::Latest(_), Self::Siblings { .. }) => true,
+            (Self::Siblings { .. } | Self::Latest(_) | Self::Single(_), _) => true,
         }
     }
 }

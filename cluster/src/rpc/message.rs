@@ -8,6 +8,7 @@ use crate::config::NodeId;
 use crate::membership::gossip::Datagram;
 use crate::membership::{Ballot, Disks, Report, View, ViewVersion, Vote};
 use crate::merkle::{Node, Root, Salt};
+use crate::register;
 use crate::replica::{Keyed, LeafAnswer, LeafAsk, Page, Quiet, Tombstone, TombstonePage, Wanted};
 use crate::version::Fingerprint;
 
@@ -160,12 +161,47 @@ pub enum Request {
         /// Where, and what the sender has there.
         leaves: Vec<LeafAsk>,
     },
+    /// Its part in an operation on a register.
+    Register {
+        /// The key's partition.
+        partition: u32,
+        /// The key.
+        key: Bytes,
+        /// What it is to do.
+        ask: AskVoter,
+    },
+    /// As which disk it votes on registers.
+    VoterName,
     /// To merge some records, synced, and to send others.
     Exchange {
         /// What the receiver lacks.
         records: Vec<Keyed>,
         /// What the sender lacks.
         wanted: Vec<Wanted>,
+    },
+}
+
+/// What an owner of a register is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AskVoter {
+    /// What it has accepted.
+    Look {
+        /// With the value, or only under which ballot.
+        whole: bool,
+    },
+    /// To promise to accept nothing below a ballot, and what it has accepted.
+    Promise {
+        /// Which.
+        ballot: register::Ballot,
+        /// With the value, or only under which ballot and whose.
+        whole: bool,
+    },
+    /// To accept a write.
+    Accept {
+        /// Under which ballot.
+        ballot: register::Ballot,
+        /// Which.
+        write: register::Write,
     },
 }
 
@@ -176,6 +212,8 @@ impl Request {
         match self {
             Self::Read { .. } => Some((Leg::Read, Leg::Response)),
             Self::Store { synced: false, .. } => Some((Leg::Write, Leg::Ack)),
+            Self::Register { ask: AskVoter::Accept { .. }, .. } => Some((Leg::Write, Leg::Ack)),
+            Self::Register { .. } => Some((Leg::Read, Leg::Response)),
             _ => None,
         }
     }
@@ -186,9 +224,11 @@ impl Request {
         match self {
             Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } => true,
             Self::Introduce { .. } | Self::Report(_) | Self::Gossip(_) | Self::Quiet => true,
+            Self::VoterName => true,
             Self::Read { .. } | Self::Store { .. } | Self::Page { .. } | Self::Standing { .. } => false,
             Self::Roots { .. } | Self::Tombstones { .. } | Self::Forget { .. } => false,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => false,
+            Self::Register { .. } => false,
         }
     }
 }
@@ -237,6 +277,12 @@ pub enum Response {
     Damaged,
     /// To a store: done, as durably as was asked.
     Stored,
+    /// To a look at a register: what was accepted, if anything.
+    Looked(Option<register::Seen>),
+    /// To a ballot of a register.
+    Voted(register::Vote),
+    /// As which disk it votes on registers; none if as the first it had.
+    VoterName(Option<u64>),
     /// The receiver is in another view than the request was sent under, or came into another while
     /// it did what was asked. It may have done it, but that does not count in either view.
     OtherView(ViewVersion),

@@ -19,7 +19,9 @@ mod server;
 mod tests;
 
 pub use frame::FrameError;
-pub use message::{Hello, HelloReply, Holding, Request, RequestFrame, Response, ResponseFrame, Standing};
+pub use message::{
+    AskVoter, Hello, HelloReply, Holding, Request, RequestFrame, Response, ResponseFrame, Standing,
+};
 pub(crate) use peers::gossip_frame_bytes;
 pub use peers::{CallError, Peers};
 pub use server::{PeerServer, Service, serve};

@@ -181,18 +181,25 @@ impl Peers {
         frame_bytes_max: usize,
     ) -> Result<View, String> {
         let hello = Hello { to: None, ..hello.clone() };
-        let (mut reader, mut writer) = connect(env, address, &hello, timing, frame_bytes_max).await?;
-        let view = ViewVersion { epoch: 0, phase: Phase::Stable, fence: 0 };
-        let frame = RequestFrame { id: 1, view, remaining_ms: 1000, request: Request::FetchView };
-        let mut buffer = BytesMut::new();
-        encode(&frame, &mut buffer);
-        send(&mut writer, &buffer).await.map_err(|e| e.to_string())?;
-        match timeout(timing.request, reader.next::<ResponseFrame>()).await {
-            Ok(Ok(Some(ResponseFrame { response: Response::View(view), .. }))) => Ok(*view),
-            Ok(Ok(_)) => Err("no view came back".into()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer in time".into()),
+        match ask_once(env, address, &hello, (timing, frame_bytes_max), Request::FetchView).await? {
+            Response::View(view) => Ok(*view),
+            _ => Err("no view came back".into()),
         }
+    }
+
+    /// Asks `to`, which need not be a member yet, at `address`.
+    ///
+    /// # Errors
+    /// Why there is no answer, for people.
+    pub async fn ask_stranger(
+        &self,
+        to: NodeId,
+        address: &str,
+        request: Request,
+    ) -> Result<Response, String> {
+        let lineage = Some(self.views.current().lineage());
+        let hello = Hello { to: Some(to), lineage, ..self.hello.clone() };
+        ask_once(&self.env, address, &hello, (self.timing, self.frame_bytes_max), request).await
     }
 
     /// The way to `to`, made if it is a member and there is none yet.
@@ -279,6 +286,28 @@ impl Peers {
     #[must_use]
     pub fn ids(&self) -> Vec<NodeId> {
         self.views.current().everybody().map(|m| m.id).filter(|id| *id != self.me).collect()
+    }
+}
+
+/// Asks whoever listens at `address` one thing, over a connection of its own.
+async fn ask_once(
+    env: &Env,
+    address: &str,
+    hello: &Hello,
+    (timing, frame_bytes_max): (Timing, usize),
+    request: Request,
+) -> Result<Response, String> {
+    let (mut reader, mut writer) = connect(env, address, hello, timing, frame_bytes_max).await?;
+    let view = ViewVersion { epoch: 0, phase: Phase::Stable, fence: 0 };
+    let frame = RequestFrame { id: 1, view, remaining_ms: 1000, request };
+    let mut buffer = BytesMut::new();
+    encode(&frame, &mut buffer);
+    send(&mut writer, &buffer).await.map_err(|e| e.to_string())?;
+    match timeout(timing.request, reader.next::<ResponseFrame>()).await {
+        Ok(Ok(Some(frame))) => Ok(frame.response),
+        Ok(Ok(None)) => Err("closed before it answered".into()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer in time".into()),
     }
 }
 

@@ -4,6 +4,9 @@
 //! lies here alone (a write quorum of one, or a hint that came late) must reach them all the same.
 //!
 //! Invariant: a copy is dropped only after every owner has acknowledged it, synced.
+//!
+//! Registers are not handed over: what their new owners did not merge was never chosen, and must not come
+//! back behind what was. They are dropped once every owner votes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use crate::config::{NodeId, Timing};
 use crate::membership::{Phase, View, Views};
 use crate::metrics::Metrics;
 use crate::replica::{Keyed, Page, PageEnd, Paged, Replica};
-use crate::rpc::{Peers, Request, Response};
+use crate::rpc::{CallError, Peers, Request, Response, Standing};
 use crate::version::Record;
 
 /// How often to look for what no longer belongs here.
@@ -81,12 +84,28 @@ impl Evacuation {
             match page.end {
                 // What cannot be read stays, and the others are not kept waiting for it.
                 PageEnd::Full(upto) | PageEnd::Damaged(upto) => after = Some(upto),
-                PageEnd::Last => return true,
+                PageEnd::Last => return self.drop_promises(view, &owners, partition).await,
             }
         }
     }
 
+    /// Whether nothing is left of what this node promised about registers of a partition.
+    async fn drop_promises(&self, view: &View, owners: &[NodeId], partition: u32) -> bool {
+        if !view.is_linearizable() {
+            return true;
+        }
+        match self.replica.promised_keys(partition) {
+            Ok(keys) if keys.is_empty() => true,
+            Ok(keys) => self.drop_registers(view, owners, partition, &keys).await,
+            Err(_) => false,
+        }
+    }
+
     async fn hand_over_page(&self, view: &View, owners: &[NodeId], partition: u32, page: &Page) -> bool {
+        if view.is_linearizable() {
+            let keys: Vec<Bytes> = page.records.iter().map(|paged| paged.key.clone()).collect();
+            return self.drop_registers(view, owners, partition, &keys).await;
+        }
         self.background.slot(page.bytes() * owners.len() as u64).await;
         let keyed = |paged: &Paged| Keyed { partition, key: paged.key.clone(), record: paged.record.clone() };
         let records: Vec<Keyed> = page.records.iter().map(keyed).collect();
@@ -100,6 +119,19 @@ impl Evacuation {
         self.metrics.keys_handed_over.add(page.records.len() as u64);
         let dropped = join_all(page.records.iter().map(|paged| self.drop_copy(view, partition, paged)));
         dropped.await.into_iter().all(|dropped| dropped)
+    }
+
+    async fn drop_registers(&self, view: &View, owners: &[NodeId], partition: u32, keys: &[Bytes]) -> bool {
+        let standings = join_all(owners.iter().map(|owner| {
+            self.peers.call(*owner, view.version(), Request::Standing { partition }, self.timing.request)
+        }));
+        let votes = |answer: &Result<Response, CallError>| matches!(answer, Ok(Response::Standing(holding)) if holding.standing == Standing::Whole);
+        if !standings.await.iter().all(votes) {
+            return false;
+        }
+        let is_foreign = || self.views.current().version() == view.version();
+        let dropped = keys.iter().map(|key| self.replica.drop_register(partition, key, is_foreign));
+        join_all(dropped).await.into_iter().all(|dropped| matches!(dropped, Ok(true)))
     }
 
     async fn drop_copy(&self, view: &View, partition: u32, paged: &Paged) -> bool {

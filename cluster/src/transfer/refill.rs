@@ -11,6 +11,11 @@
 //!
 //! Doubts about single records are left to anti-entropy where there is one, which moves only what
 //! differs.
+//!
+//! Registers need votes, not copies: a gap in them is closed by N-W+1 whole owners and by nothing else,
+//! and after a loss only once a view names the disk that is filled (`membership::Holdings`), which this
+//! asks for. The sources are in that view too, so nothing that the lost votes were part of can come
+//! about behind it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +29,7 @@ use super::pull::{Progress, Pull};
 use super::session::AskPeers;
 use crate::admission::Background;
 use crate::config::{NodeId, Timing};
-use crate::membership::{Administrator, Gap, Mark, SAME_BIRTH, View, Views};
+use crate::membership::{Administrator, Change, Gap, Mark, Phase, SAME_BIRTH, View, Views};
 use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::rpc::{Peers, Standing};
@@ -62,6 +67,8 @@ pub struct Refill {
 struct Filling {
     partition: u32,
     mark: Mark,
+    /// Who was asked; of registers the votes of one set of owners must meet.
+    of: Vec<NodeId>,
     from: BTreeMap<NodeId, Progress>,
 }
 
@@ -81,9 +88,13 @@ impl Refill {
         let mut fillings: BTreeMap<u32, Filling> = BTreeMap::new();
         let mut was_lost = false;
         loop {
+            let is_exact = self.views.holdings().is_exact();
+            if is_exact {
+                self.see_to_votes().await;
+            }
             let is_new = self.views.holdings().gaps().values().any(|mark| mark.why == Gap::New);
             let left = self.pass(&mut fillings, &mut was_lost, ripe).await;
-            if !left && is_new && !was_lost {
+            if !left && is_new && !was_lost && !is_exact {
                 self.close_what_others_own().await;
             }
             if self.views.abstains().await {
@@ -95,6 +106,32 @@ impl Refill {
                 () = watch.changed() => {}
                 () = sleep(pause) => {}
             }
+        }
+    }
+
+    /// Notes votes that have rotted or went with a disk, and has a view name the disk that is left.
+    async fn see_to_votes(&self) {
+        let holdings = self.views.holdings();
+        let rotten = self.replica.take_rotten();
+        let noted = if rotten.is_empty() { Ok(()) } else { holdings.mark(rotten, Gap::LostDisk).await };
+        let has_new = holdings.gaps().values().any(|mark| mark.why == Gap::New);
+        let is_late = has_new && self.views.maybe_first_disk().await.is_none();
+        let noted = if is_late { noted.and(holdings.disk_was_lost().await) } else { noted };
+        if let Err(error) = noted {
+            tracing::warn!(%error, "it cannot be noted that votes are missing");
+        }
+        let view = self.views.current();
+        let Some(disk) = holdings.voter_name().filter(|_| !holdings.is_named()) else { return };
+        if view.member(self.me).is_none() {
+            return;
+        }
+        if view.version().phase != Phase::Stable {
+            // The change under way would wait for what this node can only hold after it.
+            self.views.declare_lost(self.me);
+            return;
+        }
+        if let Err(error) = self.administrator.change(Change::Name { node: self.me, disk }).await {
+            tracing::debug!(%error, "this node's disk is not named yet");
         }
     }
 
@@ -118,10 +155,15 @@ impl Refill {
                 continue;
             }
             gaps_to_fill += 1;
-            if mark.why != Gap::LostDisk || Instant::now() >= ripe {
-                let filling = fillings.remove(&partition);
+            if holdings.is_exact() && (mark.why == Gap::New || !holdings.is_named()) {
+                continue;
+            }
+            if mark.why != Gap::LostDisk || holdings.is_exact() || Instant::now() >= ripe {
+                let goes_on = |filling: &Filling| !holdings.is_exact() || filling.of == sources;
+                let filling = fillings.remove(&partition).filter(goes_on);
                 let from = filling.map(|filling| filling.from).unwrap_or_default();
-                jobs.push((Filling { partition, mark, from }, sources, needed));
+                let of = sources.clone();
+                jobs.push((Filling { partition, mark, of, from }, sources, needed));
             }
         }
         if jobs.is_empty() {
@@ -185,9 +227,17 @@ impl Refill {
                 return (filling, Filled::DiskWasLost);
             }
         }
+        let is_exact = self.views.holdings().is_exact();
         let all: BTreeSet<&NodeId> = sources.iter().collect();
-        let has_all = all.iter().all(|source| filling.from.get(source).is_some_and(|p| p.merged().is_some()));
-        let filled = if is_enough(&filling, needed) || has_all { Filled::Whole } else { Filled::NotYet };
+        let has_all = !is_exact
+            && all.iter().all(|source| filling.from.get(source).is_some_and(|p| p.merged().is_some()));
+        let is_enough = is_enough(&filling, needed);
+        let is_whole = if is_exact && is_enough {
+            self.replica.forget_rotten(partition).await.is_ok()
+        } else {
+            is_enough || has_all
+        };
+        let filled = if is_whole { Filled::Whole } else { Filled::NotYet };
         (filling, filled)
     }
 

@@ -1,9 +1,10 @@
-//! What a replica keeps under a key, under either conflict rule.
+//! What a replica keeps under a key, under each conflict rule.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{SiblingSet, Stamped};
+use crate::register::Accepted;
 
 /// A value as a client sent it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,10 +30,14 @@ pub enum Record {
     Siblings(SiblingSet),
     /// The latest by stamp.
     Latest(Stamped),
+    /// What an owner of a linearizable register has accepted. What it has promised is no part of
+    /// it: that concerns nobody else.
+    Single(Accepted),
 }
 
 impl Record {
-    /// Joins two records of one key.
+    /// Joins two records of one key. Of two that were accepted the one of the higher ballot stays;
+    /// only an owner that votes on nothing may merge those without looking at what it promised.
     ///
     /// # Errors
     /// [`KindMismatch`] if they follow different conflict rules: one is from another store.
@@ -40,7 +45,8 @@ impl Record {
         match (self, other) {
             (Self::Siblings(a), Self::Siblings(b)) => Ok(Self::Siblings(a.merge(b))),
             (Self::Latest(a), Self::Latest(b)) => Ok(Self::Latest(a.merge(b))),
-            (Self::Siblings(_), Self::Latest(_)) | (Self::Latest(_), Self::Siblings(_)) => Err(KindMismatch),
+            (Self::Single(a), Self::Single(b)) => Ok(Self::Single(if a.ballot >= b.ballot { a } else { b })),
+            (Self::Siblings(_) | Self::Latest(_) | Self::Single(_), _) => Err(KindMismatch),
         }
     }
 
@@ -49,7 +55,7 @@ impl Record {
     pub fn with_actors_at_most(self, actors_max: usize) -> Self {
         match self {
             Self::Siblings(set) => Self::Siblings(set.with_actors_at_most(actors_max)),
-            Self::Latest(_) => self,
+            Self::Latest(_) | Self::Single(_) => self,
         }
     }
 
@@ -59,6 +65,7 @@ impl Record {
         match self {
             Self::Siblings(set) => set.siblings().iter().map(|s| &s.payload).collect(),
             Self::Latest(stamped) => stamped.payload.iter().collect(),
+            Self::Single(accepted) => accepted.value.payload.iter().collect(),
         }
     }
 
@@ -68,16 +75,18 @@ impl Record {
         match self {
             Self::Siblings(set) => set.siblings().is_empty(),
             Self::Latest(stamped) => stamped.payload.is_none(),
+            Self::Single(accepted) => accepted.value.payload.is_none(),
         }
     }
 
-    /// The writes behind [`Record::payloads`], as text; for a deleted key under
-    /// last-write-wins the stamp of its delete.
+    /// The writes behind [`Record::payloads`], as text; for a deleted key its delete, where there is
+    /// only one value a key.
     #[must_use]
     pub fn versions(&self) -> Vec<String> {
         match self {
             Self::Siblings(set) => set.siblings().iter().map(|s| s.dot.to_string()).collect(),
             Self::Latest(stamped) => vec![stamped.stamp.to_string()],
+            Self::Single(accepted) => vec![accepted.value.id.to_string()],
         }
     }
 
@@ -95,7 +104,7 @@ impl Record {
     /// # Errors
     /// [`Undecodable`] for bytes that no version of this program wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
-        postcard::from_bytes(bytes).map_err(|e| Undecodable(e.to_string()))
+        postcard::from_bytes(bytes).map_err(|error| Undecodable::of(&error))
     }
 }
 
@@ -109,10 +118,18 @@ pub struct KindMismatch;
 #[error("not a stored record: {0}")]
 pub struct Undecodable(String);
 
+impl Undecodable {
+    /// As the decoder says it.
+    pub(crate) fn of(error: &postcard::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+    use crate::register::{Ballot, Write, WriteId};
     use crate::testing::node;
     use crate::version::{Actor, Context, Dot, Stamp};
 
@@ -134,9 +151,22 @@ mod tests {
         assert_eq!((deleted.payloads().len(), deleted.versions()), (0, vec![stamp.to_string()]));
         assert_eq!([&siblings, &latest, &deleted].map(Record::is_deleted), [false, false, true]);
         assert!(Record::Siblings(SiblingSet::delete(Context::new(), dot(1))).is_deleted());
-        for record in [&siblings, &latest, &deleted] {
+        let id = WriteId { incarnation: 3, sequence: 4 };
+        let accepted = |epoch, payload| {
+            let ballot = Ballot { epoch, number: 2, by: id };
+            Record::Single(Accepted { ballot, value: Write { id, payload } })
+        };
+        let (single, gone) = (accepted(1, Some(two.clone())), accepted(2, None));
+        assert_eq!((single.payloads(), single.versions()), (vec![&two], vec![id.to_string()]));
+        assert_eq!((gone.payloads().len(), gone.versions(), gone.is_deleted()), (0, single.versions(), true));
+        for (a, b) in [(&single, &gone), (&gone, &single), (&gone, &gone)] {
+            assert_eq!(a.clone().merge(b.clone()).as_ref(), Ok(&gone), "the higher ballot stays");
+        }
+        assert_eq!(latest.clone().merge(single.clone()), Err(KindMismatch));
+        for record in [&siblings, &latest, &deleted, &single, &gone] {
             assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(record));
-            assert!(Record::decode(&record.encode()[1..]).is_err());
+            let bytes = record.encode();
+            assert!(Record::decode(&bytes[..bytes.len() - 1]).is_err());
         }
         assert_eq!(siblings.merge(latest), Err(KindMismatch));
     }

@@ -5,7 +5,7 @@ use super::*;
 use crate::membership::SAME_BIRTH;
 
 /// Waits until the node votes on views.
-async fn votes(node: &Running) {
+pub(super) async fn votes(node: &Running) {
     let waiting = async {
         while node.coordinator.views.abstains().await {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -14,7 +14,7 @@ async fn votes(node: &Running) {
     tokio::time::timeout(PATIENCE, waiting).await.expect("the node votes");
 }
 
-async fn stop(node: Running) -> SimulatedDisk {
+pub(super) async fn stop(node: Running) -> SimulatedDisk {
     node.handle.shut_down();
     node.task.await.unwrap().unwrap();
     node.disk
