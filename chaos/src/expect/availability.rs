@@ -28,6 +28,9 @@ fn settle_ns(timing: &Timing) -> u64 {
     u64::try_from((timing.hand_over + timing.probe + timing.connect).as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The store's own code for a write that another one of the same register came between.
+const OVERTAKEN: &str = "overtaken";
+
 /// What a put must find in order.
 pub struct Owed<'a> {
     /// The store.
@@ -77,7 +80,11 @@ impl Owed<'_> {
                 eras.iter()
                     .all(|era| era.owners_of(partition).iter().filter(|n| reachable(n)).count() >= needed)
             }
-            Column::AlwaysWrite | Column::Dynamo | Column::Quorum | Column::LastWriteWins => {
+            Column::AlwaysWrite
+            | Column::Dynamo
+            | Column::Quorum
+            | Column::LastWriteWins
+            | Column::Linearizable => {
                 let members = eras.first().map_or(&[][..], |era| &era.members);
                 members.iter().filter(|n| is_member(n) && reachable(n)).count() >= needed
             }
@@ -115,8 +122,14 @@ pub fn judge_availability(
 ) -> (Availability, Vec<Violation>) {
     let mut seen = Availability { windows: by_window(history, windows), ..Availability::default() };
     let status = |op: &Operation| op.extra.get(STATUS_FIELD).and_then(serde_json::Value::as_u64);
-    let is_owed =
-        |op: &Operation| op.f == Function::Put && !matches!(status(op), Some(409 | 507)) && owed.is_owed(op);
+    // Nobody is owed that others leave a register alone.
+    let is_overtaken = |op: &Operation| op.extra.get(ERROR_FIELD).is_some_and(|error| error == OVERTAKEN);
+    let is_owed = |op: &Operation| {
+        op.f == Function::Put
+            && !matches!(status(op), Some(409 | 507))
+            && !is_overtaken(op)
+            && owed.is_owed(op)
+    };
     for put in operations.iter().filter(|op| op.f == Function::Put) {
         seen.puts += 1;
         let succeeded = put.outcome == Outcome::Ok;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_check::availability::Window;
-use quorate_check::history::{History, LineError};
+use quorate_check::history::{History, LineError, Operation, Outcome};
 use quorate_check::{Kind, Model, NotJudged, Options, Report, Verdict, Violation, check};
 use quorate_cluster::config::{Conflict, StoreDefinition, Timing};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use super::{
     Availability, FaultClass, Owed, Promise, Property, Sight, fault_classes, judge_availability, promise,
 };
 use crate::fault::{Plan, PlannedFault, Span, Timeline};
+use crate::members::Era;
 use crate::scenario::Scenario;
 use crate::workload::Rest;
 use crate::world::Played;
@@ -70,6 +71,9 @@ pub struct RunVerdict {
     /// Why deletes were not forgotten although the store says that they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncollected: Option<String>,
+    /// Operations that clients were told of as done, by the era that they fell into whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acknowledged_by_era: Vec<u64>,
     /// How puts fared.
     pub availability: Availability,
     /// How many violations of each kind there are, promised or not.
@@ -152,6 +156,7 @@ pub fn judge(
         rest: played.rest.clone(),
         stuck_change: played.stuck_change.clone(),
         uncollected: played.uncollected.clone(),
+        acknowledged_by_era: played.eras.iter().map(|era| acknowledged_in(era, &played.operations)).collect(),
         availability,
         violation_counts: found.counts(),
         violations: found.listed(),
@@ -173,6 +178,14 @@ pub fn weigh(
         broken: violations.iter().filter(|v| property.is_broken_by(v)).count() as u64,
     };
     Property::ALL.iter().map(fared).collect()
+}
+
+fn acknowledged_in(era: &Era, operations: &[Operation]) -> u64 {
+    let is_within = |op: &&Operation| {
+        let ended = op.return_ns.filter(|_| op.outcome == Outcome::Ok && !op.r#final);
+        op.invoke_ns >= era.span.from_ns && ended.is_some_and(|ended| ended < era.span.until_ns)
+    };
+    operations.iter().filter(is_within).count() as u64
 }
 
 fn judge_puts(
@@ -228,7 +241,15 @@ impl Found {
         let siblings = check(history, &options(Model::Siblings));
         match store.conflict {
             Conflict::Siblings => self.take(siblings, |_| true),
-            Conflict::LastWriteWins | Conflict::Single => {
+            // A register is linearizable or it is not; what writers had read is part of that.
+            Conflict::Single => {
+                self.take(siblings, |v| matches!(v.kind, Kind::Phantom | Kind::NotConverged));
+                let register = check(history, &options(Model::CasRegister));
+                self.take(register, |v| {
+                    matches!(v.kind, Kind::Stale | Kind::NotLinearizable | Kind::Session)
+                });
+            }
+            Conflict::LastWriteWins => {
                 // An update that a later get shows again was merely read too early, which the register
                 // judges by time.
                 self.take(siblings, |v| {

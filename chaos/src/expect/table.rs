@@ -163,6 +163,8 @@ pub enum Column {
     Quorum,
     /// The last write wins.
     LastWriteWins,
+    /// Owners decide by majority, key by key.
+    Linearizable,
 }
 
 impl Column {
@@ -172,6 +174,7 @@ impl Column {
         let overlap = store.r() + store.w() > store.n();
         match (store.conflict, store.quorum) {
             (Conflict::LastWriteWins, _) => Self::LastWriteWins,
+            (Conflict::Single, _) => Self::Linearizable,
             _ if store.w() == 1 || !overlap => Self::AlwaysWrite,
             (_, QuorumKind::Strict) => Self::Quorum,
             (_, QuorumKind::Sloppy) => Self::Dynamo,
@@ -179,16 +182,20 @@ impl Column {
     }
 }
 
-/// Rows by columns (always-write, dynamo, quorum, lww); each cell has a letter for every class in
-/// the order calm N K C M L1 L2 B: H must hold, m may break, S may break and is shown somewhere.
-const TABLE: [(Property, [&str; 4]); 7] = [
-    (Property::NoPhantom, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHHH"]),
-    (Property::Converged, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHHH"]),
-    (Property::NoFalseSibling, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "--------"]),
-    (Property::NoLostWrite, ["HHHHHSmm", "HHHHHHSH", "HHHHHHSH", "SSSSSSSS"]),
-    (Property::NoStaleRead, ["mSmmmmmm", "HSmmmmmm", "HHHHHHmm", "HSmSmmmm"]),
-    (Property::Linearizable, ["SSSSSSSS", "mmmmmmmm", "mSmmmmmm", "mmmSmmmm"]),
-    (Property::Available, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHHH"]),
+/// Rows by columns (always-write, dynamo, quorum, lww, linearizable); each cell has a letter for every
+/// class in the order calm N K C M L1 L2 B: H must hold, m may break, S may break and is shown somewhere.
+///
+/// A linearizable store that lost a majority of some owners refuses, and owes no availability nor equal
+/// copies; what it answers is right all the same. An owner that lost its disk, or is new, has no vote until
+/// it was filled, so that one fault less may stop puts than in `quorum`.
+const TABLE: [(Property, [&str; 5]); 7] = [
+    (Property::NoPhantom, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHHH"]),
+    (Property::Converged, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHmH"]),
+    (Property::NoFalseSibling, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "--------", "--------"]),
+    (Property::NoLostWrite, ["HHHHHSmm", "HHHHHHSH", "HHHHHHSH", "SSSSSSSS", "mmmmmmmm"]),
+    (Property::NoStaleRead, ["mSmmmmmm", "HSmmmmmm", "HHHHHHmm", "HSmSmmmm", "HHHHHHHm"]),
+    (Property::Linearizable, ["SSSSSSSS", "mmmmmmmm", "mSmmmmmm", "mmmSmmmm", "HHHHHHHm"]),
+    (Property::Available, ["HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHHHHH", "HHHHmmmm"]),
 ];
 
 /// What `store` promises of `property` under all of `classes` at once: the weakest of its cells.
@@ -200,13 +207,15 @@ pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClas
         return if bounded { Promise::Holds } else { Promise::None };
     }
     if property == Property::MembersSettle {
-        // Whatever a store promises of its data: who its members are it must be able to change.
-        return Promise::Holds;
+        // Whatever a store promises of its data: who its members are it must be able to change. But not
+        // away from a majority of owners whose votes are lost.
+        let is_stuck = store.is_linearizable() && classes.contains(&FaultClass::TwoLosses);
+        return if is_stuck { Promise::May } else { Promise::Holds };
     }
     if property == Property::TombstonesCollected {
         return if store.collects_tombstones() { Promise::Holds } else { Promise::None };
     }
-    let repairs = store.hinted_handoff && store.anti_entropy != AntiEntropy::Off;
+    let repairs = (store.hinted_handoff || store.is_linearizable()) && store.anti_entropy != AntiEntropy::Off;
     if property == Property::Converged && !repairs {
         return Promise::Shows;
     }
@@ -236,6 +245,7 @@ pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClas
         Column::Dynamo => cells[1],
         Column::Quorum => cells[2],
         Column::LastWriteWins => cells[3],
+        Column::Linearizable => cells[4],
     });
     let weakness = |letter: u8| match letter {
         b'H' => 0,
@@ -363,6 +373,27 @@ mod tests {
         assert_eq!(cell("dynamo", Property::Linearizable, &[Network]), May);
         assert_eq!(cell("quorum", Property::Linearizable, &[Network]), Shows);
         assert_eq!(cell("lww", Property::Linearizable, &[Clock]), Shows);
+        let register = |property, class| cell("linearizable", property, &[class]);
+        for class in all {
+            let is_old = class == OldDisk;
+            for property in [stale, Property::Linearizable] {
+                assert_eq!(
+                    register(property, class),
+                    if is_old { May } else { Holds },
+                    "{property} {class:?}"
+                );
+            }
+            assert_eq!(register(Property::NoPhantom, class), Holds);
+            assert_eq!(register(Property::NoFalseSibling, class), Promise::None);
+            assert_eq!(register(Property::NoLostWrite, class), May, "a plain put overwrites");
+            let healed = if class == TwoLosses { May } else { Holds };
+            assert_eq!(
+                (register(Property::Converged, class), register(Property::MembersSettle, class)),
+                (healed, healed)
+            );
+            let calm = matches!(class, Calm | Network | Kill | Clock);
+            assert_eq!(register(Property::Available, class), if calm { Holds } else { May });
+        }
     }
 
     #[test]

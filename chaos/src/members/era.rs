@@ -44,6 +44,9 @@ impl Era {
 pub struct ViewSeen {
     /// `<epoch>-<phase>`.
     pub view: String,
+    /// Changes of a linearizable store that nobody asked for: members' disks that were named.
+    #[serde(default)]
+    namings: u64,
     members: Vec<MemberSeen>,
     placement: PlacementSeen,
 }
@@ -70,10 +73,12 @@ impl ViewSeen {
         self.members.iter().any(|m| m.id == node)
     }
 
-    /// Which view, counted from 1. Nothing if the text is not of the known form.
+    /// Which view, counted from 1 by the changes that somebody asked for. Nothing if the text is not of
+    /// the known form.
     #[must_use]
     pub fn epoch(&self) -> Option<u64> {
-        self.view.split_once('-')?.0.parse().ok()
+        let epoch: u64 = self.view.split_once('-')?.0.parse().ok()?;
+        epoch.checked_sub(self.namings)
     }
 
     /// Whether no data moves.

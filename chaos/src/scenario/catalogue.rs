@@ -46,6 +46,7 @@ built_in!(
     "wipe",
     "wipe-alone",
     "churn",
+    "owners",
     "there-and-back",
     "two-administrators",
     "orphaned-hints",

@@ -214,6 +214,8 @@ pub struct WorkloadSection {
     pub keys: usize,
     /// Part of the puts that are blind: without the context of a read. Default 0.1.
     pub blind: f64,
+    /// Part of the puts that replace what was read that compare and set, where the store can. Default 0.5.
+    pub cas: f64,
     /// Bytes of a value. Default 64.
     pub value_bytes: usize,
     /// How long a client waits for an answer. Default 4s.
@@ -231,6 +233,7 @@ impl Default for WorkloadSection {
             think_time: Duration::from_millis(60),
             keys: 12,
             blind: 0.1,
+            cas: 0.5,
             value_bytes: 64,
             deadline: Duration::from_secs(4),
             mix: Mix::default(),
@@ -267,6 +270,9 @@ impl WorkloadSection {
         }
         if !(0.0..=1.0).contains(&self.blind) {
             return bad("workload.blind", &self.blind, "a part of all puts, 0 to 1");
+        }
+        if !(0.0..=1.0).contains(&self.cas) {
+            return bad("workload.cas", &self.cas, "a part of the puts that are not blind, 0 to 1");
         }
         let Mix { get, put, delete } = self.mix;
         let sum = get + put + delete;
@@ -454,7 +460,7 @@ pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
         refuse_unknown_keys(
             workload,
             "[workload]",
-            &["clients", "duration", "think_time", "keys", "blind", "value_bytes", "deadline", "mix"],
+            &["clients", "duration", "think_time", "keys", "blind", "cas", "value_bytes", "deadline", "mix"],
         )?;
         if let Some(toml::Value::Table(mix)) = workload.get("mix") {
             refuse_unknown_keys(mix, "workload.mix", &["get", "put", "delete"])?;

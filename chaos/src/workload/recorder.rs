@@ -76,6 +76,13 @@ impl Recorder {
         Call(shared.operations.len() - 1)
     }
 
+    /// Fills in more of what the client asks for, before it does.
+    pub fn amend(&self, call: &Call, detail: impl FnOnce(&mut Operation)) {
+        if let Some(operation) = self.lock().operations.get_mut(call.0) {
+            detail(operation);
+        }
+    }
+
     /// Records an answer: `detail` fills in what the client learned.
     pub fn ok(&self, clock: &dyn Clock, call: Call, detail: impl FnOnce(&mut Operation)) {
         self.finish(clock, call, Outcome::Ok, detail);

@@ -1,15 +1,16 @@
-//! One client of the `siblings` workload: think, choose a key, get it, write it or remove it.
+//! One client: think, choose a key, get it, write it or remove it.
 //!
 //! Most puts replace what the client last read (or wrote) of the key, with the context token of
 //! that answer; some are blind. Values are unique, `v<client>-<number>`, so that a get tells which
-//! put it saw. A client keeps to one node until an operation fails there, then goes to the next,
+//! put it saw. Where the store is linearizable, writes carry no context: some compare and set what the
+//! client last read, the others overwrite whatever there is. A client keeps to one node until an operation fails there, then goes to the next,
 //! and comes back to its own after a while.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_check::history::{Function, Value};
+use quorate_check::history::{Argument, Function, Value};
 use quorate_client::{Client, ClientError, Effect, GetReply, PutReply, ReadOptions, WriteOptions};
 use quorate_env::{Clock, RandomStream};
 use rand::RngExt;
@@ -21,6 +22,9 @@ use crate::scenario::WorkloadSection;
 /// Decides what token a put really sends, given the one that it claims to send. For tests that
 /// plant a bug at this seam.
 pub type Tamper = Arc<dyn Fn(u64, Option<String>) -> Option<String> + Send + Sync>;
+
+/// The HTTP status of a compare-and-set that found something else.
+const PRECONDITION_FAILED: u16 = 412;
 
 /// After so many successes elsewhere a client goes back to its own node.
 const HOME_AFTER: u32 = 20;
@@ -45,6 +49,8 @@ pub struct WorkerSetup {
     pub random: RandomStream,
     /// What it does.
     pub section: WorkloadSection,
+    /// Whether keys are registers.
+    pub registers: bool,
     /// A bug to plant, if any.
     pub tamper: Option<Tamper>,
 }
@@ -67,6 +73,8 @@ pub struct Worker {
 struct Known {
     token: String,
     values: Vec<Value>,
+    /// Where keys are registers: the version, if there is a value.
+    etag: Option<String>,
 }
 
 impl Worker {
@@ -91,6 +99,7 @@ impl Worker {
             let mix = self.setup.section.mix;
             let mut draw = self.setup.random.random_range(0.0..mix.get + mix.put + mix.delete);
             let blind = self.setup.random.random_bool(self.setup.section.blind);
+            let compares = self.setup.registers && self.setup.random.random_bool(self.setup.section.cas);
             let known = self.known.get(&key).cloned();
             if draw < mix.get {
                 self.get(&key).await;
@@ -101,6 +110,7 @@ impl Worker {
                 _ if draw < mix.put && blind => self.put(&key, None).await,
                 // Nothing known to write over: look first.
                 None => self.get(&key).await,
+                Some(known) if draw < mix.put && compares => self.compare_and_set(&key, known).await,
                 Some(known) if draw < mix.put => self.put(&key, Some(known)).await,
                 Some(known) => self.delete(&key, known).await,
             }
@@ -132,7 +142,7 @@ impl Worker {
                     op.values = Some(values.clone());
                     op.version = version;
                 });
-                self.known.insert(key.to_owned(), Known { token: reply.context, values });
+                self.known.insert(key.to_owned(), Known { token: reply.context, values, etag: reply.etag });
                 self.succeeded();
             }
             Err(error) => {
@@ -144,6 +154,7 @@ impl Worker {
 
     async fn put(&mut self, key: &str, known: Option<Known>) {
         let id = self.next_id('v');
+        let known = known.filter(|_| !self.setup.registers);
         let covered = known.as_ref().map(|k| k.values.clone()).unwrap_or_default();
         let call = self.invoke(Function::Put, key, Some(&id), &covered);
         let token = self.token(known);
@@ -154,17 +165,49 @@ impl Worker {
         if let Some(reply) = self.record_write(call, reply) {
             let mut values = covered;
             values.push(Value::from(id));
-            self.known.insert(key.to_owned(), Known { token: reply.context, values });
+            self.known.insert(key.to_owned(), Known { token: reply.context, values, etag: reply.etag });
         } else {
             // The token may or may not cover what happened: read again before writing over it.
             self.known.remove(key);
         }
     }
 
+    /// Replaces what it knows the key to hold, if it still does.
+    async fn compare_and_set(&mut self, key: &str, known: Known) {
+        let id = self.next_id('v');
+        let from = known.values.first().cloned().unwrap_or(Value::Null);
+        let call = self.invoke(Function::Cas, key, None, &[]);
+        self.setup.recorder.amend(&call, |op| {
+            op.value = Some(Argument::Pair(from, Value::from(id.as_str())));
+        });
+        let body = format!("{id:<width$}", width = self.setup.section.value_bytes);
+        let options = WriteOptions {
+            node: Some(self.at),
+            content_type: Some("text/plain"),
+            if_match: known.etag.as_deref(),
+            if_none_match: known.etag.is_none(),
+        };
+        let reply = self.setup.client.put(key, body.as_bytes(), None, options).await;
+        let is_mismatch = matches!(&reply, Err(error) if error.status() == Some(PRECONDITION_FAILED));
+        if is_mismatch {
+            // An answer like any other: what it knew was old.
+            self.setup.recorder.fail(&*self.setup.clock, call, "mismatch", Some(PRECONDITION_FAILED));
+            self.succeeded();
+            self.known.remove(key);
+        } else if let Some(reply) = self.record_write(call, reply) {
+            let known = Known { token: reply.context, values: vec![Value::from(id)], etag: reply.etag };
+            self.known.insert(key.to_owned(), known);
+        } else {
+            self.known.remove(key);
+        }
+    }
+
     async fn delete(&mut self, key: &str, known: Known) {
         let id = self.next_id('d');
-        let call = self.invoke(Function::Delete, key, Some(&id), &known.values);
-        let token = self.token(Some(known));
+        let known = Some(known).filter(|_| !self.setup.registers);
+        let covered = known.as_ref().map(|k| k.values.clone()).unwrap_or_default();
+        let call = self.invoke(Function::Delete, key, Some(&id), &covered);
+        let token = self.token(known);
         let options = WriteOptions { node: Some(self.at), ..WriteOptions::default() };
         let reply = self.setup.client.delete(key, token.as_deref(), options).await;
         let _ = self.record_write(call, reply);

@@ -159,6 +159,7 @@ impl Casting<'_> {
                     clock: Arc::clone(&self.clock),
                     random: self.random.child("workload").stream(&format!("client-{number}")),
                     section: section.clone(),
+                    registers: self.play.store.is_linearizable(),
                     tamper: self.play.seams.token.clone(),
                 }));
             }

@@ -8,6 +8,7 @@ mod determinism;
 mod failures;
 mod gossip;
 mod planted;
+mod registers;
 mod siblings;
 
 use quorate_chaos::scenario::Scenario;
