@@ -148,7 +148,7 @@ fn certificates_are_checked_and_what_to_do_is_said() {
     // TLS and the CA are right, and it is no etcd.
     let other = url.replace("https", "etcds");
     let words = ["bench", "--target", &other, "--ca", &ca, "--out", &out("other")];
-    quorate(&words).refused(&[&other, "another kind of server"]);
+    quorate(&words).refused(&[&other, "is this etcd's client port?"]);
 
     let Some(server) = Server::etcd(Some([&certificate, &key])) else { return };
     let target = format!("etcds://127.0.0.1:{}", server.port);
