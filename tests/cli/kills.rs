@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions, TlsTrust, WriteOptions};
+use quorate_client::{Client, ClientError, ClientOptions, NodeUrl, ReadOptions, TlsTrust, WriteOptions};
 use quorate_cluster::config::{Compression, Conflict, EngineKind, StoreDefinition};
 use quorate_env::{Random, RandomStream, SystemClock, TokioNetwork};
 use quorate_processes::{Lifetime, LocalCluster, Plan};
@@ -55,14 +55,14 @@ fn count_of(value: &[u8]) -> u64 {
     count
 }
 
-/// Writes until the node is gone, and counts what was acknowledged.
+/// Writes until the node is gone, which it finds out by an error, and counts what was acknowledged.
 async fn write(
     client: Client,
     writer: usize,
     mut known: Vec<Known>,
     mut random: RandomStream,
     acknowledged: Arc<AtomicU64>,
-) -> Vec<Known> {
+) -> (Vec<Known>, ClientError) {
     loop {
         let at = random.random_range(0..known.len());
         known[at].most += 1;
@@ -73,7 +73,7 @@ async fn write(
                 known[at].least = count;
                 acknowledged.fetch_add(1, Ordering::Relaxed);
             }
-            Err(_) => return known,
+            Err(error) => return (known, error),
         }
     }
 }
@@ -122,19 +122,24 @@ impl Loop {
         for (writer, known) in std::mem::take(&mut self.known).into_iter().enumerate() {
             let random = random.stream(&writer.to_string());
             let (client, acknowledged) = (self.client.apart(), Arc::clone(&acknowledged));
-            writers.spawn(async move { (writer, write(client, writer, known, random, acknowledged).await) });
+            writers.spawn(async move {
+                let (known, error) = write(client, writer, known, random, acknowledged).await;
+                (writer, known, error)
+            });
         }
         let enough = random.stream("kill").random_range(1..1000);
         let begun = Instant::now();
         while acknowledged.load(Ordering::Relaxed) < enough {
             assert!(begun.elapsed() < WAIT_MAX, "round {round}: writes are not acknowledged");
+            let refused = writers.try_join_next().map(|ended| ended.unwrap().2);
+            assert!(refused.is_none(), "round {round}: refused by a node that runs: {refused:?}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.cluster.kill("n1").await;
         let mut known = writers.join_all().await;
         self.acknowledged += acknowledged.load(Ordering::Relaxed);
-        known.sort_unstable_by_key(|(writer, _)| *writer);
-        self.known = known.into_iter().map(|(_, known)| known).collect();
+        known.sort_unstable_by_key(|(writer, ..)| *writer);
+        self.known = known.into_iter().map(|(_, known, _)| known).collect();
 
         let started = Instant::now();
         self.cluster.start_node("n1").unwrap();
