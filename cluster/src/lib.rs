@@ -19,6 +19,7 @@ pub mod store; // the records of one node, on disk or in memory
 pub mod replica; // what one node does with its own copies
 pub mod tls; // certificates, and mutual TLS between peers
 pub mod rpc; // messages between peers
+pub mod archive; // what a backup is
 pub mod admission; // what a node takes on
 pub mod coordinator; // drives the quorums over the peers
 pub mod transfer; // brings copies to where they belong

@@ -1,6 +1,9 @@
 //! `quorate cluster`: a local cluster of real processes that stays up.
 
+mod administered;
+mod backup;
 mod members;
+mod restore;
 
 use std::path::{Path, PathBuf};
 
@@ -50,6 +53,24 @@ Examples:
 
 The nodes ask for the token in my-cluster/admin.token, or the one in QUORATE_ADMIN_TOKEN.")]
     Remove(members::RemoveArgs),
+    /// Copy all keys of a store into a file while it serves: every write acknowledged before, with its
+    /// siblings, deletes and contexts.
+    #[command(after_help = "\
+Examples:
+  quorate cluster backup monday.backup --dir my-cluster
+  QUORATE_ADMIN_TOKEN=$(cat pki/admin.token) \\
+    quorate cluster backup monday.backup --node https://10.0.0.1:4000 --ca pki/ca.pem
+
+Exit code 2 if too many nodes are away for every acknowledged write to be found.")]
+    Backup(backup::BackupArgs),
+    /// Merge a backup into a running store, which may have another number of nodes.
+    #[command(after_help = "\
+Examples:
+  quorate cluster restore monday.backup --verify
+  quorate cluster restore monday.backup --dir new-cluster
+
+It may be interrupted, and given again with --merge.")]
+    Restore(restore::RestoreArgs),
     /// Which nodes run and answer, and what the first that does thinks of the others. Exit code 1 if
     /// one does not answer.
     #[command(after_help = "Example:\n  quorate cluster status --dir my-cluster --json")]
@@ -87,6 +108,8 @@ pub async fn run(args: ClusterArgs, json: bool) -> Result<Exit, Failure> {
         Action::Up(args) => up(args, json).await,
         Action::Add(args) => members::run_add(args, json).await,
         Action::Remove(args) => members::run_remove(args, json).await,
+        Action::Backup(args) => backup::run(args, json).await,
+        Action::Restore(args) => restore::run(args, json).await,
         Action::Down(args) => down(&args.dir, json).await,
         Action::Status(args) => status(&args.dir, json).await,
     }

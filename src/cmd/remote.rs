@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,19 +43,11 @@ impl RemoteArgs {
     /// If URL, authority or local cluster are unusable.
     pub fn client(&self) -> Result<Client, Failure> {
         let (urls, ca) = if self.node.is_empty() {
-            let state = ClusterState::read(&self.dir)
-                .map_err(|e| Failure::setup(format_args!("no --node was given, and {e}")))?;
-            let urls = state.nodes.iter().map(|node| node.url.clone()).collect();
-            (urls, Some(self.ca.clone().unwrap_or(state.ca)))
+            let state = local(&self.dir)?;
+            (urls_of(&state), Some(self.ca.clone().unwrap_or(state.ca)))
         } else {
             (self.node.clone(), self.ca.clone())
         };
-        let urls: Vec<NodeUrl> =
-            urls.iter().map(|url| url.parse()).collect::<Result<_, _>>().map_err(setup)?;
-        let trust = ca
-            .map(|file| TlsTrust::from_ca_file(&file, Arc::new(SystemClock::new())))
-            .transpose()
-            .map_err(setup)?;
         let attempts = u32::try_from(urls.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let options = ClientOptions {
             // The first, and after a failure without effect the next.
@@ -64,8 +56,34 @@ impl RemoteArgs {
             retry: Retry::IfNeverHappened { attempts, pause: Duration::ZERO },
             ..ClientOptions::default()
         };
-        Client::new(Arc::new(TokioNetwork), urls, trust, options).map_err(setup)
+        connect(&urls, ca, options)
     }
+}
+
+/// The local cluster that is meant where no node is named.
+///
+/// # Errors
+/// If there is none.
+pub fn local(dir: &Path) -> Result<ClusterState, Failure> {
+    ClusterState::read(dir).map_err(|e| Failure::setup(format_args!("no --node was given, and {e}")))
+}
+
+/// Where its nodes are, those that do not run included.
+pub fn urls_of(state: &ClusterState) -> Vec<String> {
+    state.nodes.iter().map(|node| node.url.clone()).collect()
+}
+
+/// A client of these nodes.
+///
+/// # Errors
+/// If a URL or the authority is unusable.
+pub fn connect(urls: &[String], ca: Option<PathBuf>, options: ClientOptions) -> Result<Client, Failure> {
+    let urls: Vec<NodeUrl> = urls.iter().map(|url| url.parse()).collect::<Result<_, _>>().map_err(setup)?;
+    let trust = ca
+        .map(|file| TlsTrust::from_ca_file(&file, Arc::new(SystemClock::new())))
+        .transpose()
+        .map_err(setup)?;
+    Client::new(Arc::new(TokioNetwork), urls, trust, options).map_err(setup)
 }
 
 /// A key as bytes, whatever they are.

@@ -2,6 +2,7 @@
 //!
 //! One binary with modules inside: each test binary costs a link.
 
+mod backup;
 mod bad_input;
 mod bench;
 mod chaos;

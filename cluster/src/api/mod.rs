@@ -8,6 +8,7 @@
 
 mod activity; // of one HTTP/2 connection
 mod answer;
+mod archive;
 mod body;
 mod http1;
 mod http2;

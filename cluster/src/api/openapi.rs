@@ -13,8 +13,9 @@ use super::resource::Resource;
 use super::routes::OPENAPI;
 
 /// Where answers are made.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     include_str!("answer.rs"),
+    include_str!("archive.rs"),
     include_str!("guard.rs"),
     include_str!("kv.rs"),
     include_str!("members.rs"),
@@ -35,10 +36,15 @@ pub(crate) fn operations() -> Vec<(&'static str, String)> {
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in METHODS.iter().filter(|method| item.get(**method).is_some()) {
-            operations.push((*method, path.replace("{key}", "k").replace("{id}", "n9")));
+            operations.push((*method, example_of(path)));
         }
     }
     operations
+}
+
+/// A path of the document with something filled in.
+fn example_of(template: &str) -> String {
+    template.replace("{key}", "k").replace("{id}", "n9").replace("{partition}", "0")
 }
 
 /// Fails unless the document has this answer to this request.
@@ -172,7 +178,7 @@ fn paths_and_methods_are_those_of_the_document() {
         .collect();
     assert_eq!(known, documented);
     for resource in Resource::ALL {
-        let path = resource.template().replace("{key}", "k").replace("{id}", "n9");
+        let path = example_of(resource.template());
         assert_eq!(Resource::at(&path), Some(resource));
     }
 }

@@ -16,6 +16,10 @@ pub(super) enum Resource<'a> {
     Members,
     /// The member of this name.
     Member(&'a str),
+    /// Some of the partition of this number, for a backup.
+    Backup(&'a str),
+    /// Some of a backup, to be restored.
+    Restore,
     /// Whether the process answers.
     Health,
     /// Whether it should be given requests.
@@ -29,11 +33,13 @@ pub(super) enum Resource<'a> {
 impl<'a> Resource<'a> {
     /// One of each.
     #[cfg(test)]
-    pub(super) const ALL: [Resource<'static>; 8] = [
+    pub(super) const ALL: [Resource<'static>; 10] = [
         Resource::Key("k"),
         Resource::Cluster,
         Resource::Members,
         Resource::Member("n9"),
+        Resource::Backup("0"),
+        Resource::Restore,
         Resource::Health,
         Resource::Ready,
         Resource::Metrics,
@@ -48,9 +54,13 @@ impl<'a> Resource<'a> {
         if let Some(id) = path.strip_prefix("/cluster/members/") {
             return Some(Self::Member(id));
         }
+        if let Some(partition) = path.strip_prefix("/cluster/backup/") {
+            return Some(Self::Backup(partition));
+        }
         Some(match path {
             "/cluster" => Self::Cluster,
             "/cluster/members" => Self::Members,
+            "/cluster/restore" => Self::Restore,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,
@@ -63,8 +73,9 @@ impl<'a> Resource<'a> {
     pub(super) fn methods(self) -> &'static str {
         match self {
             Self::Key(_) => "GET, PUT, DELETE",
-            Self::Members => "POST",
+            Self::Members | Self::Restore => "POST",
             Self::Member(_) => "DELETE",
+            Self::Backup(_) => "GET",
             Self::Cluster | Self::Health | Self::Ready | Self::Metrics | Self::OpenApi => "GET",
         }
     }
@@ -82,6 +93,8 @@ impl<'a> Resource<'a> {
             Self::Cluster => "/cluster",
             Self::Members => "/cluster/members",
             Self::Member(_) => "/cluster/members/{id}",
+            Self::Backup(_) => "/cluster/backup/{partition}",
+            Self::Restore => "/cluster/restore",
             Self::Health => "/healthz",
             Self::Ready => "/readyz",
             Self::Metrics => "/metrics",

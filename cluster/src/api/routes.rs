@@ -10,7 +10,7 @@ use serde_json::json;
 use super::answer::{Answer, VIEW, body, error, failure, json, method_not_allowed, set};
 use super::guard::Caller;
 use super::resource::Resource;
-use super::{Api, kv, members, placement};
+use super::{Api, archive, kv, members, placement};
 use crate::coordinator::RequestError;
 use crate::membership::Gap;
 
@@ -40,6 +40,14 @@ impl Api {
             },
             Some(Resource::Member(id)) => match self.guard.refuses(caller, request.headers()) {
                 None => members::go(&self, id, request.uri().query()).await,
+                Some(refusal) => self.keep_out(refusal),
+            },
+            Some(Resource::Backup(partition)) => match self.guard.refuses(caller, request.headers()) {
+                None => Box::pin(archive::backup(&self, partition, request.uri().query())).await,
+                Some(refusal) => self.keep_out(refusal),
+            },
+            Some(Resource::Restore) => match self.guard.refuses(caller, request.headers()) {
+                None => Box::pin(archive::restore(&self, request.into_body())).await,
                 Some(refusal) => self.keep_out(refusal),
             },
             Some(Resource::Cluster) => self.cluster(),

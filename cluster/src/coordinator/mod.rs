@@ -7,6 +7,7 @@
 //!
 //! Not here: deciding (`quorum`), storing (`replica`), HTTP (`api`).
 
+mod archive;
 mod error;
 mod mint;
 mod read;
@@ -33,6 +34,7 @@ use crate::replica::ReplicaService;
 use crate::ring::PreferenceList;
 use crate::rpc::{CallError, Peers, Request, Response, serve};
 
+pub use archive::{ArchiveError, Restored};
 pub use error::RequestError;
 pub use mint::Mint;
 pub use read::{Read, Votes};

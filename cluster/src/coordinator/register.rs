@@ -141,6 +141,24 @@ impl Coordinator {
         }
     }
 
+    /// Sets the register of `key` to a write of another store, unless it was ever written; whether it did,
+    /// or somebody else had done so.
+    ///
+    /// # Errors
+    /// See [`RequestError`]; it may be tried again.
+    pub(super) async fn restore_register(
+        self: &Arc<Self>,
+        key: Bytes,
+        write: Write,
+        ticket: Ticket,
+    ) -> Result<bool, RequestError> {
+        match self.operate(key, Action::Restore(write), Votes::Quorum, ticket).await? {
+            (_, Outcome::Applied) => Ok(true),
+            (_, Outcome::Mismatch(_)) => Ok(false),
+            (_, Outcome::Unknown | Outcome::Found(_)) => Err(RequestError::Overtaken),
+        }
+    }
+
     /// Carries out `action` on the register of `key`, and says which write it made, if it made one.
     ///
     /// # Errors

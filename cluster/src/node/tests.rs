@@ -1,6 +1,7 @@
 //! Whole nodes over loopback sockets, asked in plain HTTP.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod archive;
 mod certificates;
 mod documented;
 mod full_disk;

@@ -471,6 +471,12 @@ impl Case {
             let (expected, after) = match &self.script[at] {
                 Action::Get => (Outcome::Found(value.cloned()), value.cloned()),
                 Action::Set(payload) => (Outcome::Applied, Some(set(payload))),
+                Action::Restore(write) => match value {
+                    Some(there) if there.id != write.id => {
+                        (Outcome::Mismatch(value.cloned()), value.cloned())
+                    }
+                    _ => (Outcome::Applied, Some(write.clone())),
+                },
                 Action::CompareAndSet(expects, payload) => {
                     let holds = match expects {
                         Expected::Nothing => there.is_none(),
@@ -507,6 +513,12 @@ fn create(text: &'static str) -> Action {
     Action::CompareAndSet(Expected::Nothing, value(text))
 }
 
+/// Brings back a write of another store. Whoever restores, it is the same one.
+fn restore() -> Action {
+    let id = WriteId { incarnation: u64::MAX, sequence: 1 };
+    Action::Restore(Write { id, payload: value("restored") })
+}
+
 /// Scripts, with the attempts that each operation may make. Changes of the owners multiply what may
 /// happen, so under them there is less of the rest.
 fn scripts(change: Change) -> Vec<(Vec<Action>, Vec<u8>)> {
@@ -518,6 +530,9 @@ fn scripts(change: Change) -> Vec<(Vec<Action>, Vec<u8>)> {
             (vec![create("a"), create("b"), Action::Get], vec![1, 1, 1]),
             (vec![set("a"), Action::Get, Action::Get], vec![1, 2, 1]),
             (vec![set("a"), Action::Set(None), Action::Get], vec![1, 1, 1]),
+            (vec![restore(), set("b"), Action::Get], vec![2, 1, 1]),
+            (vec![restore(), restore(), set("b")], vec![1, 2, 1]),
+            (vec![restore(), restore(), Action::Get], vec![1, 1, 1]),
         ],
         Change::Replace => vec![(vec![set("a"), Action::Get], vec![1, 1])],
         Change::LoseDisk => vec![

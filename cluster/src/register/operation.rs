@@ -27,6 +27,9 @@ pub enum Action {
     Set(Option<Payload>),
     /// Set it if there is what is expected.
     CompareAndSet(Expected, Option<Payload>),
+    /// Set it to this write of another store, under the name that it had there, unless the key was ever
+    /// written. Any number of operations may restore the same one.
+    Restore(Write),
 }
 
 /// Who votes on a register, as a view says it.
@@ -285,6 +288,9 @@ impl Operation {
                 let write = Write { id: self.id, payload: payload.clone() };
                 return self.accept(write, Outcome::Applied);
             }
+            (Action::Restore(wanted), Some(write)) if write.id == wanted.id => {
+                return self.accept(write.clone(), Outcome::Applied);
+            }
             _ => {}
         }
         // Somebody's write above its own first accept may stand on that.
@@ -294,6 +300,18 @@ impl Operation {
         let payload = match &self.action {
             Action::Get => unreachable!("a get has been dealt with"),
             Action::Set(payload) => payload,
+            Action::Restore(write) => {
+                return match found {
+                    None => {
+                        let write = write.clone();
+                        self.first_accept.get_or_insert(self.ballot);
+                        self.accept(write, Outcome::Applied)
+                    }
+                    Some(_) if self.first_accept.is_some() => self.end(Outcome::Unknown),
+                    // As with what contradicts a compare-and-set.
+                    Some(there) => self.accept(there.clone(), Outcome::Mismatch(Some(there))),
+                };
+            }
             Action::CompareAndSet(expected, payload) => {
                 let there = found.as_ref().filter(|write| write.payload.is_some());
                 let holds = match expected {

@@ -67,6 +67,11 @@ pub(super) fn hint(owner: NodeId, partition: u32, key: &[u8]) -> Vec<u8> {
     stored
 }
 
+/// What all hints for `owner` of a partition start with.
+pub(super) fn hints_of_partition(owner: NodeId, partition: u32) -> Vec<u8> {
+    hint(owner, partition, b"")
+}
+
 /// The owner that a hint is for.
 pub(super) fn owner_of_hint(stored: &[u8]) -> Option<NodeId> {
     let padded = stored.get(1..17)?;

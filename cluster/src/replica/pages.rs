@@ -1,11 +1,14 @@
-//! A partition page by page, for whoever takes it over and whoever hands it over.
+//! A partition page by page, for whoever takes it over, hands it over or backs it up.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Replica;
+use super::{Replica, digest, keys};
 use crate::quorum::ReadReply;
 use crate::store::StoreError;
+use crate::version::Record;
 
 /// A page ends with the record that makes it so many bytes. One record fits a frame beside as many:
 /// frames have room for more siblings than a record may have.
@@ -85,5 +88,71 @@ impl Replica {
             }
         }
         Ok(Page { records, end })
+    }
+
+    /// What is kept of a partition for others behind `after`, whoever it is kept for, as much as makes a
+    /// page.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    pub fn hints_page(&self, partition: u32, after: Option<&[u8]>) -> Result<Page, StoreError> {
+        let mut records: BTreeMap<Bytes, Record> = BTreeMap::new();
+        let mut end = PageEnd::Last;
+        for owner in self.hint_owners()? {
+            let prefix = keys::hints_of_partition(owner, partition);
+            let after = after.map(|key| keys::hint(owner, partition, key));
+            let stored = self.engine.keys(&prefix, after.as_deref(), PAGE_KEYS)?;
+            let is_full = stored.len() == PAGE_KEYS;
+            let mut bytes = 0;
+            for (at, stored) in stored.iter().enumerate() {
+                let Some((_, key)) = keys::parts_of_hint(stored) else { continue };
+                let key = Bytes::copy_from_slice(key);
+                match self.load_whole(stored) {
+                    Ok(Some((encoded, record))) => {
+                        bytes += encoded.len();
+                        let merged = match records.remove(&key) {
+                            Some(before) => before.clone().merge(record).unwrap_or(before),
+                            None => record,
+                        };
+                        records.insert(key.clone(), merged);
+                    }
+                    // Handed over since it was listed.
+                    Ok(None) => {}
+                    Err(error) if digest::is_damage(&error) => {
+                        end = end.or_earlier(PageEnd::Damaged(key));
+                        break;
+                    }
+                    Err(super::ReplicaError::Store(error)) => return Err(error),
+                    Err(_) => {
+                        end = end.or_earlier(PageEnd::Damaged(key));
+                        break;
+                    }
+                }
+                if bytes >= PAGE_BYTES || (is_full && at + 1 == PAGE_KEYS) {
+                    end = end.or_earlier(PageEnd::Full(key));
+                    break;
+                }
+            }
+        }
+        if let PageEnd::Full(upto) | PageEnd::Damaged(upto) = &end {
+            records.retain(|key, _| key <= upto);
+        }
+        let paged =
+            |(key, record): (Bytes, Record)| Paged { key, record: record.encode().into(), is_complete: true };
+        Ok(Page { records: records.into_iter().map(paged).collect(), end })
+    }
+}
+
+impl PageEnd {
+    /// The one of the two that comes first.
+    fn or_earlier(self, other: Self) -> Self {
+        let is_earlier = match (&self, &other) {
+            (Self::Last, _) => true,
+            (_, Self::Last) => false,
+            // Of one key that it is damaged must not be forgotten.
+            (Self::Damaged(a), Self::Full(b)) => b < a,
+            (Self::Full(a) | Self::Damaged(a), Self::Full(b) | Self::Damaged(b)) => b <= a,
+        };
+        if is_earlier { other } else { self }
     }
 }

@@ -44,7 +44,7 @@ impl Service for ReplicaService {
                 self.background.served_since(began_ns);
             }
             // How much it is turns out only now; whoever asked goes on when it has the answer.
-            if let Response::Page(page, _) = &response {
+            if let Response::Page(page, _) | Response::Hints(page) = &response {
                 self.background.slot_for_peer(page.bytes()).await;
             }
             response
@@ -133,6 +133,12 @@ impl ReplicaService {
                 match self.replica.page(partition, after.as_deref()) {
                     Ok(page) => Response::Page(page, holding),
                     Err(error) => Response::refused(format!("{from} asked for a page: {error}"), false),
+                }
+            }
+            Request::Hints { partition, after } => {
+                match self.replica.hints_page(partition, after.as_deref()) {
+                    Ok(page) => Response::Hints(page),
+                    Err(error) => Response::refused(format!("{from} asked for hints: {error}"), false),
                 }
             }
             Request::Standing { partition } => Response::Standing(self.holding(partition)),

@@ -179,6 +179,13 @@ pub enum Request {
         /// What the sender lacks.
         wanted: Vec<Wanted>,
     },
+    /// Some of what the receiver keeps of one partition for others, in the order of its keys.
+    Hints {
+        /// Which.
+        partition: u32,
+        /// From behind this key.
+        after: Option<Bytes>,
+    },
 }
 
 /// What an owner of a register is asked.
@@ -228,7 +235,7 @@ impl Request {
             Self::Read { .. } | Self::Store { .. } | Self::Page { .. } | Self::Standing { .. } => false,
             Self::Roots { .. } | Self::Tombstones { .. } | Self::Forget { .. } => false,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => false,
-            Self::Register { .. } => false,
+            Self::Register { .. } | Self::Hints { .. } => false,
         }
     }
 }
@@ -325,6 +332,8 @@ pub enum Response {
         /// Whether it had no space left.
         disk_full: bool,
     },
+    /// To hints.
+    Hints(Page),
 }
 
 impl Response {

@@ -27,4 +27,4 @@ pub use peers::{CallError, Peers};
 pub use server::{PeerServer, Service, serve};
 
 /// Raised whenever the messages change; peers that speak another version refuse each other.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;

@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(100);
 const QUESTION: Duration = Duration::from_secs(10);
 
 /// The variable whose token is shown instead of the cluster's own.
-const ADMIN_TOKEN: &str = "QUORATE_ADMIN_TOKEN";
+pub const ADMIN_TOKEN: &str = "QUORATE_ADMIN_TOKEN";
 
 /// A node to add.
 #[derive(Debug, Args)]
@@ -162,10 +162,17 @@ fn home_of(node: &NodeState) -> PathBuf {
 /// What the nodes take as proof of an administrator: the token in the environment, or else the one
 /// that lies beside `cluster.json`.
 pub fn authorization(state: &ClusterState) -> Result<Option<String>, Failure> {
-    match std::env::var(ADMIN_TOKEN) {
-        Ok(token) if !token.trim().is_empty() => Ok(Some(format!("Bearer {}", token.trim()))),
-        _ => Ok(state.authorization()?),
+    match bearer() {
+        Some(shown) => Ok(Some(shown)),
+        None => Ok(state.authorization()?),
     }
+}
+
+/// The token in the environment, as it is shown.
+pub fn bearer() -> Option<String> {
+    let token = std::env::var(ADMIN_TOKEN).ok()?;
+    let token = token.trim();
+    (!token.is_empty()).then(|| format!("Bearer {token}"))
 }
 
 /// Some running nodes, each asked by name.
