@@ -291,6 +291,18 @@ impl Metrics {
                 u64::from(peers.is_suspected(peer)),
             );
         }
+        let spoken: Vec<_> = peers.ids().into_iter().filter_map(|id| Some((id, peers.spoken(id)?))).collect();
+        family(&mut text, "peer_protocol", "Version of the messages that the peer is sent.", "gauge");
+        for (peer, spoken) in &spoken {
+            sample(&mut text, "peer_protocol", &format!("{{peer=\"{peer}\"}}"), spoken.version.into());
+        }
+        let name = "peer_clock_difference_ms";
+        family(&mut text, name, "How far the peer's clock is from this node's, either way.", "gauge");
+        for (peer, spoken) in &spoken {
+            if let Some(ahead_ns) = spoken.clock_ahead_ns {
+                sample(&mut text, name, &format!("{{peer=\"{peer}\"}}"), ahead_ns.unsigned_abs() / 1_000_000);
+            }
+        }
         text
     }
 }

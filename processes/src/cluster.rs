@@ -33,6 +33,8 @@ pub struct Plan {
     pub nodes: Vec<NodePlan>,
     /// Where the nodes' logs go; none is beside their data.
     pub logs: Option<PathBuf>,
+    /// The newest peer protocol that nodes speak; none is all that their program knows.
+    pub protocol_max: Option<u32>,
 }
 
 /// A node to make.
@@ -53,7 +55,12 @@ impl Plan {
     #[must_use]
     pub fn of_size(store: StoreDefinition, count: usize) -> Self {
         let node = |id| NodePlan { id, capacity: 1, zone: String::new(), is_spare: false };
-        Self { store, nodes: Self::names(count).into_iter().map(node).collect(), logs: None }
+        Self {
+            store,
+            nodes: Self::names(count).into_iter().map(node).collect(),
+            logs: None,
+            protocol_max: None,
+        }
     }
 
     /// How `count` nodes are called that nobody gave names: `n01` before `n10` once there are ten,
@@ -207,6 +214,19 @@ impl LocalCluster {
         }
     }
 
+    /// Has a node speak no newer peer protocol than `protocol_max` from its next start on.
+    ///
+    /// # Errors
+    /// If there is no such node, or its configuration cannot be read or written.
+    pub fn hold_back(&self, id: &str, protocol_max: u32) -> Result<(), ProcessError> {
+        let known = self.state.nodes.iter().chain(&self.spares).find(|node| node.id == id);
+        let path = &known.ok_or_else(|| ProcessError::NotLaidOut(id.to_owned()))?.config;
+        let text = std::fs::read_to_string(path).map_err(ProcessError::file(path, "read the file"))?;
+        let mut config = Config::from_toml(&text)?;
+        config.node.protocol_max = Some(protocol_max);
+        write_file(path, config.to_toml().as_bytes())
+    }
+
     /// The base URLs of all members.
     pub fn urls(&self) -> Vec<String> {
         self.state.nodes.iter().map(|node| node.url.clone()).collect()
@@ -313,7 +333,9 @@ fn first_config(
     let is_spare = !members.contains(member);
     let seeds = if is_spare { members.iter().map(|m| m.peer.clone()).collect() } else { Vec::new() };
     let known = if is_spare { Vec::new() } else { members.to_vec() };
-    node_config(layout, plan.store.clone(), member, seeds, known)
+    let mut config = node_config(layout, plan.store.clone(), member, seeds, known)?;
+    config.node.protocol_max = plan.protocol_max;
+    Ok(config)
 }
 
 /// The configuration of a node, whose files are all where `layout` has them. It is a member among
@@ -338,6 +360,7 @@ pub(super) fn node_config(
         token_key_file: Some(layout.token_key_file().display().to_string()),
         administration: Administration::Guarded,
         admin_token_file: Some(layout.admin_token_file().display().to_string()),
+        protocol_max: None,
     };
     let tls = TlsSection {
         cert: path("cert.pem"),

@@ -86,6 +86,7 @@ fn an_interrupted_campaign_is_unknown() {
 const PROCESSES: &str = r#"
 [cluster]
 spares = 1
+held_back = true
 [workload]
 duration = "6s"
 [[fault]]
@@ -93,6 +94,10 @@ kind = "kill"
 targets = ["n2"]
 at = "500ms"
 for = "1s"
+[[fault]]
+kind = "upgrade"
+targets = ["n1"]
+at = "2s"
 [[fault]]
 kind = "join"
 targets = "one"
@@ -130,7 +135,7 @@ fn a_scenario_is_played_by_real_processes_and_its_plan_again() {
         assert!(is_of_time || fared["promise"] != "holds" || fared["broken"] == 0, "{verdict}");
     }
     let faults = fs::read_to_string(run.join("faults.jsonl")).unwrap();
-    assert_eq!(faults.lines().count(), 6, "each began and ended: {faults}");
+    assert_eq!(faults.lines().count(), 8, "each began and ended: {faults}");
     let n6 = fs::read_to_string(run.join("nodes/n6.log")).unwrap();
     assert!(n6.contains("a new view"), "the spare node has become a member: {n6}");
     let operations = quorate(&["check", run.to_str().unwrap(), "--json"]).json()["operations"].as_u64();

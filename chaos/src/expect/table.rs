@@ -279,7 +279,9 @@ pub fn fault_classes(plan: &Plan, store: &StoreDefinition) -> Vec<FaultClass> {
             | FaultKind::OneWay
             | FaultKind::Latency
             | FaultKind::SlowNode => (FaultClass::Network, false),
-            FaultKind::Kill | FaultKind::Restart => (FaultClass::Kill, forgets_on_kill),
+            FaultKind::Kill | FaultKind::Restart | FaultKind::Upgrade | FaultKind::Downgrade => {
+                (FaultClass::Kill, forgets_on_kill)
+            }
             FaultKind::PowerCut => (FaultClass::Kill, store.durability != Durability::Commit),
             FaultKind::Wipe | FaultKind::Rot => (FaultClass::Kill, true),
             FaultKind::Join | FaultKind::Leave => (FaultClass::Membership, false),

@@ -65,6 +65,8 @@ impl Effects {
                 effects.between(targets, &everyone, LinkEffect::Cut, false, true);
             }
             FaultKind::Restart
+            | FaultKind::Upgrade
+            | FaultKind::Downgrade
             | FaultKind::PowerCut
             | FaultKind::Wipe
             | FaultKind::Remove

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quorate_cluster::config::{ConfigError, format_duration};
+use quorate_cluster::rpc::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::scenario::{bad, text};
@@ -40,6 +41,10 @@ words! {
         Remove = "remove",
         /// A member is removed like that, and a spare node joins.
         Replace = "replace",
+        /// `kill -9`, and started again at once to speak the newest peer protocol.
+        Upgrade = "upgrade",
+        /// `kill -9`, and started again at once, held back to the oldest peer protocol.
+        Downgrade = "downgrade",
     }
 }
 
@@ -58,7 +63,9 @@ impl FaultKind {
             | Self::Join
             | Self::Leave
             | Self::Remove
-            | Self::Replace => true,
+            | Self::Replace
+            | Self::Upgrade
+            | Self::Downgrade => true,
         }
     }
 
@@ -91,7 +98,17 @@ impl FaultKind {
     /// Whether it has a beginning only.
     #[must_use]
     pub fn is_instant(self) -> bool {
-        matches!(self, Self::Restart | Self::Rot) || self.changes_members()
+        matches!(self, Self::Restart | Self::Rot) || self.speaks().is_some() || self.changes_members()
+    }
+
+    /// The newest peer protocol that its targets speak from their next start on, if it changes that.
+    #[must_use]
+    pub fn speaks(self) -> Option<u32> {
+        match self {
+            Self::Upgrade => Some(PROTOCOL_NEWEST),
+            Self::Downgrade => Some(PROTOCOL_OLDEST),
+            _ => None,
+        }
     }
 
     /// Whether it adds time to messages.
@@ -180,7 +197,7 @@ pub struct FaultSpec {
     /// When, from the start of the load.
     #[serde(with = "text")]
     pub at: Duration,
-    /// For how long. `restart`, `rot` and changes of the members go without.
+    /// For how long. `restart`, `rot`, `upgrade`, `downgrade` and changes of the members go without.
     #[serde(default, with = "text", rename = "for")]
     pub lasts: Duration,
     /// For `latency` and `slow-node`: by how much. Default 100ms.

@@ -37,6 +37,7 @@ built_in!(
     "isolated-client",
     "one-way-partition",
     "kill-restart",
+    "upgrade",
     "power-cut",
     "interval-power-cut",
     "slow-replica",

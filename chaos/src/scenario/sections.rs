@@ -5,6 +5,7 @@ use std::time::Duration;
 use quorate_cluster::config::{
     ConfigError, Member, TombstoneCollection, format_duration, nearest, refuse_unknown_keys,
 };
+use quorate_cluster::rpc::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 use quorate_processes::NodePlan;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,9 @@ pub struct ClusterSection {
     /// Whether and how often deletes are collected, for every profile. Default off.
     #[serde(skip_serializing_if = "is_off")]
     pub tombstone_collection: TombstoneCollection,
+    /// Whether all nodes begin held back to the oldest peer protocol, until an `upgrade`. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub held_back: bool,
 }
 
 impl Default for ClusterSection {
@@ -49,11 +53,18 @@ impl Default for ClusterSection {
             partitions: 16,
             anti_entropy: Duration::from_secs(2),
             tombstone_collection: TombstoneCollection::Off,
+            held_back: false,
         }
     }
 }
 
 impl ClusterSection {
+    /// The newest peer protocol that nodes speak at first.
+    #[must_use]
+    pub fn protocol(&self) -> u32 {
+        if self.held_back { PROTOCOL_OLDEST } else { PROTOCOL_NEWEST }
+    }
+
     /// The names in order of the nodes that are members at first.
     pub fn node_names(&self) -> impl Iterator<Item = String> + use<> {
         (1..=self.nodes).map(|i| format!("n{i}"))
@@ -439,8 +450,16 @@ impl Expect {
 
 /// Refuses keys and words that nobody knows, naming the nearest that is known.
 pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
-    let cluster =
-        ["nodes", "spares", "capacities", "zones", "partitions", "anti_entropy", "tombstone_collection"];
+    let cluster = [
+        "nodes",
+        "spares",
+        "capacities",
+        "zones",
+        "partitions",
+        "anti_entropy",
+        "tombstone_collection",
+        "held_back",
+    ];
     let known: [(&str, &str, &[&str]); 3] = [
         ("cluster", "[cluster]", &cluster),
         ("network", "[network]", &["latency_min", "latency_max", "tick", "legs"]),

@@ -146,6 +146,8 @@ impl Api {
             .map(|member| {
                 let partitions = owned.get(&member.id).copied().unwrap_or(0);
                 let seen = self.board.seen(member.id);
+                let spoken = coordinator.peers.spoken(member.id);
+                let ahead_ns = spoken.as_ref().and_then(|spoken| spoken.clock_ahead_ns);
                 json!({
                     "id": member.id,
                     "api": member.api,
@@ -157,6 +159,9 @@ impl Api {
                     "suspected": coordinator.peers.is_suspected(member.id),
                     "liveness": seen.map(|s| s.liveness),
                     "incarnation": seen.and_then(|s| s.incarnation).map(|i| i.to_string()),
+                    "protocol": spoken.as_ref().map(|spoken| spoken.version),
+                    "release": spoken.and_then(|spoken| spoken.release),
+                    "clock_ahead_ms": ahead_ns.map(|ns| ns / 1_000_000),
                 })
             })
             .collect();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ConfigError, Limits, StoreDefinition, refuse_unknown_keys};
 use crate::ring::{PlacementNode, Rules};
+use crate::rpc::Versions;
 
 /// A node's name: 1 to 16 bytes of `a-z`, `0-9` and `-`. Copied, compared and sent as is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,6 +100,10 @@ pub struct NodeSection {
     /// that it is replaced by writing the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_token_file: Option<String>,
+    /// The newest version of the peer protocol that it speaks, though its release knows newer ones. For an
+    /// upgrade that may have to be taken back. Default: the newest that the release knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_max: Option<u32>,
 }
 
 /// Who may administer a node.
@@ -290,6 +295,7 @@ impl Config {
                 "token_key_file",
                 "administration",
                 "admin_token_file",
+                "protocol_max",
             ];
             known.extend(Limits::NAMES);
             refuse_unknown_keys(node, "[node]", &known)?;
@@ -328,6 +334,12 @@ impl Config {
         mut members: Vec<Member>,
     ) -> Result<Self, ConfigError> {
         store.validate()?;
+        let spoken = Versions::up_to(None);
+        if let Some(max) = node.protocol_max.filter(|max| !spoken.has(*max)) {
+            let why =
+                format!("this release speaks peer protocol {spoken}; choose one of these, or leave it out");
+            return Err(ConfigError::BadValue { field: "protocol_max", value: max.to_string(), why });
+        }
         let has_peers = members.len() > 1 || !node.seeds.is_empty();
         if let Some(TlsSection { ca: None, peers: PeerTraffic::Mutual, .. }) = &tls
             && has_peers
@@ -489,6 +501,19 @@ api = "127.0.0.1:4001"
         assert_eq!(peers("peers = \"plain\""), PeerTraffic::Plain);
         let refused = Config::from_toml(&tls("")).unwrap_err().to_string();
         assert!(refused.contains("without ca") && refused.contains("peers = \"plain\""), "{refused}");
+    }
+
+    #[test]
+    fn a_node_is_held_back_to_a_protocol_that_its_release_speaks() {
+        let held_back = |max: u32| {
+            Config::from_toml(&FILE.replace("data_dir", &format!("protocol_max = {max}\ndata_dir")))
+        };
+        let config = held_back(Versions::up_to(None).oldest).unwrap();
+        assert_eq!(Config::from_toml(&config.to_toml()).unwrap(), config);
+        for max in [0, Versions::up_to(None).newest + 1] {
+            let refused = held_back(max).unwrap_err().to_string();
+            assert!(refused.contains("protocol_max") && refused.contains("peer protocol"), "{refused}");
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ mod tests {
     use crate::config::{Limits, Member, StoreDefinition, Timing};
     use crate::membership::{Change, View};
     use crate::metrics::Metrics;
-    use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Service};
+    use crate::rpc::{Hello, PeerServer, Service, Versions};
     use crate::testing;
 
     const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -127,6 +127,7 @@ mod tests {
             env: env.clone(),
             me: other,
             store: StoreDefinition::default(),
+            versions: Versions::up_to(None),
             views: their_views,
             frame_bytes_max: FRAME_BYTES_MAX,
             timing: Timing::default(),
@@ -135,14 +136,7 @@ mod tests {
             gossip: tokio::sync::mpsc::channel(1).0,
         };
         let server = tokio::spawn(Arc::new(server).run(listener));
-        let hello = Hello {
-            magic: *crate::node::MAGIC,
-            version: PROTOCOL_VERSION,
-            from: me,
-            to: None,
-            lineage: None,
-            store: serde_json::to_string(&StoreDefinition::default()).unwrap(),
-        };
+        let hello = Hello::new(me, Versions::up_to(None), &StoreDefinition::default());
         let views = Arc::new(Views::unchanging(me, chain[ours].clone()));
         let peers = Peers::new(&env, Arc::clone(&views), me, &hello, Timing::default(), FRAME_BYTES_MAX);
         let read = Request::Read { partition: 0, key: Bytes::from_static(b"k"), own: None };

@@ -1,4 +1,5 @@
-//! Small files of a node's data directory: a value and its checksum, replaced as a whole.
+//! Small files of a node's data directory: a value and its checksum, replaced as a whole. Their format is
+//! that of the directory, which a node looks at first (`node/identity`).
 
 use std::io;
 

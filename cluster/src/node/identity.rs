@@ -13,7 +13,8 @@ pub const IDENTITY_FILE: &str = "node.json";
 /// Exists only between a graceful stop and the next start.
 const CLEAN_FILE: &str = "clean-stop";
 
-/// Version of the format of that file.
+/// Version of the format of that file, and of the small files of `membership` beside it, which have none of
+/// their own: raised whenever one of them changes. What an engine keeps has versions of its own.
 const FORMAT: u32 = 1;
 
 /// What every version of the file begins with, whatever else there is.

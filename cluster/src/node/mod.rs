@@ -27,7 +27,7 @@ use crate::membership::gossip::{
 use crate::membership::{Administrator, Found, Gap, Steward, View, Views};
 use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaService};
-use crate::rpc::{Hello, PROTOCOL_VERSION, PeerServer, Peers};
+use crate::rpc::{Hello, PeerServer, Peers, Versions};
 use crate::store::{Closing, Engine, LogOptions, StoreError};
 use crate::tls::{Certificates, PeerNetwork};
 use crate::transfer::{AntiEntropy, Collection, Evacuation, HintDelivery, Refill, Scrubber};
@@ -167,14 +167,8 @@ impl Node {
         let api_address = address_of(&*api_listener, &config.node.listen);
         let peer_address = address_of(&*peer_listener, &config.node.peer_listen);
 
-        let hello = Hello {
-            magic: *MAGIC,
-            version: PROTOCOL_VERSION,
-            from: me,
-            to: None,
-            lineage: None,
-            store: serde_json::to_string(&config.store).expect("a definition has a JSON form"),
-        };
+        let versions = Versions::up_to(config.node.protocol_max);
+        let hello = Hello::new(me, versions, &config.store);
         let found = found(&config, &start, &*engine);
         if found == Found::Doubtful {
             tracing::warn!(node = %me, "writes may be missing here after the last stop; absent records cast no vote until all other owners were merged");
@@ -216,6 +210,7 @@ impl Node {
             env: env.clone(),
             me,
             store: config.store.clone(),
+            versions,
             views: Arc::clone(&views),
             frame_bytes_max,
             timing: config.timing,

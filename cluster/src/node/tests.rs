@@ -16,6 +16,7 @@ mod routing;
 mod stop;
 mod strangers;
 mod tombstones;
+mod upgrade;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -76,6 +77,7 @@ fn config(member: &Member, members: &[Member], store: &StoreDefinition) -> Confi
         token_key_file: None,
         administration: Administration::Open,
         admin_token_file: None,
+        protocol_max: None,
     };
     Config::new(node, None, store.clone(), members.to_vec()).unwrap()
 }

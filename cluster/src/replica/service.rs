@@ -92,6 +92,7 @@ impl ReplicaService {
     async fn answer(&self, from: NodeId, request: Request) -> Response {
         match request {
             Request::Ping => Response::Pong,
+            Request::Clock => Response::Clock { wall_ns: self.replica.clock.wall_ns() },
             Request::Read { partition, key, own } => match self.checked(partition, &key) {
                 Ok(()) => answer_to_read(self.read(partition, &key), own),
                 Err(refused) => refused,

@@ -1,10 +1,14 @@
 //! What peers say to each other.
+//!
+//! A message's bytes follow from the order of variants and fields. What a released version knows stays as
+//! it is; new variants come last.
 
 use bytes::Bytes;
 use quorate_env::Leg;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::NodeId;
+use super::Versions;
+use crate::config::{NodeId, StoreDefinition};
 use crate::membership::gossip::Datagram;
 use crate::membership::{Ballot, Disks, Report, View, ViewVersion, Vote};
 use crate::merkle::{Node, Root, Salt};
@@ -12,12 +16,12 @@ use crate::register;
 use crate::replica::{Keyed, LeafAnswer, LeafAsk, Page, Quiet, Tombstone, TombstonePage, Wanted};
 use crate::version::Fingerprint;
 
-/// The first frame of whoever connects.
+/// The first frame of whoever connects. Every version reads it, whatever else that appends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Tells this protocol from others that may come to the port.
     pub magic: [u8; 8],
-    /// [`super::PROTOCOL_VERSION`].
+    /// The oldest version of the messages that the sender speaks. To a node of version 7 it is the only one.
     pub version: u32,
     /// Who connects.
     pub from: NodeId,
@@ -28,15 +32,68 @@ pub struct Hello {
     pub lineage: Option<u64>,
     /// The store definition as JSON, so that a refusal can name what differs.
     pub store: String,
+    /// What else it speaks; nothing, not even a byte for that, from a node of version 7.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "if_there")]
+    pub offer: Option<Offer>,
+}
+
+/// What a hello says beyond version 7.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The newest version of the messages that the sender speaks.
+    pub newest: u32,
+    /// The release that it runs, for people.
+    pub release: String,
+}
+
+/// A value at the end of a message, or nothing if the message ends before it. Frames carry checksums, so
+/// that nothing else cuts them short.
+fn if_there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::deserialize(from).unwrap_or_default())
+}
+
+impl Hello {
+    /// What `from`, which speaks `versions` and serves `store`, says to a node that it does not know, in no
+    /// cluster yet.
+    ///
+    /// # Panics
+    /// Never: a definition has a JSON form.
+    #[must_use]
+    pub fn new(from: NodeId, versions: Versions, store: &StoreDefinition) -> Self {
+        let release = env!("CARGO_PKG_VERSION").to_owned();
+        Self {
+            magic: *crate::node::MAGIC,
+            version: versions.oldest,
+            from,
+            to: None,
+            lineage: None,
+            store: serde_json::to_string(store).expect("a definition has a JSON form"),
+            offer: versions.are_offered().then_some(Offer { newest: versions.newest, release }),
+        }
+    }
+
+    /// What its sender speaks.
+    #[must_use]
+    pub fn versions(&self) -> Versions {
+        let newest = self.offer.as_ref().map_or(self.version, |offer| offer.newest.max(self.version));
+        Versions { oldest: self.version, newest }
+    }
 }
 
 /// The first frame of whoever is connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HelloReply {
-    /// Requests may follow.
+    /// Requests may follow, in the version that the hello named.
     Welcome,
     /// The connection is closed after this; says why.
     Refused(String),
+    /// Requests may follow, in another version that the hello offered.
+    Speak {
+        /// Which.
+        version: u32,
+        /// The release that the receiver of the hello runs, for people.
+        release: String,
+    },
 }
 
 /// A request and what it travels with.
@@ -186,6 +243,8 @@ pub enum Request {
         /// From behind this key.
         after: Option<Bytes>,
     },
+    /// What its clock shows.
+    Clock,
 }
 
 /// What an owner of a register is asked.
@@ -213,6 +272,20 @@ pub enum AskVoter {
 }
 
 impl Request {
+    /// The first version of the messages that knows it. It is not sent to a peer of an earlier one.
+    #[must_use]
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } => 7,
+            Self::Introduce { .. } | Self::Report(_) | Self::Gossip(_) | Self::Quiet => 7,
+            Self::Read { .. } | Self::Store { .. } | Self::Page { .. } | Self::Standing { .. } => 7,
+            Self::Roots { .. } | Self::Tombstones { .. } | Self::Forget { .. } => 7,
+            Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => 7,
+            Self::Register { .. } | Self::VoterName => 7,
+            Self::Hints { .. } | Self::Clock => 8,
+        }
+    }
+
     /// The legs of PBS that the request and its response travel, if they are a put's or a get's.
     #[must_use]
     pub fn legs(&self) -> Option<(Leg, Leg)> {
@@ -231,7 +304,7 @@ impl Request {
         match self {
             Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } => true,
             Self::Introduce { .. } | Self::Report(_) | Self::Gossip(_) | Self::Quiet => true,
-            Self::VoterName => true,
+            Self::VoterName | Self::Clock => true,
             Self::Read { .. } | Self::Store { .. } | Self::Page { .. } | Self::Standing { .. } => false,
             Self::Roots { .. } | Self::Tombstones { .. } | Self::Forget { .. } => false,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => false,
@@ -334,6 +407,11 @@ pub enum Response {
     },
     /// To hints.
     Hints(Page),
+    /// To a look at the clock, in nanoseconds since the Unix epoch.
+    Clock {
+        /// What it showed.
+        wall_ns: u64,
+    },
 }
 
 impl Response {

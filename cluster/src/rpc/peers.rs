@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use quorate_env::{BoxStream, Env, RandomStream};
+use quorate_env::{BoxStream, Clock, Env, RandomStream};
 use rand::RngExt;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,11 +38,15 @@ const BATCH_BYTES: usize = 256 << 10;
 /// The shortest pause before connecting again.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 
+/// How often a peer's clock is looked at.
+const CLOCK_PERIOD: Duration = Duration::from_secs(10);
+
 /// Why a call has no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// Nothing was sent: the peer cannot be reached now, or too many calls wait.
-    #[error("not sent: the peer cannot be reached")]
+    /// Nothing was sent: the peer cannot be reached now, too many calls wait, or its release does not know
+    /// the request yet.
+    #[error("not sent: the peer cannot be reached, or does not know such requests yet")]
     NotSent,
     /// The connection closed after the request may have been sent.
     #[error("the connection was lost before an answer came")]
@@ -86,11 +90,27 @@ impl Suspicion {
     }
 }
 
+/// What a peer said of itself when it was last connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spoken {
+    /// The version of the messages that it is spoken to in.
+    pub version: u32,
+    /// The release that it runs; one of version 7 does not say.
+    pub release: Option<String>,
+    /// By how much its clock was ahead of this node's, in nanoseconds, give or take half a round trip;
+    /// nothing before it was looked at, and of a peer that cannot be asked.
+    pub clock_ahead_ns: Option<i64>,
+}
+
+/// What is known of a peer, shared with its link.
+type Acquaintance = Arc<Mutex<Option<Spoken>>>;
+
 struct Peer {
     address: String,
     calls: mpsc::Sender<Call>,
     datagrams: mpsc::Sender<Cast>,
     suspicion: Arc<Suspicion>,
+    acquaintance: Acquaintance,
 }
 
 /// All peers of a node.
@@ -215,6 +235,7 @@ impl Peers {
             let (calls, queue) = mpsc::channel(QUEUE_MAX);
             let (datagrams, casts) = mpsc::channel(DATAGRAMS_MAX);
             let suspicion = Arc::new(Suspicion::default());
+            let acquaintance = Acquaintance::default();
             let link = Link {
                 env: self.env.clone(),
                 address: member.peer.clone(),
@@ -222,11 +243,12 @@ impl Peers {
                 timing: self.timing,
                 frame_bytes_max: self.frame_bytes_max,
                 suspicion: Arc::clone(&suspicion),
+                acquaintance: Arc::clone(&acquaintance),
                 unsent: Arc::clone(&self.unsent),
                 random: self.env.random.stream(&format!("peer-{to}")),
             };
             tokio::spawn(link.run(Queues { calls: queue, casts }));
-            Arc::new(Peer { address: member.peer.clone(), calls, datagrams, suspicion })
+            Arc::new(Peer { address: member.peer.clone(), calls, datagrams, suspicion, acquaintance })
         });
         Some(Arc::clone(peer))
     }
@@ -276,6 +298,17 @@ impl Peers {
         self.read().get(&node).is_some_and(|p| p.suspicion.is_there())
     }
 
+    /// What `node`, which may be this one, says of itself; nothing if this node never reached it.
+    #[must_use]
+    pub fn spoken(&self, node: NodeId) -> Option<Spoken> {
+        if node == self.me {
+            let release = Some(env!("CARGO_PKG_VERSION").to_owned());
+            let version = self.hello.versions().newest;
+            return Some(Spoken { version, release, clock_ahead_ns: Some(0) });
+        }
+        self.read().get(&node).and_then(|peer| lock(&peer.acquaintance).clone())
+    }
+
     /// All that are thought not to answer.
     #[must_use]
     pub fn suspected(&self) -> BTreeSet<NodeId> {
@@ -297,7 +330,10 @@ async fn ask_once(
     (timing, frame_bytes_max): (Timing, usize),
     request: Request,
 ) -> Result<Response, String> {
-    let (mut reader, mut writer) = connect(env, address, hello, timing, frame_bytes_max).await?;
+    let (mut reader, mut writer, spoken) = connect(env, address, hello, timing, frame_bytes_max).await?;
+    if request.since() > spoken.version {
+        return Err(format!("it speaks peer protocol {}, which has no such request", spoken.version));
+    }
     let view = ViewVersion { epoch: 0, phase: Phase::Stable, fence: 0 };
     let frame = RequestFrame { id: 1, view, remaining_ms: 1000, request };
     let mut buffer = BytesMut::new();
@@ -311,6 +347,8 @@ async fn ask_once(
     }
 }
 
+type Connection = (FrameReader<ReadHalf<BoxStream>>, WriteHalf<BoxStream>, Spoken);
+
 /// Connects and says hello.
 async fn connect(
     env: &Env,
@@ -318,7 +356,7 @@ async fn connect(
     hello: &Hello,
     timing: Timing,
     frame_bytes_max: usize,
-) -> Result<(FrameReader<ReadHalf<BoxStream>>, WriteHalf<BoxStream>), String> {
+) -> Result<Connection, String> {
     let connect = async {
         let stream = env.net.connect(address).await.map_err(|e| e.to_string())?;
         let (reader, mut writer) = tokio::io::split(stream);
@@ -327,7 +365,16 @@ async fn connect(
         encode(hello, &mut buffer);
         send(&mut writer, &buffer).await.map_err(|e| e.to_string())?;
         match reader.next::<HelloReply>().await.map_err(|e| e.to_string())? {
-            Some(HelloReply::Welcome) => Ok((reader, writer)),
+            Some(HelloReply::Welcome) => {
+                Ok((reader, writer, Spoken { version: hello.version, release: None, clock_ahead_ns: None }))
+            }
+            Some(HelloReply::Speak { version, release }) if hello.versions().has(version) => {
+                let release = Some(release);
+                Ok((reader, writer, Spoken { version, release, clock_ahead_ns: None }))
+            }
+            Some(HelloReply::Speak { version, .. }) => {
+                Err(format!("it wants to speak peer protocol {version}, which it was not offered"))
+            }
             Some(HelloReply::Refused(why)) => {
                 tracing::warn!(address, why, "the peer refuses this node");
                 Err(why)
@@ -352,6 +399,7 @@ struct Link {
     timing: Timing,
     frame_bytes_max: usize,
     suspicion: Arc<Suspicion>,
+    acquaintance: Acquaintance,
     unsent: Arc<Unsent>,
     random: RandomStream,
 }
@@ -383,10 +431,10 @@ impl Link {
             let connected =
                 connect(&self.env, &self.address, &self.hello, self.timing, self.frame_bytes_max).await;
             match connected {
-                Ok((reader, writer)) => {
+                Ok(connection) => {
                     self.suspicion.clear();
                     backoff = BACKOFF_MIN;
-                    if !self.converse((first, cast), &mut queues, reader, writer).await {
+                    if !self.converse((first, cast), &mut queues, connection).await {
                         return;
                     }
                     self.suspicion.silent.store(true, Ordering::Release);
@@ -416,15 +464,25 @@ impl Link {
         &mut self,
         first: (Option<Call>, Option<Cast>),
         queues: &mut Queues,
-        reader: FrameReader<ReadHalf<BoxStream>>,
-        mut writer: WriteHalf<BoxStream>,
+        (reader, mut writer, spoken): Connection,
     ) -> bool {
         let pending: Pending = Arc::default();
         let heard = Arc::new(AtomicU64::new(0));
         let (closed, mut is_closed) = watch::channel(false);
-        let listener =
-            listen(reader, Arc::clone(&pending), Arc::clone(&heard), Arc::clone(&self.suspicion), closed);
-        let listener = tokio::spawn(listener);
+        let version = spoken.version;
+        *lock(&self.acquaintance) = Some(spoken);
+        let listener = Listener {
+            pending: Arc::clone(&pending),
+            heard: Arc::clone(&heard),
+            suspicion: Arc::clone(&self.suspicion),
+            acquaintance: Arc::clone(&self.acquaintance),
+            clock: Arc::clone(&self.env.clock),
+        };
+        let listener = tokio::spawn(async move {
+            listener.run(reader).await;
+            let _ = closed.send(true);
+        });
+        let mut look_at_clock = (version >= Request::Clock.since()).then(Instant::now);
         let mut stall = Stall::new(self.timing.stall(), Instant::now());
         let mut buffer = BytesMut::new();
         let mut next_id = 0_u64;
@@ -457,14 +515,16 @@ impl Link {
                 asked_at = now;
             }
             if ping {
-                let (reply, _) = oneshot::channel();
-                let deadline = now + self.timing.request;
-                let view = ViewVersion { epoch: 0, phase: Phase::Stable, fence: 0 };
-                waiting = Some(Call { view, request: Request::Ping, deadline, reply });
+                waiting = Some(self.own_call(Request::Ping, now));
+            }
+            if look_at_clock.is_some_and(|at| at <= now) {
+                look_at_clock = Some(now + CLOCK_PERIOD);
+                let look = self.own_call(Request::Clock, now);
+                self.enqueue(look, (now, version), &mut next_id, &pending, &mut buffer);
             }
             let mut has_yielded = false;
             while let Some(call) = waiting.take() {
-                self.enqueue(call, now, &mut next_id, &pending, &mut buffer);
+                self.enqueue(call, (now, version), &mut next_id, &pending, &mut buffer);
                 if buffer.len() >= BATCH_BYTES {
                     break;
                 }
@@ -498,7 +558,25 @@ impl Link {
         alive
     }
 
-    fn enqueue(&self, call: Call, now: Instant, next_id: &mut u64, pending: &Pending, buffer: &mut BytesMut) {
+    /// A call that the link itself makes; what is answered tells the listener something, and nobody else.
+    fn own_call(&self, request: Request, now: Instant) -> Call {
+        let (reply, _) = oneshot::channel();
+        let view = ViewVersion { epoch: 0, phase: Phase::Stable, fence: 0 };
+        Call { view, request, deadline: now + self.timing.request, reply }
+    }
+
+    fn enqueue(
+        &self,
+        call: Call,
+        (now, version): (Instant, u32),
+        next_id: &mut u64,
+        pending: &Pending,
+        buffer: &mut BytesMut,
+    ) {
+        if version < call.request.since() {
+            let _ = call.reply.send(Err(CallError::NotSent));
+            return;
+        }
         let Some(remaining) = call.deadline.checked_duration_since(now).filter(|r| !r.is_zero()) else {
             self.unsent.expired.fetch_add(1, Ordering::Relaxed);
             let _ = call.reply.send(Err(CallError::NotSent));
@@ -554,33 +632,44 @@ async fn refuse_for(pause: Duration, queues: &mut Queues) -> bool {
     }
 }
 
-/// Hands responses to whoever waits for them until the connection ends.
-async fn listen(
-    mut reader: FrameReader<ReadHalf<BoxStream>>,
+/// The end of a connection that answers come to.
+struct Listener {
     pending: Pending,
     heard: Arc<AtomicU64>,
     suspicion: Arc<Suspicion>,
-    closed: watch::Sender<bool>,
-) {
-    loop {
-        match reader.next::<ResponseFrame>().await {
-            Ok(Some(frame)) => {
-                heard.fetch_add(1, Ordering::AcqRel);
-                suspicion.clear();
-                let waiter = lock(&pending).remove(&frame.id);
-                if let Some((_, reply)) = waiter {
-                    let _ = reply.send(Ok(frame.response));
+    acquaintance: Acquaintance,
+    clock: Arc<dyn Clock>,
+}
+
+impl Listener {
+    /// Hands responses to whoever waits for them until the connection ends.
+    async fn run(self, mut reader: FrameReader<ReadHalf<BoxStream>>) {
+        loop {
+            match reader.next::<ResponseFrame>().await {
+                Ok(Some(frame)) => self.take(frame),
+                Ok(None) | Err(FrameError::Io(_)) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a peer's answer cannot be read");
+                    return;
                 }
-            }
-            Ok(None) => break,
-            Err(FrameError::Io(_)) => break,
-            Err(error) => {
-                tracing::warn!(%error, "a peer's answer cannot be read");
-                break;
             }
         }
     }
-    let _ = closed.send(true);
+
+    fn take(&self, frame: ResponseFrame) {
+        self.heard.fetch_add(1, Ordering::AcqRel);
+        self.suspicion.clear();
+        let Some((sent, reply)) = lock(&self.pending).remove(&frame.id) else { return };
+        if let (Response::Clock { wall_ns }, Some(spoken)) =
+            (&frame.response, lock(&self.acquaintance).as_mut())
+        {
+            // It showed that about half a round trip ago.
+            let back = i64::try_from(sent.elapsed().as_nanos() / 2).unwrap_or(i64::MAX);
+            let ahead = i128::from(*wall_ns) - i128::from(self.clock.wall_ns()) + i128::from(back);
+            spoken.clock_ahead_ns = i64::try_from(ahead).ok();
+        }
+        let _ = reply.send(Ok(frame.response));
+    }
 }
 
 /// Notices a connection on which nothing is heard although answers are due.

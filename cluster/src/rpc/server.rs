@@ -14,9 +14,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::frame::{FrameReader, encode, send};
-use super::{
-    FrameError, Hello, HelloReply, PROTOCOL_VERSION, Request, RequestFrame, Response, ResponseFrame,
-};
+use super::{FrameError, Hello, HelloReply, Request, RequestFrame, Response, ResponseFrame, Versions};
 use crate::config::{Limits, NodeId, StoreDefinition, Timing};
 use crate::membership::gossip::Datagram;
 use crate::membership::{ViewVersion, Views};
@@ -48,6 +46,8 @@ pub struct PeerServer<S> {
     pub me: NodeId,
     /// What peers must agree on.
     pub store: StoreDefinition,
+    /// The versions of the messages that it speaks.
+    pub versions: Versions,
     /// The view that requests must have been sent under.
     pub views: Arc<Views>,
     /// The largest frame taken.
@@ -130,15 +130,18 @@ impl<S: Service> PeerServer<S> {
                 return Ok(());
             }
         };
-        let objection = self.objection(&hello);
-        let reply = match &objection {
-            None => HelloReply::Welcome,
-            Some(why) => HelloReply::Refused(why.clone()),
+        let answer = self.agree(&hello);
+        let reply = match &answer {
+            Ok(version) if *version == hello.version => HelloReply::Welcome,
+            Ok(version) => {
+                HelloReply::Speak { version: *version, release: env!("CARGO_PKG_VERSION").to_owned() }
+            }
+            Err(why) => HelloReply::Refused(why.clone()),
         };
         let mut buffer = BytesMut::new();
         encode(&reply, &mut buffer);
         send(&mut writer, &buffer).await?;
-        if let Some(why) = objection {
+        if let Err(why) = answer {
             self.metrics.peers_refused.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(peer = %hello.from, why, "refused a peer");
             return Ok(());
@@ -215,35 +218,46 @@ impl<S: Service> PeerServer<S> {
         counter.add(1);
     }
 
-    fn objection(&self, hello: &Hello) -> Option<String> {
+    /// The version of the messages to go on in.
+    ///
+    /// # Errors
+    /// Why there is nothing to go on with, for people.
+    fn agree(&self, hello: &Hello) -> Result<u32, String> {
         if hello.magic != *crate::node::MAGIC {
-            return Some("this is the peer port of a quorate node; speak its protocol".into());
+            return Err("this is the peer port of a quorate node; speak its protocol".into());
         }
-        if hello.version != PROTOCOL_VERSION {
-            let theirs = hello.version;
-            return Some(format!(
-                "protocol version {theirs} is not {PROTOCOL_VERSION}; run the same release everywhere"
-            ));
-        }
+        let Some(version) = self.versions.common(hello.versions()) else {
+            return Err(self.nothing_in_common(hello));
+        };
         if let Some(to) = hello.to.filter(|to| *to != self.me) {
-            return Some(format!("this is node {}, not {to}; correct the member's address", self.me));
+            return Err(format!("this is node {}, not {to}; correct the member's address", self.me));
         }
         if hello.lineage.is_some_and(|lineage| lineage != self.views.current().lineage()) {
-            return Some(format!(
+            return Err(format!(
                 "node {} was given other first members than {}; give all nodes the same [[member]] list",
                 hello.from, self.me
             ));
         }
         match serde_json::from_str::<StoreDefinition>(&hello.store) {
-            Ok(theirs) if theirs == self.store => None,
-            Ok(theirs) => Some(format!(
+            Ok(theirs) if theirs == self.store => Ok(version),
+            Ok(theirs) => Err(format!(
                 "node {} serves another store: {} differ from those of {}",
                 hello.from,
                 self.store.differing_fields(&theirs).join(", "),
                 self.me
             )),
-            Err(error) => Some(format!("the store definition of {} cannot be read: {error}", hello.from)),
+            Err(error) => Err(format!("the store definition of {} cannot be read: {error}", hello.from)),
         }
+    }
+
+    fn nothing_in_common(&self, hello: &Hello) -> String {
+        let (theirs, ours) = (hello.versions(), self.versions);
+        let behind = if theirs.newest < ours.oldest { hello.from } else { self.me };
+        format!(
+            "node {} speaks peer protocol {theirs} and node {} speaks {ours}: upgrade {behind} to a release \
+             in between first, and lift its protocol_max if it has one",
+            hello.from, self.me
+        )
     }
 
     async fn answer(&self, from: NodeId, frame: RequestFrame, deadline: Instant) -> Option<ResponseFrame> {

@@ -22,6 +22,8 @@ use crate::testing::{self, member, node};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const FRAME_BYTES_MAX: usize = 1 << 20;
+/// What the clock of whoever is asked shows.
+const CLOCK_NS: u64 = 7;
 
 /// Answers when the gate is opened.
 struct Gated {
@@ -32,8 +34,10 @@ struct Gated {
 impl Service for Gated {
     fn handle(self: Arc<Self>, _from: NodeId, request: Request) -> BoxFuture<'static, Response> {
         Box::pin(async move {
-            if request == Request::Ping {
-                return Response::Pong;
+            match request {
+                Request::Ping => return Response::Pong,
+                Request::Clock => return Response::Clock { wall_ns: CLOCK_NS },
+                _ => {}
             }
             self.entered.fetch_add(1, Ordering::AcqRel);
             self.gate.acquire().await.unwrap().forget();
@@ -59,6 +63,10 @@ async fn serve(limits: Limits) -> Served {
 }
 
 async fn serve_with(limits: Limits, timing: Timing) -> Served {
+    serve_speaking(Versions::up_to(None), limits, timing).await
+}
+
+async fn serve_speaking(versions: Versions, limits: Limits, timing: Timing) -> Served {
     let service = Arc::new(Gated { gate: Semaphore::new(0), entered: AtomicUsize::new(0) });
     let metrics = Arc::new(Metrics::default());
     let (gossip, heard) = tokio::sync::mpsc::channel(8);
@@ -68,6 +76,7 @@ async fn serve_with(limits: Limits, timing: Timing) -> Served {
         env: testing::env(),
         me: node(1),
         store: StoreDefinition::default(),
+        versions,
         views: Arc::new(Views::unchanging(node(1), view.clone())),
         frame_bytes_max: FRAME_BYTES_MAX,
         timing,
@@ -82,14 +91,12 @@ async fn serve_with(limits: Limits, timing: Timing) -> Served {
 }
 
 impl Served {
+    /// As a node of the oldest version says it.
     fn hello(&self) -> Hello {
         Hello {
-            magic: *crate::node::MAGIC,
-            version: PROTOCOL_VERSION,
-            from: node(2),
             to: Some(node(1)),
             lineage: Some(self.view.lineage()),
-            store: serde_json::to_string(&StoreDefinition::default()).unwrap(),
+            ..Hello::new(node(2), Versions::up_to(Some(PROTOCOL_OLDEST)), &StoreDefinition::default())
         }
     }
 
@@ -208,13 +215,28 @@ async fn what_nobody_waits_for_is_dropped_before_it_is_done() {
     assert_eq!(served.service.entered.load(Ordering::Acquire), 0);
 }
 
+fn offer(newest: u32) -> Option<Offer> {
+    Some(Offer { newest, release: "9.9.9".into() })
+}
+
 #[tokio::test]
 async fn peers_of_another_protocol_store_or_lineage_are_refused_by_name() {
     let served = serve(Limits::default()).await;
     let good = served.hello();
     let other = StoreDefinition { write_quorum: 3, ..StoreDefinition::default() };
     let cases = [
-        (Hello { version: 99, ..good.clone() }, "protocol version 99"),
+        (
+            Hello { version: 99, ..good.clone() },
+            "node n2 speaks peer protocol 99 and node n1 speaks 7 to 8: upgrade n1 to a release in between first",
+        ),
+        (
+            Hello { version: 6, ..good.clone() },
+            "n2 speaks peer protocol 6 and node n1 speaks 7 to 8: upgrade n2",
+        ),
+        (
+            Hello { version: 9, offer: offer(11), ..good.clone() },
+            "n2 speaks peer protocol 9 to 11 and node n1 speaks 7 to 8: upgrade n1",
+        ),
         (Hello { magic: *b"GET / HT", ..good.clone() }, "speak its protocol"),
         (Hello { store: serde_json::to_string(&other).unwrap(), ..good.clone() }, "write_quorum differ"),
         (Hello { store: "{".into(), ..good.clone() }, "cannot be read"),
@@ -231,16 +253,76 @@ async fn peers_of_another_protocol_store_or_lineage_are_refused_by_name() {
     assert_eq!(served.greet(&good).await.0, HelloReply::Welcome, "nobody else suffers");
 }
 
+#[tokio::test]
+async fn a_hello_is_answered_in_the_newest_version_that_both_speak() {
+    let (old, all) = (Versions::up_to(Some(PROTOCOL_OLDEST)), Versions::up_to(None));
+    let release = env!("CARGO_PKG_VERSION").to_owned();
+    let newest = HelloReply::Speak { version: PROTOCOL_NEWEST, release };
+    for (ours, theirs, reply) in [
+        (all, None, HelloReply::Welcome),
+        (all, offer(PROTOCOL_NEWEST), newest.clone()),
+        (all, offer(PROTOCOL_NEWEST + 5), newest),
+        // Told in the words of the oldest, which is all that such a node knows.
+        (old, None, HelloReply::Welcome),
+        (old, offer(PROTOCOL_NEWEST), HelloReply::Welcome),
+    ] {
+        let served = serve_speaking(ours, Limits::default(), Timing::default()).await;
+        let hello = Hello { offer: theirs, ..served.hello() };
+        let (answered, mut peer) = served.greet(&hello).await;
+        assert_eq!(answered, reply, "{ours} asked for {}", hello.versions());
+        peer.ask(1, 60_000, Request::Ping).await;
+        assert_eq!(peer.answer().await.response, Response::Pong);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_is_sent_nothing_that_its_version_does_not_know() {
+    for newest in [PROTOCOL_OLDEST, PROTOCOL_NEWEST] {
+        let versions = Versions::up_to(Some(newest));
+        let served = serve_speaking(versions, Limits::default(), Timing::default()).await;
+        let views = views(&served.address);
+        let peers = peers(&views);
+        assert_eq!(peers.spoken(node(1)), None);
+        let version = views.current().version();
+        assert_eq!(peers.call(node(1), version, Request::Ping, PATIENCE).await, Ok(Response::Pong));
+        let asked = peers.call(node(1), version, Request::Clock, PATIENCE).await;
+        let spoken = peers.spoken(node(1)).unwrap();
+        assert_eq!(spoken.version, newest);
+        if newest == PROTOCOL_OLDEST {
+            assert_eq!(asked, Err(CallError::NotSent));
+            assert_eq!((spoken.release, spoken.clock_ahead_ns), (None, None));
+        } else {
+            assert_eq!(asked, Ok(Response::Clock { wall_ns: CLOCK_NS }));
+            assert_eq!(spoken.release.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+            let ahead_s = spoken.clock_ahead_ns.unwrap() / 1_000_000_000;
+            assert!(ahead_s < -1_000_000_000, "the peer's clock stands at the beginning of 1970: {ahead_s}");
+        }
+        let strange = peers.ask_stranger(node(1), &served.address, Request::Clock).await;
+        assert_eq!(strange.is_ok(), newest != PROTOCOL_OLDEST, "{strange:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_chooses_what_it_was_not_offered_is_left() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peers = peers(&views(&listener.local_addr().unwrap().to_string()));
+    let mut reply = BytesMut::new();
+    encode(&HelloReply::Speak { version: PROTOCOL_NEWEST + 1, release: "9.9.9".into() }, &mut reply);
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&reply).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        FrameReader::new(&rest[..], FRAME_BYTES_MAX).next::<Hello>().await.unwrap().unwrap()
+    });
+    let version = ViewVersion { epoch: 1, phase: Phase::Stable, fence: 0 };
+    assert_eq!(peers.call(node(1), version, Request::Ping, PATIENCE).await, Err(CallError::NotSent));
+    assert_eq!(answering.await.unwrap().versions(), Versions::up_to(None));
+}
+
 /// Node 2's ways to its peers.
 fn peers(views: &Arc<Views>) -> Peers {
-    let hello = Hello {
-        magic: *crate::node::MAGIC,
-        version: PROTOCOL_VERSION,
-        from: node(2),
-        to: None,
-        lineage: None,
-        store: serde_json::to_string(&StoreDefinition::default()).unwrap(),
-    };
+    let hello = Hello::new(node(2), Versions::up_to(None), &StoreDefinition::default());
     Peers::new(&testing::env(), Arc::clone(views), node(2), &hello, Timing::default(), FRAME_BYTES_MAX)
 }
 

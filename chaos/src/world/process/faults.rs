@@ -151,6 +151,9 @@ impl ProcessFaults {
             if self.script.fault(fault).kind == FaultKind::Wipe {
                 cluster.wipe(node)?;
             }
+            if let Some(protocol) = self.script.fault(fault).kind.speaks() {
+                cluster.hold_back(node, protocol)?;
+            }
         }
         for node in &starting {
             self.start_if_free(cluster, node)?;

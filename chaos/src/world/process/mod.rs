@@ -46,6 +46,8 @@ impl ProcessWorld {
         FaultKind::Leave,
         FaultKind::Remove,
         FaultKind::Replace,
+        FaultKind::Upgrade,
+        FaultKind::Downgrade,
     ];
 }
 
@@ -94,7 +96,9 @@ impl ProcessWorld {
     async fn play_out(&self, play: &Play<'_>) -> Result<Played, WorldError> {
         let home = tempfile::Builder::new().prefix("quorate-chaos-").tempdir().map_err(|e| set_up(&e))?;
         let section = &play.scenario.cluster;
-        let plan = quorate_processes::Plan { store: play.store.clone(), nodes: section.plans(), logs: None };
+        let protocol_max = section.held_back.then(|| section.protocol());
+        let (store, nodes) = (play.store.clone(), section.plans());
+        let plan = quorate_processes::Plan { store, nodes, logs: None, protocol_max };
         let cluster =
             LocalCluster::start_with(&self.program, home.path(), &plan, Lifetime::WithHarness).await;
         let cluster = cluster.map_err(|e| set_up(&e))?;

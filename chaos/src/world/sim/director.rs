@@ -105,6 +105,14 @@ impl Director {
                 }
             }
         }
+        if let Some(protocol) = kind.speaks() {
+            self.script.remark("peer_protocol", &protocol.to_string());
+            for node in &effects.down {
+                if let Some(host) = self.nodes.get(node) {
+                    host.hold_back(protocol);
+                }
+            }
+        }
         if cuts_power {
             self.links.end(&dark);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_cluster::config::{Administration, Config, Member, NodeSection};
@@ -34,6 +34,8 @@ pub(super) fn everybody(play: &Play<'_>) -> Result<Vec<Member>, WorldError> {
 pub(super) struct NodeHost {
     pub(super) disk: SimulatedDisk,
     pub(super) network: SimNetwork,
+    /// The newest peer protocol that the next process speaks.
+    protocol: Arc<AtomicU32>,
     /// How many disks it has had. A real process draws another incarnation whatever its disk says;
     /// here its randomness would begin again as the first start number does.
     disks: Arc<AtomicU64>,
@@ -43,6 +45,11 @@ impl NodeHost {
     /// Some bytes of what is stored turn into others. Says whether there were any.
     pub(super) fn rot(&self, random: &mut RandomStream) -> bool {
         self.disk.rot(ROTTEN_BYTES, |file| file.ends_with(".segment"), random)
+    }
+
+    /// The next process speaks no newer peer protocol.
+    pub(super) fn hold_back(&self, protocol: u32) {
+        self.protocol.store(protocol, Ordering::Relaxed);
     }
 
     /// The disk is gone; the next process finds an empty one.
@@ -81,6 +88,7 @@ pub(super) fn start(
             token_key_file: None,
             administration: Administration::Open,
             admin_token_file: None,
+            protocol_max: None,
         };
         let mut config = Config::new(section, None, play.store.clone(), known)
             .map_err(|e| WorldError::SetUp(e.to_string()))?;
@@ -91,6 +99,7 @@ pub(super) fn start(
             ..NodeHost::default()
         };
         node.disk.set_sync_latency(SYNC_LATENCY);
+        node.hold_back(play.scenario.cluster.protocol());
         let host =
             Host { config, node: node.clone(), random: random.child(&name), seams: play.seams.clone() };
         sim.host(name.as_str(), move || host.clone().run());
@@ -129,7 +138,9 @@ impl Host {
             lost => self.random.child(&format!("disk-{lost}")),
         };
         let env = Env { net: Arc::new(self.node.network.clone()), clock: Arc::new(SimClock), random, disk };
-        let node = Node::start(NodeParts { config: self.config, env, engine, tls: None }).await?;
+        let mut config = self.config;
+        config.node.protocol_max = Some(self.node.protocol.load(Ordering::Relaxed));
+        let node = Node::start(NodeParts { config, env, engine, tls: None }).await?;
         node.run().await?;
         Err(format!("node {name} ended by itself").into())
     }
