@@ -1,4 +1,4 @@
-//! Waits for someone to ask this process to stop.
+//! Waits for someone to ask this process to stop, or to look at its files again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -25,6 +25,26 @@ impl Interrupts {
             biased;
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// SIGHUP, from the moment this is made: it no longer ends the process, but is for [`Hangups::each`].
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Takes over the signal.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Acts on each of them, for as long as this is polled.
+    pub async fn each(mut self, act: impl Fn()) {
+        while self.0.recv().await.is_some() {
+            act();
         }
     }
 }

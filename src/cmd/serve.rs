@@ -15,17 +15,17 @@ use tokio::sync::oneshot;
 use crate::build_info;
 use crate::logs::LogFormat;
 use crate::outcome::{Exit, Failure, say};
-use crate::signals::Interrupts;
+use crate::signals::{Hangups, Interrupts};
 use crate::stdout;
-use quorate_cluster::tls::Certificates;
+use quorate_cluster::tls::{Certificates, Look};
 use quorate_processes::pki::own_certificates;
 
 /// How long requests in flight may take to end once the node was asked to stop.
 const FAREWELL_MAX: Duration = Duration::from_secs(4);
 
-/// Run one node in the foreground, until Ctrl-C or SIGTERM. Its configuration file has the sections
+/// Run one node in the foreground, until Ctrl-C or SIGTERM; SIGHUP has it look at its certificates at once. Its configuration file has the sections
 /// [node] (id, listen, peer_listen, data_dir, capacity, zone, token_key_file, administration,
-/// admin_token_file, and bounds: connections_max, streams_max, requests_max,
+/// admin_token_file, protocol_max, and bounds: connections_max, streams_max, requests_max,
 /// request_bytes_max, peer_requests_max, link_requests_max, commits_max), [store], one [[member]] a node of the cluster
 /// and, unless a development certificate will do, [tls] (cert, key, ca).
 #[derive(Debug, Args)]
@@ -51,6 +51,7 @@ pub struct ServeArgs {
 /// If the node cannot start, or breaks while running.
 pub async fn run(args: ServeArgs, json: bool) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::listen().map_err(Failure::setup)?;
+    let hangups = Hangups::listen().map_err(Failure::setup)?;
     let config = read_config(&args.config)?;
     let in_file = |e: &dyn std::fmt::Display| Failure::setup(format_args!("{}: {e}", args.config.display()));
     let tls = certificates(&config)?;
@@ -58,9 +59,11 @@ pub async fn run(args: ServeArgs, json: bool) -> Result<Exit, Failure> {
         SystemDisk::open(&config.node.data_dir).map_err(|e| in_file(&format_args!("data_dir: {e}")))?;
     let clock = Arc::new(SystemClock::new());
     let certificates = Certificates::open(&tls, Arc::clone(&clock) as _).map_err(|e| in_file(&e))?;
+    let certificates = Arc::new(certificates);
+    let shown = Arc::clone(&certificates);
     let env = Env { net: Arc::new(TokioNetwork), clock, random: Random::from_system(), disk: Arc::new(disk) };
     let id = config.node.id;
-    let parts = NodeParts { config, env, engine: None, tls: Some(Arc::new(certificates)) };
+    let parts = NodeParts { config, env, engine: None, tls: Some(certificates) };
     let node = Node::start(parts).await.map_err(|e| in_file(&e))?.with_build(&build_info::build());
     if json {
         let url = format!("https://{}", node.api_address());
@@ -69,6 +72,13 @@ pub async fn run(args: ServeArgs, json: bool) -> Result<Exit, Failure> {
         say(format_args!("{id}: https://{}, peers at {}", node.api_address(), node.peer_address()));
     }
 
+    tokio::spawn(hangups.each(move || {
+        tracing::info!("SIGHUP: looking at the certificates");
+        // It says itself what is new, but nothing if nothing is.
+        if shown.look() == Look::Same {
+            tracing::info!("the certificates are those that are in use");
+        }
+    }));
     let handle = node.handle();
     let stdin = stdin_end(args.until_stdin_closes);
     let running = node.run();

@@ -104,6 +104,11 @@ fn three_machines_serve_take_new_certificates_and_refuse_those_of_strangers() {
     }
     assert_eq!(machines.client(&["get", "k"]).with(0).stdout, "v");
 
+    // What asks other programs to read their files again does not end a node.
+    nodes[1].signal(Signal::HUP);
+    nodes[1].wait_for("SIGHUP");
+    assert_eq!(machines.client(&["get", "k"]).with(0).stdout, "v");
+
     // A node that comes back with a certificate of another authority is told so, and serves nobody.
     let third = nodes.remove(2);
     third.signal(Signal::TERM);
