@@ -80,3 +80,24 @@ async fn a_sled_database_without_a_log_is_refused_and_left_alone() {
     assert_eq!(std::fs::read(sled.join("db")).unwrap(), b"somebody's data");
     assert!(!directory.path().join("log.format").exists());
 }
+
+#[tokio::test]
+async fn an_older_value_with_the_checksum_of_the_newest_is_told_from_it() {
+    let (older, newer) = (&b"4baa5d72"[..], &b"75be4d1e"[..]);
+    assert_eq!(crc32fast::hash(older), crc32fast::hash(newer), "also behind one and the same key");
+    let directory = TempDir::new().unwrap();
+    let engine = open_sled(&directory).await.unwrap();
+    engine.apply(vec![put("k", older)], Promise::Synced).await.unwrap();
+    engine.flush().await.unwrap();
+    drop(engine);
+    let (sled, before) = (directory.path().join("sled"), directory.path().join("before"));
+    copy_directory(&sled, &before);
+
+    let engine = open_sled(&directory).await.unwrap();
+    engine.apply(vec![put("k", newer)], Promise::Synced).await.unwrap();
+    drop(engine);
+    std::fs::remove_dir_all(&sled).unwrap();
+    copy_directory(&before, &sled);
+    let engine = open_sled(&directory).await.unwrap();
+    assert_eq!(engine.get(b"k").unwrap().unwrap(), newer);
+}
