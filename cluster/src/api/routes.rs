@@ -87,6 +87,10 @@ impl Api {
             let message = format!("its disk takes no writes: {refusal}");
             return error(StatusCode::SERVICE_UNAVAILABLE, "not_ready", &message);
         }
+        if !coordinator.views.holdings().is_proven() {
+            let message = "the other members have not said yet whether its disk is the newest that it had";
+            return error(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message);
+        }
         let mut empty = coordinator.views.voteless();
         empty.retain(|(_, why)| *why != Gap::Doubt);
         if let Some(worst) = empty.iter().map(|(_, why)| *why).max() {

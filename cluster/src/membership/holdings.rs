@@ -105,6 +105,8 @@ pub struct Holdings {
     writing: tokio::sync::Mutex<()>,
     /// Where keys are registers: what this node's votes hang on.
     voter: Option<Voter>,
+    /// Whether nobody is to be asked any more whether this is the newest state of the disk (`marks`).
+    is_proven: AtomicBool,
 }
 
 /// The disk as which this node votes on registers.
@@ -246,6 +248,7 @@ impl Holdings {
             state: Mutex::new(state),
             writing: tokio::sync::Mutex::default(),
             voter,
+            is_proven: AtomicBool::new(true),
         };
         holdings.save().await?;
         Ok(holdings)
@@ -267,12 +270,29 @@ impl Holdings {
             state: Mutex::new(state),
             writing: tokio::sync::Mutex::default(),
             voter: None,
+            is_proven: AtomicBool::new(true),
         }
     }
 
     /// Whether an absent record of the partition means that none was ever acknowledged here.
     #[must_use]
     pub fn is_whole(&self, partition: u32) -> bool {
+        self.is_proven() && self.has_no_gap(partition)
+    }
+
+    /// Whether the others have said that this is the newest state of the disk, or are not asked. Until
+    /// then nothing here is whole.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.is_proven.load(Ordering::Acquire)
+    }
+
+    /// Notes whether it is.
+    pub fn set_proven(&self, is_proven: bool) {
+        self.is_proven.store(is_proven, Ordering::Release);
+    }
+
+    fn has_no_gap(&self, partition: u32) -> bool {
         self.count.load(Ordering::Acquire) == 0 || !self.lock().gaps.contains_key(&partition)
     }
 

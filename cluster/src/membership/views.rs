@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::confirmed::Confirmed;
 use super::disks::Verdict;
 use super::file;
+use super::marks::Marks;
 use super::newest::{Newest, Watch};
 use super::{
     Accepted, Acceptor, Ballot, Disks, Found, Gap, Holdings, Mark, Operation, Phase, Underway, View,
@@ -68,6 +69,7 @@ pub struct Views {
     lost: Mutex<Lost>,
     confirmed: Confirmed,
     underway: Arc<Underway>,
+    marks: Marks,
 }
 
 impl Views {
@@ -110,6 +112,9 @@ impl Views {
         let holdings = Arc::new(holdings);
         file::save(&*disk, DECREE_FILE, &decree).await?;
         let confirmed = Confirmed::open(Arc::clone(&disk), is_new, view.collected()).await?;
+        let marks = Marks::open(Arc::clone(&disk))?;
+        // What a disk that was used before lacks only the others can tell.
+        holdings.set_proven(!(is_member && matches!(found, Found::AsLeft | Found::Doubtful)));
         file::save(&*disk, VIEW_FILE, &view).await?;
         Ok(Some(Self {
             me,
@@ -122,6 +127,7 @@ impl Views {
             lost: Mutex::default(),
             confirmed,
             underway: Arc::default(),
+            marks,
         }))
     }
 
@@ -144,6 +150,7 @@ impl Views {
             lost: Mutex::default(),
             confirmed: Confirmed::nowhere(),
             underway: Arc::default(),
+            marks: Marks::open(quorate_env::disk::SimulatedDisk::new().mount()).expect("it is empty"),
         }
     }
 
@@ -303,7 +310,7 @@ impl Views {
         view: Option<View>,
     ) -> io::Result<Option<Vote<View>>> {
         let mut decree = self.decree.lock().await;
-        if decree.epoch != epoch || decree.abstains {
+        if decree.epoch != epoch || decree.abstains || !self.holdings.is_proven() {
             return Ok(None);
         }
         let is_next = |view: &View| {
@@ -322,6 +329,53 @@ impl Views {
         file::save(&*self.disk, DECREE_FILE, &next).await?;
         *decree = next;
         Ok(Some(vote))
+    }
+
+    /// The marks on this node's disk.
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Notes how far `from`'s disk has come, and says how far it had come before, as far as this node was
+    /// told (`marks`).
+    pub fn marked(&self, from: NodeId, mark: u64) -> Option<u64> {
+        self.marks.heard(from, mark)
+    }
+
+    /// What is on this node's disk of how far that of `node` had come.
+    #[cfg(test)]
+    pub async fn noted_mark(&self, node: NodeId) -> Option<u64> {
+        self.marks.noted(node).await
+    }
+
+    /// This node's disk is an older state of the one that it had: another remembers that it had come as
+    /// far as `remembered`. What it lacks, and which votes it gave since, is not known; it is treated
+    /// as a lost disk, and what it holds is merged.
+    ///
+    /// # Errors
+    /// When it cannot be made durable. What came so far counts all the same.
+    pub async fn disk_is_old(&self, remembered: u64) -> io::Result<()> {
+        tracing::error!(
+            node = %self.me, mark = self.marks.own(), remembered,
+            "the data directory is older than the one that this node had last: it casts no votes until it is refilled from the other owners"
+        );
+        {
+            let mut disks = self.disks.lock().await;
+            let mut next = disks.clone();
+            next.lose();
+            file::save(&*self.disk, DISKS_FILE, &next).await?;
+            *disks = next;
+        }
+        {
+            let mut decree = self.decree.lock().await;
+            let next = Decree { abstains: true, ..decree.clone() };
+            file::save(&*self.disk, DECREE_FILE, &next).await?;
+            *decree = next;
+        }
+        let partitions = self.current().placement().partitions();
+        self.holdings.mark(0..partitions, Gap::LostDisk).await?;
+        // Last: until then the next start finds the same out again.
+        self.marks.count_up(remembered).await
     }
 
     /// Whether this node gives no votes on views because it may have forgotten some.

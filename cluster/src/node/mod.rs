@@ -24,7 +24,7 @@ use crate::coordinator::{Coordinator, Mint, Registers, StampSource, Tokens};
 use crate::membership::gossip::{
     Board, Datagram, GossipId, Gossiper, HEARD_MAX, Incarnation, pull_newer_views,
 };
-use crate::membership::{Administrator, Found, Gap, Steward, View, Views};
+use crate::membership::{Administrator, Found, Gap, Steward, View, Views, Witnesses};
 use crate::metrics::Metrics;
 use crate::replica::{Replica, ReplicaService};
 use crate::rpc::{Hello, PeerServer, Peers, Versions};
@@ -385,6 +385,8 @@ impl Node {
             random: self.env.random.stream("steward"),
         };
         tasks.spawn(steward.run());
+        let (of, others) = (Arc::clone(&views), Arc::clone(&peers));
+        tasks.spawn(Witnesses { me, views: of, peers: others, timing }.run());
         let refill = Refill {
             me,
             views: Arc::clone(&views),

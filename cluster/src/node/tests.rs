@@ -8,6 +8,7 @@ mod full_disk;
 mod gossip;
 mod http2;
 mod lost_disk;
+mod old_disk;
 mod members;
 mod overload;
 mod registers;

@@ -81,7 +81,7 @@ impl ReplicaService {
     fn holding(&self, partition: u32) -> Holding {
         let holdings = self.replica.holdings();
         let standing = match holdings.gap(partition) {
-            None if holdings.is_named() => Standing::Whole,
+            None if holdings.is_named() && holdings.is_proven() => Standing::Whole,
             None => Standing::Lacking,
             Some(Gap::New) => Standing::New,
             Some(_) => Standing::Lacking,
@@ -142,6 +142,7 @@ impl ReplicaService {
                     Err(error) => Response::refused(format!("{from} asked for hints: {error}"), false),
                 }
             }
+            Request::Mark { mark } => Response::Mark { before: self.views.marked(from, mark) },
             Request::Standing { partition } => Response::Standing(self.holding(partition)),
             Request::Roots { partitions } => {
                 Response::Roots(partitions.into_iter().map(|p| self.replica.root(p)).collect())

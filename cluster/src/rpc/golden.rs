@@ -43,13 +43,13 @@ macro_rules! variants {
 variants!(
     Request: request_name, REQUESTS,
     Ping, Read, Store, FetchView, LearnView, Vote, Introduce, Report, Gossip, Page, Standing, Quiet,
-    Tombstones, Forget, Roots, TreeNodes, Compare, Register, VoterName, Exchange, Hints, Clock,
+    Tombstones, Forget, Roots, TreeNodes, Compare, Register, VoterName, Exchange, Hints, Clock, Mark,
 );
 variants!(
     Response: response_name, RESPONSES,
     Pong, Found, Partial, Same, NotFound, Damaged, Stored, Looked, Voted, VoterName, OtherView, View,
     Learned, Vote, Introduced, Report, Page, Standing, Quiet, Tombstones, Forgotten, Roots, TreeNodes,
-    Compared, Exchanged, Refused, Hints, Clock,
+    Compared, Exchanged, Refused, Hints, Clock, Mark,
 );
 
 /// One line a message: its name and its bytes.
@@ -156,6 +156,7 @@ fn requests() -> Vec<Request> {
         },
         Request::Hints { partition, after: Some(key()) },
         Request::Clock,
+        Request::Mark { mark: 300 },
     ]
 }
 
@@ -233,13 +234,14 @@ fn responses() -> Vec<Response> {
         Response::Refused { why: "full".into(), maybe_applied: true, disk_full: true },
         Response::Hints(page(PageEnd::Last)),
         Response::Clock { wall_ns: STAMP.wall_ns },
+        Response::Mark { before: Some(299) },
     ]
 }
 
 /// The first version in which a response is given.
 fn given_since(response: &Response) -> u32 {
     match response {
-        Response::Hints(_) | Response::Clock { .. } => 8,
+        Response::Hints(_) | Response::Clock { .. } | Response::Mark { .. } => 8,
         _ => PROTOCOL_OLDEST,
     }
 }

@@ -245,6 +245,11 @@ pub enum Request {
     },
     /// What its clock shows.
     Clock,
+    /// How far the sender's disk has come, which is durable there.
+    Mark {
+        /// So far.
+        mark: u64,
+    },
 }
 
 /// What an owner of a register is asked.
@@ -282,7 +287,7 @@ impl Request {
             Self::Roots { .. } | Self::Tombstones { .. } | Self::Forget { .. } => 7,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => 7,
             Self::Register { .. } | Self::VoterName => 7,
-            Self::Hints { .. } | Self::Clock => 8,
+            Self::Hints { .. } | Self::Clock | Self::Mark { .. } => 8,
         }
     }
 
@@ -304,7 +309,7 @@ impl Request {
         match self {
             Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } => true,
             Self::Introduce { .. } | Self::Report(_) | Self::Gossip(_) | Self::Quiet => true,
-            Self::VoterName | Self::Clock => true,
+            Self::VoterName | Self::Clock | Self::Mark { .. } => true,
             Self::Read { .. } | Self::Store { .. } | Self::Page { .. } | Self::Standing { .. } => false,
             Self::Roots { .. } | Self::Tombstones { .. } | Self::Forget { .. } => false,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => false,
@@ -411,6 +416,11 @@ pub enum Response {
     Clock {
         /// What it showed.
         wall_ns: u64,
+    },
+    /// To a mark.
+    Mark {
+        /// The highest that the sender told before, if it told any.
+        before: Option<u64>,
     },
 }
 

@@ -112,6 +112,22 @@ impl SimulatedDisk {
         state.sync_directory();
     }
 
+    /// Another disk that holds what this one holds now.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let copy = Self::new();
+        let names = {
+            let state = self.lock();
+            let copied = |(name, of): (&String, &SharedInode)| {
+                (name.clone(), Arc::new(Mutex::new(lock(of).clone())))
+            };
+            state.names.iter().map(copied).collect()
+        };
+        copy.lock().names = names;
+        copy.lock().sync_directory();
+        copy
+    }
+
     /// A new, empty disk in place of this one. Whoever has it mounted is dead.
     pub fn wipe(&self) {
         let mut state = self.lock();
