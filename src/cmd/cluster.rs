@@ -3,6 +3,7 @@
 mod administered;
 mod backup;
 mod members;
+mod recover;
 mod restore;
 
 use std::path::{Path, PathBuf};
@@ -71,6 +72,14 @@ Examples:
 
 It may be interrupted, and given again with --merge.")]
     Restore(restore::RestoreArgs),
+    /// Go on with the survivors after a majority of the nodes was lost for good. New nodes take the places
+    /// of the lost; what only those had is lost.
+    #[command(after_help = "\
+Example:
+  quorate cluster recover --lost n2 --lost n3 --force --dir my-cluster
+
+Without --force it says what may be lost, and changes nothing.")]
+    Recover(recover::RecoverArgs),
     /// Which nodes run and answer, and what the first that does thinks of the others. Exit code 1 if
     /// one does not answer.
     #[command(after_help = "Example:\n  quorate cluster status --dir my-cluster --json")]
@@ -108,6 +117,7 @@ pub async fn run(args: ClusterArgs, json: bool) -> Result<Exit, Failure> {
         Action::Up(args) => up(args, json).await,
         Action::Add(args) => members::run_add(args, json).await,
         Action::Remove(args) => members::run_remove(args, json).await,
+        Action::Recover(args) => recover::run(args, json).await,
         Action::Backup(args) => backup::run(args, json).await,
         Action::Restore(args) => restore::run(args, json).await,
         Action::Down(args) => down(&args.dir, json).await,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::harness::{Cluster, command, ended, nodes_of};
+use crate::harness::{Cluster, Ended, command, ended, nodes_of, quorate};
 
 const KEYS: usize = 20;
 
@@ -176,4 +176,69 @@ fn a_file_that_is_no_whole_backup_changes_nothing() {
     cluster.client(&["cluster", "restore", &path(&dir, "none")]).refused(&["none", "No such file"]);
     assert!(Path::new(&file).exists());
     assert_eq!(cluster.client(&["get", "k"]).with(0).stdout, "v");
+}
+
+/// What a get says that asks this node alone.
+fn get_through(cluster: &Cluster, node: usize, key: &str) -> Ended {
+    let text = std::fs::read_to_string(cluster.dir().join("cluster.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let (url, ca) = (state["nodes"][node]["url"].as_str().unwrap(), state["ca"].as_str().unwrap());
+    quorate(&["get", key, "--node", url, "--ca", ca])
+}
+
+/// Ends some nodes of a cluster and takes their disks away.
+fn destroy(cluster: &Cluster, nodes: &[usize]) {
+    let pids = nodes_of(&cluster.dir());
+    for at in nodes {
+        kill_process(Pid::from_raw(pids[*at].pid).unwrap(), Signal::KILL).unwrap();
+        assert!(pids[*at].is_gone());
+        std::fs::remove_dir_all(cluster.dir().join("nodes").join(format!("n{}", at + 1)).join("data"))
+            .unwrap();
+    }
+}
+
+#[test]
+fn what_is_left_goes_on_when_it_is_forced_to() {
+    // W = 3: a write that the survivor lacks would be lost.
+    let cluster = Cluster::up("profile = \"quorum\"\nwrite_quorum = 3\npartitions = 64\n", "3");
+    for i in 0..KEYS {
+        cluster.client(&["put", &format!("k{i}"), &format!("v{i}")]).with(0);
+    }
+    cluster.client(&["cluster", "recover", "--lost", "n2"]).refused(&["n2 still runs"]);
+    destroy(&cluster, &[1, 2]);
+    get_through(&cluster, 0, "k1").with(2);
+    cluster.client(&["cluster", "remove", "n2", "--dead"]).with(3);
+    let lost = ["cluster", "recover", "--lost", "n2", "--lost", "n3"];
+    cluster.client(&lost).refused(&["would be lost", "--force", "2 new one(s)"]);
+    let forced = [&lost[..], &["--force", "--json"]].concat();
+    let recovered = cluster.client(&forced).with(0).json();
+    assert_eq!(recovered["joined"].as_array().unwrap().len(), 2, "{recovered}");
+    assert_eq!(recovered["partitions_gone"], 0);
+    for i in 0..KEYS {
+        assert_eq!(cluster.client(&["get", &format!("k{i}")]).with(0).stdout, format!("v{i}"));
+    }
+    cluster.client(&["put", "after", "v"]).with(0);
+    // There is a majority again.
+    cluster.client(&["cluster", "add"]).with(0);
+    assert_eq!(cluster.client(&["get", "after"]).with(0).stdout, "v");
+}
+
+#[test]
+fn what_is_left_of_a_linearizable_store_goes_into_a_new_one() {
+    let store = "profile = \"linearizable\"\npartitions = 64\n";
+    let cluster = Cluster::up(store, "3");
+    for i in 0..KEYS {
+        cluster.client(&["put", &format!("k{i}"), "v"]).with(0);
+    }
+    destroy(&cluster, &[0, 2]);
+    get_through(&cluster, 1, "k1").with(2);
+    let refused = cluster.client(&["cluster", "recover", "--lost", "n1", "--lost", "n3", "--force"]);
+    refused.refused(&["linearizable", "backup --partial"]);
+    let dir = TempDir::new().unwrap();
+    let file = path(&dir, "left.backup");
+    let left = cluster.client(&["cluster", "backup", &file, "--partial", "--json"]).with(0).json();
+    assert!(left["entries"].as_u64().unwrap() > 0, "{left}");
+    let other = Cluster::up(store, "3");
+    let restored = other.client(&["cluster", "restore", &file, "--json"]).with(0).json();
+    assert_eq!(restored["restored"], left["entries"]);
 }

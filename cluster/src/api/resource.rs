@@ -16,6 +16,8 @@ pub(super) enum Resource<'a> {
     Members,
     /// The member of this name.
     Member(&'a str),
+    /// What is left after a majority of the members was lost for good.
+    Recover,
     /// Some of the partition of this number, for a backup.
     Backup(&'a str),
     /// Some of a backup, to be restored.
@@ -33,11 +35,12 @@ pub(super) enum Resource<'a> {
 impl<'a> Resource<'a> {
     /// One of each.
     #[cfg(test)]
-    pub(super) const ALL: [Resource<'static>; 10] = [
+    pub(super) const ALL: [Resource<'static>; 11] = [
         Resource::Key("k"),
         Resource::Cluster,
         Resource::Members,
         Resource::Member("n9"),
+        Resource::Recover,
         Resource::Backup("0"),
         Resource::Restore,
         Resource::Health,
@@ -60,6 +63,7 @@ impl<'a> Resource<'a> {
         Some(match path {
             "/cluster" => Self::Cluster,
             "/cluster/members" => Self::Members,
+            "/cluster/recover" => Self::Recover,
             "/cluster/restore" => Self::Restore,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
@@ -73,7 +77,7 @@ impl<'a> Resource<'a> {
     pub(super) fn methods(self) -> &'static str {
         match self {
             Self::Key(_) => "GET, PUT, DELETE",
-            Self::Members | Self::Restore => "POST",
+            Self::Members | Self::Recover | Self::Restore => "POST",
             Self::Member(_) => "DELETE",
             Self::Backup(_) => "GET",
             Self::Cluster | Self::Health | Self::Ready | Self::Metrics | Self::OpenApi => "GET",
@@ -93,6 +97,7 @@ impl<'a> Resource<'a> {
             Self::Cluster => "/cluster",
             Self::Members => "/cluster/members",
             Self::Member(_) => "/cluster/members/{id}",
+            Self::Recover => "/cluster/recover",
             Self::Backup(_) => "/cluster/backup/{partition}",
             Self::Restore => "/cluster/restore",
             Self::Health => "/healthz",

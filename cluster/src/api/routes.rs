@@ -42,6 +42,10 @@ impl Api {
                 None => members::go(&self, id, request.uri().query()).await,
                 Some(refusal) => self.keep_out(refusal),
             },
+            Some(Resource::Recover) => match self.guard.refuses(caller, request.headers()) {
+                None => Box::pin(members::recover(&self, request.into_body())).await,
+                Some(refusal) => self.keep_out(refusal),
+            },
             Some(Resource::Backup(partition)) => match self.guard.refuses(caller, request.headers()) {
                 None => Box::pin(archive::backup(&self, partition, request.uri().query())).await,
                 Some(refusal) => self.keep_out(refusal),

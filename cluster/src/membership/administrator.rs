@@ -3,7 +3,7 @@
 //! A majority of the members must answer: a change that only a minority knows of would be
 //! undone, or worse, by what the majority does meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use rand::RngExt;
 use tokio::time::{sleep, timeout};
 
 use super::{Ballot, Change, ChangeError, Proposer, Step, View, Views, Vote};
-use crate::config::{NodeId, Timing};
+use crate::config::{Member, NodeId, Timing};
 use crate::rpc::{Peers, Request, Response};
 
 /// How far above all known ballots a node begins that may have forgotten its promises: more rounds
@@ -66,6 +66,22 @@ pub enum AdministrationError {
         /// What went wrong.
         why: String,
     },
+    /// A majority is left, which decides by itself.
+    #[error(
+        "{left} of {members} members are left, which is a majority: remove the dead one by one (`remove NODE --dead`)"
+    )]
+    MajorityLeft {
+        /// How many would be left.
+        left: usize,
+        /// Of how many.
+        members: usize,
+    },
+    /// Somebody who is said to be lost answers.
+    #[error("{0} answers, so it is not lost; nothing was changed")]
+    NotLost(NodeId),
+    /// Somebody who is not said to be lost does not answer.
+    #[error("{0} does not answer: bring it back, or say that it is lost too; nothing was changed")]
+    Silent(NodeId),
     /// This node's disk failed.
     #[error("the view cannot be written: {0}")]
     Disk(String),
@@ -77,6 +93,7 @@ impl AdministrationError {
     pub fn maybe_applied(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Outrun(_) | Self::Absent { .. } => false,
+            Self::MajorityLeft { .. } | Self::NotLost(_) | Self::Silent(_) => false,
             Self::GoesOnWithout { .. } | Self::Overtaken(_) | Self::NoMajority { .. } | Self::Disk(_) => true,
         }
     }
@@ -140,6 +157,81 @@ impl Administrator {
             sleep(self.timing.hand_over.mul_f64(pause)).await;
         }
         Err(AdministrationError::NoMajority { members: before.members().len() })
+    }
+
+    /// Orders the next view after so many members were `lost` for good that the rest is no majority. What
+    /// only those had is lost with them. Somebody must be sure that they never come back on their disks:
+    /// they could go on by themselves, and nobody would be left to tell the two apart.
+    ///
+    /// # Errors
+    /// See [`AdministrationError`]. A change under way goes on without the lost from now on; ask again
+    /// once it is through.
+    pub async fn order(
+        &self,
+        lost: &BTreeSet<NodeId>,
+        join: &[Member],
+    ) -> Result<Arc<View>, AdministrationError> {
+        let before = self.views.current();
+        let wanted = before.without_lost(lost, join);
+        if matches!(wanted, Err(ChangeError::UnderWay(_))) {
+            for node in lost {
+                self.views.declare_lost(*node);
+            }
+        }
+        let wanted = wanted?;
+        let members = before.members().len();
+        let left = before.members().iter().filter(|member| !lost.contains(&member.id)).count();
+        if left > members / 2 {
+            return Err(AdministrationError::MajorityLeft { left, members });
+        }
+        if lost.contains(&self.me) {
+            return Err(AdministrationError::NotLost(self.me));
+        }
+        let mut versions = BTreeMap::new();
+        let mut asked = self.ask_all(&self.others(), Request::FetchView);
+        while let Some((from, response)) = asked.next().await {
+            if let Some(Response::View(view)) = response {
+                versions.insert(from, view.version());
+            }
+        }
+        if let Some(alive) = lost.iter().find(|node| versions.contains_key(node)) {
+            return Err(AdministrationError::NotLost(*alive));
+        }
+        if let Some(silent) =
+            self.others().into_iter().find(|n| !lost.contains(n) && !versions.contains_key(n))
+        {
+            return Err(AdministrationError::Silent(silent));
+        }
+        if let Some(newer) = versions.values().max().filter(|version| **version > before.version()) {
+            return Err(AdministrationError::Outrun(*newer));
+        }
+        for member in join {
+            let asked = self.peers.ask_stranger(member.id, &member.peer, Request::Ping).await;
+            if let Err(why) = asked {
+                let (node, address) = (member.id, member.peer.clone());
+                return Err(AdministrationError::Absent { node, address, why });
+            }
+        }
+        let disk = |e: std::io::Error| AdministrationError::Disk(e.to_string());
+        if !self.views.take_order(wanted.clone()).await.map_err(disk)? {
+            return Err(AdministrationError::Outrun(self.views.current().version()));
+        }
+        let order = Request::TakeOrder { view: Box::new(wanted.clone()) };
+        let mut untold = self.others();
+        for _ in 0..ATTEMPTS_MAX {
+            let mut asked = self.ask_all(&untold, order.clone());
+            while let Some((from, response)) = asked.next().await {
+                untold.retain(|node| *node != from || response != Some(Response::Learned));
+            }
+            if untold.is_empty() {
+                break;
+            }
+            sleep(self.timing.hand_over).await;
+        }
+        for node in untold {
+            tracing::warn!(%node, "has not heard of the view that was ordered");
+        }
+        Ok(self.views.current())
     }
 
     /// Makes this node vote if all other first members say that its disk is the first that it ever

@@ -186,10 +186,14 @@ impl Witnesses {
             self.peers.call(*other, view.version(), Request::Mark { mark }, self.timing.hand_over)
         }));
         let (mut answered, mut highest) = (0, None);
-        for answer in answers.await {
+        let since = Request::Mark { mark }.since();
+        for (other, answer) in others.iter().zip(answers.await) {
             if let Ok(Response::Mark { before }) = answer {
                 answered += 1;
                 highest = highest.max(before);
+            } else if self.peers.spoken(*other).is_some_and(|spoken| spoken.version < since) {
+                // An earlier release remembers nothing, and says so by not being asked.
+                answered += 1;
             }
         }
         if let Some(remembered) = highest.filter(|remembered| *remembered > mark)

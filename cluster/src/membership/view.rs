@@ -108,6 +108,11 @@ pub enum ChangeError {
         /// Who was to get it.
         id: NodeId,
     },
+    /// Votes are not made up for by copies.
+    #[error(
+        "what the lost owners of a linearizable store had chosen cannot be told from what is left; back up what there is (`quorate cluster backup --partial`) and restore it into a new store"
+    )]
+    VotesLost,
     /// Too few nodes would be left.
     #[error("{left} node(s) would be left for {replicas} copies; add a node first")]
     TooFew {
@@ -569,6 +574,66 @@ impl View {
             Change::Name { node, disk } => next.naming(*node, Some(*disk)),
             Change::Join(_) | Change::Leave(_) | Change::Remove(_) => next,
         })
+    }
+
+    /// The view after so many members were `lost` for good that the rest cannot choose one: without them,
+    /// and with those that `join`. It is chosen by nobody but whoever orders it, so it must be ordered
+    /// once, and those that were lost must not come back on their disks.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn without_lost(&self, lost: &BTreeSet<NodeId>, join: &[Member]) -> Result<Self, ChangeError> {
+        if self.is_linearizable {
+            return Err(ChangeError::VotesLost);
+        }
+        if self.version.phase != Phase::Stable {
+            return Err(ChangeError::UnderWay(self.version));
+        }
+        if self.placement.rules().strategy == config::Placement::Tokens {
+            return Err(ChangeError::Renumbers);
+        }
+        if let Some(stranger) = lost.iter().find(|node| self.member(**node).is_none()) {
+            return Err(ChangeError::Unknown(*stranger));
+        }
+        let is_lost = |member: &Member| lost.contains(&member.id);
+        let (departing, mut members): (Vec<Member>, Vec<Member>) =
+            self.members.iter().cloned().partition(is_lost);
+        for member in join {
+            if self.has_part(member.id) || members.iter().any(|m| m.id == member.id) {
+                return Err(ChangeError::Known(member.id));
+            }
+            if let Some((address, of)) = member.address_shared_with(&members) {
+                return Err(ChangeError::AddressTaken { address: address.to_owned(), of, id: member.id });
+            }
+            members.push(member.clone());
+        }
+        members.sort_by_key(|m| m.id);
+        let replicas = self.placement.replicas();
+        if members.len() < replicas {
+            return Err(ChangeError::TooFew { left: members.len(), replicas });
+        }
+        Ok(Self {
+            version: ViewVersion { epoch: self.version.epoch + 1, phase: Phase::Copying, fence: 0 },
+            placement: self.placement.try_change(&nodes_of(&members))?,
+            members,
+            previous: Some(Previous { placement: self.placement.clone(), departing, removed: lost.clone() }),
+            departed: self.departed.iter().filter(|left| !is_lost(left)).cloned().collect(),
+            ..self.clone()
+        })
+    }
+
+    /// Of how many partitions no owner is left without `lost`, and of how many so few that a write
+    /// which W owners acknowledged may be on none of them.
+    #[must_use]
+    pub fn losses(&self, lost: &BTreeSet<NodeId>, write_quorum: usize) -> (u32, u32) {
+        let (mut all, mut some) = (0, 0);
+        for partition in 0..self.placement.partitions() {
+            let owners: Vec<NodeId> = self.placement.owners(partition).collect();
+            let gone = owners.iter().filter(|owner| lost.contains(owner)).count();
+            all += u32::from(gone == owners.len());
+            some += u32::from(gone >= write_quorum.min(owners.len()));
+        }
+        (all, some)
     }
 
     /// The epoch since which `node`, who owns the partition or did until this change, has owned it

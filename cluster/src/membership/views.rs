@@ -195,6 +195,21 @@ impl Views {
     /// # Errors
     /// When it cannot be made durable; it is then not used.
     pub async fn learn(&self, view: View) -> io::Result<bool> {
+        self.take(view, false).await
+    }
+
+    /// As [`Views::learn`], of a view that was ordered after a majority of the members was lost
+    /// ([`View::without_lost`]). Nobody can have voted on its successor before, so this node votes on it,
+    /// whatever it may have forgotten: too few others would be left to make up for that.
+    ///
+    /// # Errors
+    /// As [`Views::learn`].
+    pub async fn take_order(&self, view: View) -> io::Result<bool> {
+        tracing::warn!(node = %self.me, view = %view.version(), "a view was ordered without a majority");
+        self.take(view, true).await
+    }
+
+    async fn take(&self, view: View, is_ordered: bool) -> io::Result<bool> {
         let mut decree = self.decree.lock().await;
         let current = self.current();
         if view.version() <= current.version() {
@@ -216,7 +231,8 @@ impl Views {
         let joins = current.member(self.me).is_none() && view.member(self.me).is_some();
         let mut next = decree.clone();
         if decree.epoch != epoch {
-            next = Decree { epoch, acceptor: Acceptor::default(), abstains: decree.abstains || joins };
+            let abstains = !is_ordered && (decree.abstains || joins);
+            next = Decree { epoch, acceptor: Acceptor::default(), abstains };
         }
         if next.abstains != decree.abstains {
             file::save(&*self.disk, DECREE_FILE, &next).await?;

@@ -110,6 +110,10 @@ impl ReplicaService {
                 Ok(_) => Response::Learned,
                 Err(error) => Response::refused(error.to_string(), false),
             },
+            Request::TakeOrder { view } => match self.views.take_order(*view).await {
+                Ok(_) => Response::Learned,
+                Err(error) => Response::refused(error.to_string(), false),
+            },
             Request::Vote { epoch, ballot, view } => {
                 match self.views.vote(epoch, ballot, view.map(|v| *v)).await {
                     Ok(vote) => Response::Vote(vote.map(Box::new)),

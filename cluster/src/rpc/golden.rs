@@ -43,7 +43,7 @@ macro_rules! variants {
 variants!(
     Request: request_name, REQUESTS,
     Ping, Read, Store, FetchView, LearnView, Vote, Introduce, Report, Gossip, Page, Standing, Quiet,
-    Tombstones, Forget, Roots, TreeNodes, Compare, Register, VoterName, Exchange, Hints, Clock, Mark,
+    Tombstones, Forget, Roots, TreeNodes, Compare, Register, VoterName, Exchange, Hints, Clock, Mark, TakeOrder,
 );
 variants!(
     Response: response_name, RESPONSES,
@@ -157,6 +157,7 @@ fn requests() -> Vec<Request> {
         Request::Hints { partition, after: Some(key()) },
         Request::Clock,
         Request::Mark { mark: 300 },
+        Request::TakeOrder { view: Box::new(view()) },
     ]
 }
 

@@ -250,6 +250,11 @@ pub enum Request {
         /// So far.
         mark: u64,
     },
+    /// To take a view that was ordered after a majority of the members was lost for good.
+    TakeOrder {
+        /// The view.
+        view: Box<View>,
+    },
 }
 
 /// What an owner of a register is asked.
@@ -287,7 +292,7 @@ impl Request {
             Self::Roots { .. } | Self::Tombstones { .. } | Self::Forget { .. } => 7,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => 7,
             Self::Register { .. } | Self::VoterName => 7,
-            Self::Hints { .. } | Self::Clock | Self::Mark { .. } => 8,
+            Self::Hints { .. } | Self::Clock | Self::Mark { .. } | Self::TakeOrder { .. } => 8,
         }
     }
 
@@ -309,7 +314,7 @@ impl Request {
         match self {
             Self::Ping | Self::FetchView | Self::LearnView { .. } | Self::Vote { .. } => true,
             Self::Introduce { .. } | Self::Report(_) | Self::Gossip(_) | Self::Quiet => true,
-            Self::VoterName | Self::Clock | Self::Mark { .. } => true,
+            Self::VoterName | Self::Clock | Self::Mark { .. } | Self::TakeOrder { .. } => true,
             Self::Read { .. } | Self::Store { .. } | Self::Page { .. } | Self::Standing { .. } => false,
             Self::Roots { .. } | Self::Tombstones { .. } | Self::Forget { .. } => false,
             Self::TreeNodes { .. } | Self::Compare { .. } | Self::Exchange { .. } => false,

@@ -118,9 +118,8 @@ impl SimulatedDisk {
         let copy = Self::new();
         let names = {
             let state = self.lock();
-            let copied = |(name, of): (&String, &SharedInode)| {
-                (name.clone(), Arc::new(Mutex::new(lock(of).clone())))
-            };
+            let copied =
+                |(name, of): (&String, &SharedInode)| (name.clone(), Arc::new(Mutex::new(lock(of).clone())));
             state.names.iter().map(copied).collect()
         };
         copy.lock().names = names;

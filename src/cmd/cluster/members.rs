@@ -61,10 +61,10 @@ pub struct RemoveArgs {
 }
 
 #[derive(Debug, Args)]
-struct WaitArgs {
+pub(super) struct WaitArgs {
     /// How long to wait for the data to move. It goes on moving after that.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 /// Adds a node and waits until it has its share.
@@ -176,7 +176,7 @@ pub fn bearer() -> Option<String> {
 }
 
 /// Some running nodes, each asked by name.
-struct Watched {
+pub(super) struct Watched {
     client: Client,
     /// What is shown as an administrator.
     authorization: Option<String>,
@@ -184,14 +184,14 @@ struct Watched {
 }
 
 /// A change that was not made, or may not have been.
-struct NotMade {
+pub(super) struct NotMade {
     /// Whether it certainly was not.
-    certain: bool,
-    failure: Failure,
+    pub(super) certain: bool,
+    pub(super) failure: Failure,
 }
 
 impl Watched {
-    fn of(dir: &Path, chosen: impl Fn(&NodeState) -> bool) -> Result<Self, Failure> {
+    pub(super) fn of(dir: &Path, chosen: impl Fn(&NodeState) -> bool) -> Result<Self, Failure> {
         let state = ClusterState::read(dir)?;
         let nodes: Vec<&NodeState> = state.running().filter(|node| chosen(node)).collect();
         if nodes.is_empty() {
@@ -215,7 +215,14 @@ impl Watched {
 
     /// Asks for a change; the epoch of the view that it makes.
     async fn ask(&self, method: Method, target: &str, body: &[u8]) -> Result<u64, NotMade> {
-        let unknown = |failure| NotMade { certain: false, failure };
+        let answer = self.ask_for(method, target, body).await?;
+        let epoch = answer["view"].as_str().and_then(epoch_of);
+        let unnamed = || Failure::unknown("the answer names no view");
+        epoch.ok_or_else(|| NotMade { certain: false, failure: unnamed() })
+    }
+
+    /// Asks for a change; what is answered when it is made.
+    pub(super) async fn ask_for(&self, method: Method, target: &str, body: &[u8]) -> Result<Value, NotMade> {
         let mut headers = vec![("Content-Type", "application/json")];
         headers.extend(self.authorization.as_deref().map(|shown| ("Authorization", shown)));
         let request = Request { method, target, headers: &headers, body };
@@ -225,8 +232,7 @@ impl Watched {
         })?;
         let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         if response.status == 202 {
-            let epoch = answer["view"].as_str().and_then(epoch_of);
-            return epoch.ok_or_else(|| unknown(Failure::unknown("the answer names no view")));
+            return Ok(answer);
         }
         let why = answer["message"].as_str().unwrap_or("it does not say why");
         let message = format!("the cluster refuses the change: {why}");
@@ -237,7 +243,7 @@ impl Watched {
     }
 
     /// Waits until all are in one stable view of `epoch` or later, which is returned.
-    async fn until_stable(
+    pub(super) async fn until_stable(
         &self,
         epoch: u64,
         wait: Duration,
@@ -264,6 +270,12 @@ impl Watched {
             }
             pause(deadline, interrupts, &shown).await?;
         }
+    }
+
+    /// The definition of the store.
+    pub(super) async fn store(&self) -> Result<Value, Failure> {
+        let cluster = self.client.cluster(ReadOptions { node: Some(0) }).await.map_err(Failure::unknown)?;
+        Ok(cluster["store"].clone())
     }
 
     async fn view_of(&self, node: usize) -> Result<String, ClientError> {
@@ -306,7 +318,7 @@ fn settled(views: &[Result<String, ClientError>], epoch: u64) -> Option<String> 
     (same && reached).then(|| first.clone())
 }
 
-fn epoch_of(view: &str) -> Option<u64> {
+pub(super) fn epoch_of(view: &str) -> Option<u64> {
     view.split_once('-')?.0.parse().ok()
 }
 

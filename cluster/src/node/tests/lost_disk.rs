@@ -21,7 +21,7 @@ pub(super) async fn stop(node: Running) -> SimulatedDisk {
 }
 
 /// Asks until the node is not ready for a reason that contains `why`.
-async fn unready(api: &str, why: &str) {
+pub(super) async fn unready(api: &str, why: &str) {
     let asking = async {
         loop {
             let reply = ask(api, "GET", "/readyz", &[], b"").await;
