@@ -12,15 +12,20 @@
 //! log's index agrees. A sled that cannot be opened is begun anew and fills as values are read.
 //! The price is that every value is on disk twice, and that every key is in memory.
 //!
+//! It is never told to flush: the log has what that would save, and on a full disk a flush may never
+//! return and keep all writers waiting. For the same reason closing it is given up after a while.
+//!
 //! It runs threads of its own, so it is never used in the simulator.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_env::{BoxFuture, Disk};
+use quorate_env::Disk;
 
 use super::log::{Changed, FORMAT_NAME, LogEngine, LogOptions, Values};
 use super::{Engine, StoreError};
@@ -30,6 +35,9 @@ const TREE: &str = "values-1";
 
 /// Instead of its default of a gigabyte: files are in the system's cache already.
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// How long closing it may take. On a full disk its last flush has been seen to wait for ever.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
 
 /// Eight bytes of sequence precede every value.
 const SEQUENCE_LEN: usize = 8;
@@ -56,6 +64,7 @@ pub(super) async fn open(
     let log = LogEngine::open(disk, options).await?;
     Ok(match open_or_begin(&home) {
         Some(tree) => {
+            let tree = Some(tree);
             Arc::new(log.with_values(Box::new(SledValues { tree, failed: AtomicBool::new(false) })))
         }
         None => Arc::new(log),
@@ -92,28 +101,38 @@ fn open_or_begin(home: &Path) -> Option<::sled::Tree> {
 
 /// Values in sled.
 struct SledValues {
-    tree: ::sled::Tree,
+    /// There until it is closed.
+    tree: Option<::sled::Tree>,
     /// Set by the first error: from then on the log is read alone.
     failed: AtomicBool,
 }
 
 impl SledValues {
     fn attempt<T>(&self, what: impl FnOnce(&::sled::Tree) -> ::sled::Result<T>) -> Option<T> {
-        if self.failed.load(Ordering::Relaxed) {
-            return None;
-        }
-        let why = match catch_unwind(AssertUnwindSafe(|| what(&self.tree))) {
+        let tree = self.tree.as_ref().filter(|_| !self.failed.load(Ordering::Relaxed))?;
+        let why = match catch_unwind(AssertUnwindSafe(|| what(tree))) {
             Ok(Ok(done)) => return Some(done),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it panicked".to_owned(),
         };
-        self.fail(&why);
-        None
-    }
-
-    fn fail(&self, why: &str) {
         if !self.failed.swap(true, Ordering::Relaxed) {
             tracing::error!(%why, "sled failed; values are read from the log alone until the next start");
+        }
+        None
+    }
+}
+
+impl Drop for SledValues {
+    fn drop(&mut self) {
+        let tree = self.tree.take();
+        let (closed, is_closed) = mpsc::channel();
+        std::thread::spawn(move || {
+            drop(tree);
+            // Nobody may wait any more.
+            let _ = closed.send(());
+        });
+        if is_closed.recv_timeout(CLOSING_MAX).is_err() {
+            tracing::error!("sled cannot be closed and is left as it is; the log has everything");
         }
     }
 }
@@ -139,15 +158,5 @@ impl Values for SledValues {
             }
         }
         self.attempt(|tree| tree.apply_batch(batch));
-    }
-
-    fn settle(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            if !self.failed.load(Ordering::Relaxed)
-                && let Err(error) = self.tree.flush_async().await
-            {
-                self.fail(&error.to_string());
-            }
-        })
     }
 }

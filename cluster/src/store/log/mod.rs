@@ -323,9 +323,6 @@ impl Engine for LogEngine {
         Box::pin(async {
             let position = self.writer().position();
             self.make_durable(position).await?;
-            if let Some(values) = &self.values {
-                values.settle().await;
-            }
             Ok(position)
         })
     }

@@ -6,7 +6,6 @@
 //! what it likes, at any time, and be thrown away.
 
 use bytes::Bytes;
-use quorate_env::BoxFuture;
 
 use super::index::Kind;
 use super::writer::Pending;
@@ -18,9 +17,6 @@ pub(in crate::store) trait Values: Send + Sync {
 
     /// Keeps changes, as far as it can.
     fn set(&self, changes: &[Changed<'_>]);
-
-    /// Gives all that was set to the operating system, as far as it can.
-    fn settle(&self) -> BoxFuture<'_, ()>;
 }
 
 /// What became of one key.
