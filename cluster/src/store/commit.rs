@@ -1,13 +1,14 @@
 //! Group commit: many writers wait for one sync.
 //!
-//! There is no task for it. Whoever finds no sync under way makes one for all that was appended
-//! so far; the others wait for it and, if it does not cover them, one of them makes the next.
+//! There is no task for it. Whoever finds no sync under way lets those append who are ready to, and
+//! makes one for all that was appended so far; the others wait for it and, if it does not cover them, one of them makes the next.
 //! A writer that is dropped in the middle of its sync wakes the others, so nobody hangs.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 
 use super::{Position, StoreError};
 
@@ -71,6 +72,8 @@ impl GroupCommit {
             };
             if leads {
                 let _turn = Turn(self);
+                // Whoever is about to append shares this sync instead of waiting for the next.
+                yield_now().await;
                 let result = sync().await;
                 let mut state = self.lock();
                 match result {

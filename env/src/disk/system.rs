@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::FlockOperation;
+use rustix::io::{Errno, pread};
 use tokio::task::spawn_blocking;
 
 use super::{Disk, DiskFile};
@@ -202,8 +204,18 @@ impl DiskFile for SystemFile {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        self.0.file.read_exact_at(&mut bytes, offset).map_err(|e| at("cannot read", &self.0.path, &e))?;
+        let cannot = |e: io::Error| self::at("cannot read", &self.0.path, &e);
+        // Into memory that nobody has cleared before: for small records that costs as much as the read.
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = offset + bytes.len() as u64;
+            match pread(&self.0.file, spare_capacity(&mut bytes), at) {
+                Ok(0) => return Err(cannot(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(cannot(error.into())),
+            }
+        }
+        bytes.truncate(len);
         Ok(bytes)
     }
 

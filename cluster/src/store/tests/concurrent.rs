@@ -18,8 +18,8 @@ async fn writers_that_come_together_share_syncs() {
     for result in join_all(writes).await {
         result.unwrap();
     }
-    // One for the first, which found nobody else, and one for all the others.
-    assert_eq!(engine.stats().syncs - before, 2);
+    // Whoever begins it lets the others append before.
+    assert_eq!(engine.stats().syncs - before, 1);
     disk.power_cut(&mut random(1));
     assert_eq!(contents(&open_log(&disk).await.unwrap()).len(), 100);
 }
