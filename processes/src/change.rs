@@ -3,6 +3,7 @@
 //! Not here: telling the other nodes (`POST` and `DELETE /cluster/members`).
 
 use std::fs;
+use std::num::NonZeroU16;
 use std::path::Path;
 
 use quorate_cluster::config::{Config, Member};
@@ -39,7 +40,8 @@ pub async fn add(dir: &Path, addition: &Addition) -> Result<Member, ProcessError
     };
     let text =
         fs::read_to_string(&known.config).map_err(ProcessError::file(&known.config, "read the file"))?;
-    let store = Config::from_toml(&text)?.store;
+    let Config { node, store, tls, .. } = Config::from_toml(&text)?;
+    let habits = (node.threads.unwrap_or(NonZeroU16::MIN), tls.map(|tls| tls.peers).unwrap_or_default());
     let bad = |why| ProcessError::BadState { path: layout.state_file(), why };
     let id = next_name(&layout, &state)?.parse().map_err(bad)?;
     let ports = free_ports(2, Random::from_system())?;
@@ -50,7 +52,7 @@ pub async fn add(dir: &Path, addition: &Addition) -> Result<Member, ProcessError
         capacity: addition.capacity,
         zone: addition.zone.clone(),
     };
-    let config = node_config(&layout, store, &member, seeds, Vec::new())?;
+    let config = node_config(&layout, store, habits, &member, seeds, Vec::new())?;
     let authority = Authority::read(&layout.ca_file(), &layout.ca_key_file())?;
     let node = write_node(&layout, &authority, &config)?;
     let started = launch(&layout, node).await;

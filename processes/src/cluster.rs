@@ -1,5 +1,6 @@
 //! A whole local cluster: made, started, stopped; its nodes killed and started again one by one.
 
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use quorate_cluster::config::{
@@ -35,6 +36,8 @@ pub struct Plan {
     pub logs: Option<PathBuf>,
     /// The newest peer protocol that nodes speak; none is all that their program knows.
     pub protocol_max: Option<u32>,
+    /// How the nodes talk to each other.
+    pub peers: PeerTraffic,
 }
 
 /// A node to make.
@@ -60,6 +63,7 @@ impl Plan {
             nodes: Self::names(count).into_iter().map(node).collect(),
             logs: None,
             protocol_max: None,
+            peers: PeerTraffic::Mutual,
         }
     }
 
@@ -322,6 +326,14 @@ fn everybody(layout: &Layout, plan: &Plan, random: Random) -> Result<Vec<Member>
     plan.nodes.iter().zip(ports.chunks_exact(2)).map(member).collect()
 }
 
+/// How many threads each of so many nodes has: they share the machine's cores.
+#[must_use]
+pub fn threads_of_each(nodes: usize) -> NonZeroU16 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let each = u16::try_from(cores / nodes.max(1)).unwrap_or(u16::MAX);
+    NonZeroU16::new(each).unwrap_or(NonZeroU16::MIN)
+}
+
 /// The configuration of one of the nodes that a cluster is started with.
 fn first_config(
     layout: &Layout,
@@ -333,7 +345,8 @@ fn first_config(
     let is_spare = !members.contains(member);
     let seeds = if is_spare { members.iter().map(|m| m.peer.clone()).collect() } else { Vec::new() };
     let known = if is_spare { Vec::new() } else { members.to_vec() };
-    let mut config = node_config(layout, plan.store.clone(), member, seeds, known)?;
+    let habits = (threads_of_each(plan.nodes.len()), plan.peers);
+    let mut config = node_config(layout, plan.store.clone(), habits, member, seeds, known)?;
     config.node.protocol_max = plan.protocol_max;
     Ok(config)
 }
@@ -343,6 +356,7 @@ fn first_config(
 pub(super) fn node_config(
     layout: &Layout,
     store: StoreDefinition,
+    (threads, peers): (NonZeroU16, PeerTraffic),
     member: &Member,
     seeds: Vec<String>,
     members: Vec<Member>,
@@ -361,12 +375,13 @@ pub(super) fn node_config(
         administration: Administration::Guarded,
         admin_token_file: Some(layout.admin_token_file().display().to_string()),
         protocol_max: None,
+        threads: Some(threads),
     };
     let tls = TlsSection {
         cert: path("cert.pem"),
         key: path("key.pem"),
         ca: Some(layout.ca_file().display().to_string()),
-        peers: PeerTraffic::Mutual,
+        peers,
     };
     Ok(Config::new(node, Some(tls), store, members)?)
 }
@@ -415,6 +430,7 @@ mod tests {
             let config = Config::from_toml(&std::fs::read_to_string(&node.config).unwrap()).unwrap();
             assert_eq!(config.store, store);
             assert_eq!(config.members.len(), 4);
+            assert_eq!(config.node.threads, Some(threads_of_each(4)), "they share the cores");
             assert_eq!(format!("https://{}", config.node.listen), node.url);
             let tls = config.tls.unwrap();
             assert_eq!(tls.peers, PeerTraffic::Mutual);

@@ -21,5 +21,5 @@ pub mod ports; // addresses nobody uses
 pub mod state; // cluster.json, and whether a pid is still ours
 
 pub use change::{Addition, add, discard, stop};
-pub use cluster::{Lifetime, LocalCluster, NodePlan, Plan, own_program};
+pub use cluster::{Lifetime, LocalCluster, NodePlan, Plan, own_program, threads_of_each};
 pub use error::ProcessError;

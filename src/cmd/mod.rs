@@ -36,7 +36,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Bench(args) => bench::run(*args, json),
         Command::Chaos(args) => chaos::run(args, json),
         Command::Check(args) => check::run(args, json),
-        Command::Serve(args) => block_on(serve::run(args, json)),
+        Command::Serve(args) => serve::run(args, json),
         Command::Cluster(args) => block_on(cluster::run(args, json)),
         Command::Get(args) => block_on(get::run(args, json)),
         Command::Put(args) => block_on(put::run(args, json)),

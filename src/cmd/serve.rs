@@ -1,6 +1,7 @@
 //! `quorate serve`: one node in the foreground.
 
 use std::io::Read as _;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use quorate_cluster::config::{Config, TlsSection};
 use quorate_cluster::node::{Node, NodeParts};
 use quorate_env::{Env, Random, SystemClock, SystemDisk, TokioNetwork};
 use serde_json::json;
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use crate::build_info;
@@ -25,7 +27,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(4);
 
 /// Run one node in the foreground, until Ctrl-C or SIGTERM; SIGHUP has it look at its certificates at once. Its configuration file has the sections
 /// [node] (id, listen, peer_listen, data_dir, capacity, zone, token_key_file, administration,
-/// admin_token_file, protocol_max, and bounds: connections_max, streams_max, requests_max,
+/// admin_token_file, protocol_max, threads, and bounds: connections_max, streams_max, requests_max,
 /// request_bytes_max, peer_requests_max, link_requests_max, commits_max), [store], one [[member]] a node of the cluster
 /// and, unless a development certificate will do, [tls] (cert, key, ca).
 #[derive(Debug, Args)]
@@ -49,10 +51,26 @@ pub struct ServeArgs {
 ///
 /// # Errors
 /// If the node cannot start, or breaks while running.
-pub async fn run(args: ServeArgs, json: bool) -> Result<Exit, Failure> {
+pub fn run(args: ServeArgs, json: bool) -> Result<Exit, Failure> {
+    let config = read_config(&args.config)?;
+    // A node alone on its thread wakes nobody.
+    let mut runtime = match config.node.threads.map(NonZeroU16::get) {
+        Some(1) => Builder::new_current_thread(),
+        Some(threads) => {
+            let mut runtime = Builder::new_multi_thread();
+            runtime.worker_threads(threads.into());
+            runtime
+        }
+        None => Builder::new_multi_thread(),
+    };
+    let runtime = runtime.enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::setup(format_args!("cannot start the runtime: {e}")))?;
+    runtime.block_on(serve(args, config, json))
+}
+
+async fn serve(args: ServeArgs, config: Config, json: bool) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::listen().map_err(Failure::setup)?;
     let hangups = Hangups::listen().map_err(Failure::setup)?;
-    let config = read_config(&args.config)?;
     let in_file = |e: &dyn std::fmt::Display| Failure::setup(format_args!("{}: {e}", args.config.display()));
     let tls = certificates(&config)?;
     let disk =

@@ -48,6 +48,7 @@ fn config(me: &Member, members: &[Member], seeds: &[NodeId]) -> Config {
         administration: Administration::Open,
         admin_token_file: None,
         protocol_max: None,
+        threads: None,
     };
     let store = StoreDefinition { partitions: 32, ..StoreDefinition::profile("dynamo").unwrap() };
     let members = if seeds.is_empty() { members } else { &[] };

@@ -1,6 +1,7 @@
 //! One node's configuration file: who it is, who the others are, and its store.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -104,6 +105,10 @@ pub struct NodeSection {
     /// upgrade that may have to be taken back. Default: the newest that the release knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol_max: Option<u32>,
+    /// Threads that serve. Default: as many as the machine has cores. Where several nodes share a machine,
+    /// fewer for each cost less: threads that find nothing to do sleep and are woken all the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<NonZeroU16>,
 }
 
 /// Who may administer a node.
@@ -296,6 +301,7 @@ impl Config {
                 "administration",
                 "admin_token_file",
                 "protocol_max",
+                "threads",
             ];
             known.extend(Limits::NAMES);
             refuse_unknown_keys(node, "[node]", &known)?;

@@ -79,6 +79,7 @@ fn config(member: &Member, members: &[Member], store: &StoreDefinition) -> Confi
         administration: Administration::Open,
         admin_token_file: None,
         protocol_max: None,
+        threads: None,
     };
     Config::new(node, None, store.clone(), members.to_vec()).unwrap()
 }

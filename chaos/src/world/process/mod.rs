@@ -97,8 +97,9 @@ impl ProcessWorld {
         let home = tempfile::Builder::new().prefix("quorate-chaos-").tempdir().map_err(|e| set_up(&e))?;
         let section = &play.scenario.cluster;
         let protocol_max = section.held_back.then(|| section.protocol());
-        let (store, nodes) = (play.store.clone(), section.plans());
-        let plan = quorate_processes::Plan { store, nodes, logs: None, protocol_max };
+        let nodes = section.plans();
+        let plain = quorate_processes::Plan::of_size(play.store.clone(), 0);
+        let plan = quorate_processes::Plan { nodes, protocol_max, ..plain };
         let cluster =
             LocalCluster::start_with(&self.program, home.path(), &plan, Lifetime::WithHarness).await;
         let cluster = cluster.map_err(|e| set_up(&e))?;

@@ -89,6 +89,7 @@ pub(super) fn start(
             administration: Administration::Open,
             admin_token_file: None,
             protocol_max: None,
+            threads: None,
         };
         let mut config = Config::new(section, None, play.store.clone(), known)
             .map_err(|e| WorldError::SetUp(e.to_string()))?;
