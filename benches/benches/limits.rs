@@ -1,6 +1,6 @@
 //! What an operation costs the reference cluster, in processor time of all its nodes, beside what a request
 //! costs a bare server of hyper and rustls: three nodes, N=3, R=2, W=2, values of 1 KiB, 64 connections, and
-//! the generator on the same cores.
+//! the generator on the same cores. Words choose the rows that contain one of them.
 //!
 //! The nodes run the release binary (`cargo build --release --bin quorate`). With `QUORATE_BARS`
 //! (`just bench-limits`) a bar that is missed is exit code 1; without it turns are short and few.
@@ -15,7 +15,7 @@ use quorate_benches::servers::subject::Subject;
 use quorate_benches::servers::turns::{self, Run};
 use quorate_benches::servers::{bare, cluster};
 use quorate_benches::table::Bars;
-use quorate_cluster::config::{Durability, EngineKind, StoreDefinition};
+use quorate_cluster::config::{Durability, EngineKind, PeerTraffic, StoreDefinition};
 use quorate_loadgen::CallKind;
 
 fn main() -> ExitCode {
@@ -35,37 +35,58 @@ fn main() -> ExitCode {
     let bars = std::env::var_os("QUORATE_BARS").is_some();
     let (rounds, length) = if bars { (7, Duration::from_secs(2)) } else { (1, Duration::from_millis(500)) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let missed = runtime.block_on(measure(&program, rounds, length));
+    let missed = runtime.block_on(measure(&program, &arguments, rounds, length));
     if bars && missed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-async fn measure(program: &Path, rounds: usize, length: Duration) -> usize {
+async fn measure(program: &Path, words: &[String], rounds: usize, length: Duration) -> usize {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let directory = directory.path();
     let (server, bare) = start_bare(&directory.join("bare"));
     let commit = StoreDefinition::profile("quorum").expect("a profile");
     let memory =
         StoreDefinition { engine: EngineKind::Memory, durability: Durability::Memory, ..commit.clone() };
-    let (memory_nodes, memory) = cluster::start("memory", program, directory, memory).await;
-    let (commit_nodes, commit) = cluster::start("commit", program, directory, commit).await;
+    let register = StoreDefinition::profile("linearizable").expect("a profile");
+    let start = async |name: &str, store: &StoreDefinition, peers| {
+        cluster::start(name, program, directory, (store.clone(), peers)).await
+    };
+    let (memory_nodes, memory) = start("memory", &memory, PeerTraffic::Plain).await;
+    let (commit_nodes, commit_plain) = start("commit", &commit, PeerTraffic::Plain).await;
+    let (mutual_nodes, commit_mutual) = start("commit, peers in TLS", &commit, PeerTraffic::Mutual).await;
+    let (register_nodes, register) = start("linearizable", &register, PeerTraffic::Plain).await;
     let runs = vec![
         Run::new(&bare, CallKind::Put, "put"),
         Run::new(&bare, CallKind::Get, "get"),
         Run::new(&memory, CallKind::Put, "put"),
-        Run::new(&commit, CallKind::Put, "put"),
-        Run::new(&commit, CallKind::Get, "get R=2"),
+        Run::new(&commit_plain, CallKind::Put, "put"),
+        Run::new(&commit_plain, CallKind::Get, "get R=2"),
+        Run::new(&commit_mutual, CallKind::Put, "put"),
+        Run::new(&commit_mutual, CallKind::Get, "get R=2"),
+        Run::new(&register, CallKind::Put, "put"),
+        Run::new(&register, CallKind::Get, "get"),
     ];
-    let all = turns::in_turn(runs, rounds, length).await;
-    memory_nodes.stop().await;
-    commit_nodes.stop().await;
+    let runs =
+        runs.into_iter().filter(|run| words.is_empty() || words.iter().any(|word| run.label.contains(word)));
+    let all = turns::in_turn(runs.collect(), rounds, length).await;
+    for nodes in [memory_nodes, commit_nodes, mutual_nodes, register_nodes] {
+        nodes.stop().await;
+    }
     let _ = server.stop();
 
     turns::print(&all);
-    let cost: Vec<f64> = all.iter().map(|run| run.turn.server_us).collect();
     let mut bars = Bars::default();
-    bars.at_most("server us a put, memory (bare server)", cost[2], cost[0], 4.5);
-    bars.at_most("server us a put, commit (bare server)", cost[3], cost[0], 9.5);
-    bars.at_most("server us a get, R=2 (bare server)", cost[4], cost[1], 3.2);
+    let mut at_most = |label: &str, other: &str, bar| {
+        let cost = |label| all.iter().find(|run| run.label == label).map(|run| run.turn.server_us);
+        if let (Some(cost), Some(others)) = (cost(label), cost(other)) {
+            bars.at_most(&format!("server us: {label} ({other})"), cost, others, bar);
+        }
+    };
+    at_most("memory, put", "bare server, put", 4.5);
+    at_most("commit, put", "bare server, put", 9.5);
+    at_most("commit, get R=2", "bare server, get", 3.2);
+    at_most("linearizable, get", "bare server, get", 4.0);
+    at_most("commit, peers in TLS, put", "commit, put", 1.15);
+    at_most("commit, peers in TLS, get R=2", "commit, get R=2", 1.15);
     bars.print()
 }
 

@@ -36,10 +36,10 @@ impl Bars {
 
     /// Prints all; returns how many bars were missed.
     pub fn print(&self) -> usize {
-        println!("\n{:<58} {:>10} {:>10} {:>8} {:>10}", "figure", "ours", "other", "ratio", "bar");
+        println!("\n{:<70} {:>10} {:>10} {:>8} {:>10}", "figure", "ours", "other", "ratio", "bar");
         for row in &self.0 {
             println!(
-                "{:<58} {:>10.1} {:>10.1} {:>8.2} {:>2} {:>7}  {}",
+                "{:<70} {:>10.1} {:>10.1} {:>8.2} {:>2} {:>7}  {}",
                 row.figure,
                 row.ours,
                 row.other,

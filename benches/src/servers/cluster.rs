@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quorate_client::{Client, ClientOptions, NodeUrl, TlsTrust};
-use quorate_cluster::config::StoreDefinition;
+use quorate_cluster::config::{PeerTraffic, StoreDefinition};
 use quorate_env::{SystemClock, TokioNetwork};
 use quorate_loadgen::QuorateTarget;
 use quorate_processes::{Lifetime, LocalCluster, Plan};
@@ -22,7 +22,7 @@ pub fn program() -> Option<PathBuf> {
     program.exists().then_some(program)
 }
 
-/// Starts a cluster in `directory` that keeps `store`, and fills it.
+/// Starts a cluster in `directory` that keeps `store` and whose nodes talk so, and fills it.
 ///
 /// # Panics
 /// If it does not come up.
@@ -30,9 +30,9 @@ pub async fn start(
     name: &str,
     program: &Path,
     directory: &Path,
-    store: StoreDefinition,
+    (store, peers): (StoreDefinition, PeerTraffic),
 ) -> (LocalCluster, Subject) {
-    let plan = Plan::of_size(store, NODES);
+    let plan = Plan { peers, ..Plan::of_size(store, NODES) };
     let started =
         LocalCluster::start_with(program, &directory.join(name), &plan, Lifetime::WithHarness).await;
     let cluster = started.expect("the cluster comes up");

@@ -10,7 +10,8 @@ use super::subject::{Subject, Turn};
 pub struct Run<'a> {
     subject: &'a Subject,
     kind: CallKind,
-    label: String,
+    /// What is measured.
+    pub label: String,
     turns: Vec<Turn>,
 }
 
@@ -55,14 +56,17 @@ fn medians(run: &Run<'_>) -> Medians {
         per_s: median(|turn| turn.per_s),
         server_us: median(|turn| turn.server_us),
         client_us: median(|turn| turn.client_us),
+        failed: median(|turn| turn.failed),
     };
     Medians { label: run.label.clone(), turn }
 }
 
 /// Prints what was measured, one line a run.
 pub fn print(all: &[Medians]) {
-    println!("{:<44} {:>12} {:>14} {:>14}", "median turn", "operations/s", "servers, us/op", "client, us/op");
+    let head = ["operations/s", "servers, us/op", "client, us/op", "overtaken, %"];
+    println!("{:<44} {:>12} {:>14} {:>14} {:>12}", "median turn", head[0], head[1], head[2], head[3]);
     for Medians { label, turn } in all {
-        println!("{label:<44} {:>12.0} {:>14.1} {:>14.1}", turn.per_s, turn.server_us, turn.client_us);
+        let Turn { per_s, server_us, client_us, failed } = turn;
+        println!("{label:<44} {per_s:>12.0} {server_us:>14.1} {client_us:>14.1} {failed:>12.2}");
     }
 }
