@@ -6,10 +6,14 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tempfile::TempDir;
+
+/// How long a program may take to say what is waited for.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How a command ended.
 #[derive(Debug)]
@@ -96,11 +100,17 @@ impl Running {
         Self { child, lines }
     }
 
-    /// Reads standard error until a line holds `part`.
+    /// Reads standard error until a line holds `part`; not for ever, or a program that says it in other
+    /// words would hold up everybody.
     #[track_caller]
     pub fn wait_for(&mut self, part: &str) {
-        let mut all = String::new();
+        let (mut all, end) = (String::new(), Instant::now() + PATIENCE);
         while !all.lines().last().is_some_and(|line| line.contains(part)) {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut more = [PollFd::new(self.lines.get_ref(), PollFlags::IN)];
+            let is_there = !self.lines.buffer().is_empty()
+                || poll(&mut more, Some(&left.try_into().unwrap())).unwrap() == 1;
+            assert!(is_there && !left.is_zero(), "no `{part}` within {PATIENCE:?}: {all}");
             assert_ne!(self.lines.read_line(&mut all).unwrap(), 0, "it ended without saying `{part}`: {all}");
         }
     }
