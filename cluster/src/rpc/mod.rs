@@ -1,8 +1,8 @@
 //! Framed messages between peers over one connection each way, many in flight.
 //!
 //! A connection opens with a hello that carries the store definition and the versions of the messages
-//! that its sender speaks: peers of another store, or without a version in common, are refused by name. Every request carries the version of the view it was sent
-//! under and the time its sender will still wait. A connection that stays silent while answers
+//! that its sender speaks: peers of another store, or without a version in common, are refused by name.
+//! Every request carries the version of the view it was sent under and the time its sender will still wait. A connection that stays silent while answers
 //! are due is closed: a half-open one looks just like a slow one, and waiting for ever is worse.
 //! Whatever was pending on a closed connection has an unknown outcome.
 //!
