@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use super::state::LaneState;
 use super::{Ended, Interval, IntervalSink, Shared};
 use crate::observe::{Phase, Tick};
-use crate::recorder::{Measure, Recorder};
+use crate::recorder::{self, Measure, Recorder};
 use crate::target::Outcome;
 use crate::trust::{Probed, SystemProbe};
 
@@ -22,6 +24,18 @@ fn sum(lanes: &[Arc<LaneState>], count: fn(&LaneState) -> &AtomicU64) -> u64 {
     lanes.iter().map(|lane| count(lane).load(Ordering::Relaxed)).sum()
 }
 
+/// Memory that was used for the second before.
+pub(super) struct Spare {
+    recorder: Recorder,
+    responses: Histogram<u64>,
+}
+
+impl Default for Spare {
+    fn default() -> Self {
+        Self { recorder: Recorder::default(), responses: recorder::empty() }
+    }
+}
+
 /// Takes away each second what the workers recorded.
 pub(super) struct Collector<'a> {
     pub(super) shared: &'a Shared,
@@ -34,6 +48,8 @@ pub(super) struct Collector<'a> {
     pub(super) probe: Option<&'a mut SystemProbe>,
     pub(super) probed: Option<Probed>,
     pub(super) total: Recorder,
+    /// Used anew each second: new memory costs the machine time, and that may be a lane's.
+    pub(super) spare: Spare,
     /// When the current interval began, from the start of the phase.
     pub(super) start_ns: u64,
     /// Offered, sent and dropped, up to the current interval.
@@ -76,12 +92,13 @@ impl Collector<'_> {
 
     fn take(&mut self) {
         let elapsed_ns = self.elapsed_ns();
-        let mut recorder = Recorder::default();
+        let mut recorder = std::mem::take(&mut self.spare.recorder);
         self.lanes.iter().for_each(|lane| lane.recorder.take_into(&mut recorder));
         let ended = sum(self.lanes, |lane| &lane.ended);
         let now = counts(self.lanes);
         let [offered, sent, dropped] = std::array::from_fn(|i| now[i] - self.counted[i]);
-        if elapsed_ns == self.start_ns && recorder == Recorder::default() && now == self.counted {
+        if elapsed_ns == self.start_ns && recorder.is_empty() && now == self.counted {
+            self.spare.recorder = recorder;
             return;
         }
         let probed = self.probe.as_mut().and_then(|probe| probe.read());
@@ -99,17 +116,22 @@ impl Collector<'_> {
             recorder,
         };
         self.total.merge(&interval.recorder);
-        self.shared.progress.tick(&self.tick(&interval));
+        let tick = self.tick(&interval);
+        self.shared.progress.tick(&tick);
         self.sink.interval(&interval);
         self.start_ns = elapsed_ns;
         self.counted = now;
         self.probed = probed.or(self.probed);
+        self.spare.recorder = interval.recorder;
+        self.spare.recorder.clear();
     }
 
-    fn tick(&self, interval: &Interval) -> Tick {
+    fn tick(&mut self, interval: &Interval) -> Tick {
         let seconds = (interval.duration_ns as f64 / 1e9).max(1e-9);
         let ok = interval.recorder.count_all(Outcome::Ok);
-        let responses = interval.recorder.merged(|series| series.measure == Measure::Response);
+        let responses = &mut self.spare.responses;
+        responses.reset();
+        interval.recorder.merge_into(responses, |series| series.measure == Measure::Response);
         Tick {
             phase: interval.phase,
             elapsed_s: (interval.start_ns + interval.duration_ns) as f64 / 1e9,

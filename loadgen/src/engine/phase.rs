@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::abandonment::GRACE;
 use super::ahead::Ahead;
 use super::backlog::Backlog;
-use super::collector::{Collector, counts};
+use super::collector::{Collector, Spare, counts};
 use super::lane::Lane;
 use super::state::{LaneState, Share};
 use super::{IntervalSink, PhaseReport, Shared, closed, open};
@@ -87,6 +87,7 @@ pub(super) async fn run(
         probe,
         probed: probed_at_start,
         total: Recorder::default(),
+        spare: Spare::default(),
         start_ns: 0,
         counted: [0; 3],
         schedule: None,

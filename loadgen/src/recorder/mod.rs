@@ -82,6 +82,25 @@ impl Recorder {
         }
     }
 
+    /// Forgets everything and keeps the memory, which costs time to come by.
+    pub fn clear(&mut self) {
+        for histogram in self.latencies.iter_mut().flatten().flatten().flat_map(|latencies| &mut **latencies)
+        {
+            if !histogram.is_empty() {
+                histogram.reset();
+            }
+        }
+        self.outcomes = Default::default();
+        self.timeouts = Default::default();
+        self.errors.clear();
+    }
+
+    /// Whether nothing ended.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.finished() == 0 && self.errors.is_empty()
+    }
+
     /// Counts an error by its kind.
     pub fn record_error(&mut self, op: OpKind, kind: &str) {
         *self.errors.entry((op, kind.to_owned())).or_default() += 1;
@@ -144,10 +163,15 @@ impl Recorder {
     #[must_use]
     pub fn merged(&self, wanted: impl Fn(Series) -> bool) -> Histogram<u64> {
         let mut all = empty();
+        self.merge_into(&mut all, wanted);
+        all
+    }
+
+    /// Adds the histograms that `wanted` picks to `all`.
+    pub(crate) fn merge_into(&self, all: &mut Histogram<u64>, wanted: impl Fn(Series) -> bool) {
         for (_, histogram) in self.series().filter(|(series, _)| wanted(*series)) {
             all.add(histogram).expect("a histogram that grows by itself takes any other");
         }
-        all
     }
 
     /// How many operations of a kind ended so.
@@ -191,7 +215,7 @@ impl Recorder {
     }
 }
 
-fn empty() -> Histogram<u64> {
+pub(crate) fn empty() -> Histogram<u64> {
     // Starts small and grows with the largest value: most series never see a second.
     Histogram::new(DIGITS).expect("three digits are within what a histogram can keep")
 }
@@ -243,6 +267,33 @@ mod tests {
             prop_assert_eq!(&swapped, &whole);
             prop_assert_eq!(whole.finished(), samples.len() as u64);
         }
+    }
+
+    #[test]
+    fn what_was_cleared_records_like_what_is_new() {
+        let sample = |service_ns| Sample {
+            op: OpKind::Put,
+            outcome: Outcome::Fail,
+            timed_out: true,
+            response_ns: service_ns,
+            service_ns,
+            wait_ns: None,
+            lateness_ns: None,
+        };
+        let mut cleared = recorded(&[sample(70_000_000_000), sample(5)]);
+        assert!(!cleared.is_empty());
+        cleared.clear();
+        assert!(cleared.is_empty() && cleared.series().next().is_none());
+        let fresh = recorded(&[sample(9)]);
+        cleared.merge(&fresh);
+        for q in [0.0, 0.5, 1.0] {
+            let of = |recorder: &Recorder| recorder.merged(|_| true).value_at_quantile(q);
+            assert_eq!(of(&cleared), of(&fresh));
+        }
+        let all = cleared.merged(|_| true);
+        assert_eq!((all.min(), all.max(), all.len()), (9, 9, 2));
+        assert_eq!((cleared.finished(), cleared.timeouts(OpKind::Put)), (1, 1));
+        assert_eq!(cleared.errors(OpKind::Put).collect::<Vec<_>>(), [("deadline", 1)]);
     }
 
     #[test]

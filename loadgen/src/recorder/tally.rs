@@ -48,7 +48,8 @@ impl Counts {
     }
 
     fn move_to(&mut self, histogram: &mut Histogram<u64>) {
-        for (bucket, count) in self.0.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+        // The greatest first: the histogram grows once.
+        for (bucket, count) in self.0.iter_mut().enumerate().rev().filter(|(_, count)| **count > 0) {
             let taken = u64::from(std::mem::take(count));
             histogram
                 .record_n(least(bucket), taken)
