@@ -1,6 +1,7 @@
 //! Views and the changes between them: what neighbouring phases promise each other.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 use super::*;
+use crate::config;
 use crate::testing::member;
 
 fn view(nodes: usize) -> View {
