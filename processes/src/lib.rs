@@ -18,8 +18,10 @@ pub mod health; // is it answering yet
 pub mod layout; // which file is where
 pub mod pki; // development certificates
 pub mod ports; // addresses nobody uses
+pub mod runtime; // the threads that a server's process works on
 pub mod state; // cluster.json, and whether a pid is still ours
 
 pub use change::{Addition, add, discard, stop};
 pub use cluster::{Lifetime, LocalCluster, NodePlan, Plan, own_program, threads_of_each};
 pub use error::ProcessError;
+pub use runtime::server_runtime;

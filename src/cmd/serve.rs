@@ -1,7 +1,6 @@
 //! `quorate serve`: one node in the foreground.
 
 use std::io::Read as _;
-use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,6 @@ use quorate_cluster::config::{Config, TlsSection};
 use quorate_cluster::node::{Node, NodeParts};
 use quorate_env::{Env, Random, SystemClock, SystemDisk, TokioNetwork};
 use serde_json::json;
-use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use crate::build_info;
@@ -21,6 +19,7 @@ use crate::signals::{Hangups, Interrupts};
 use crate::stdout;
 use quorate_cluster::tls::{Certificates, Look};
 use quorate_processes::pki::own_certificates;
+use quorate_processes::server_runtime;
 
 /// How long requests in flight may take to end once the node was asked to stop.
 const FAREWELL_MAX: Duration = Duration::from_secs(4);
@@ -53,17 +52,7 @@ pub struct ServeArgs {
 /// If the node cannot start, or breaks while running.
 pub fn run(args: ServeArgs, json: bool) -> Result<Exit, Failure> {
     let config = read_config(&args.config)?;
-    // A node alone on its thread wakes nobody.
-    let mut runtime = match config.node.threads.map(NonZeroU16::get) {
-        Some(1) => Builder::new_current_thread(),
-        Some(threads) => {
-            let mut runtime = Builder::new_multi_thread();
-            runtime.worker_threads(threads.into());
-            runtime
-        }
-        None => Builder::new_multi_thread(),
-    };
-    let runtime = runtime.enable_all().build();
+    let runtime = server_runtime(config.node.threads);
     let runtime = runtime.map_err(|e| Failure::setup(format_args!("cannot start the runtime: {e}")))?;
     runtime.block_on(serve(args, config, json))
 }

@@ -15,9 +15,8 @@ use hyper_util::rt::TokioIo;
 use quorate_cluster::tls::Certificates;
 use quorate_env::SystemClock;
 use quorate_loadgen::ValueId;
-use quorate_processes::{pki, threads_of_each};
+use quorate_processes::{pki, server_runtime, threads_of_each};
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
 use tokio_rustls::TlsAcceptor;
 
 use super::cluster::NODES;
@@ -41,12 +40,7 @@ pub fn serve(directory: &Path) {
     let files = Certificates::open(&files, Arc::new(SystemClock::new())).expect("certificates just made");
     let acceptor = TlsAcceptor::from(files.for_clients());
     // As many threads as each node has.
-    let mut runtime = match threads_of_each(NODES).get() {
-        1 => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    let runtime = runtime.worker_threads(threads_of_each(NODES).get().into()).enable_all().build();
-    let runtime = runtime.expect("a runtime");
+    let runtime = server_runtime(Some(threads_of_each(NODES))).expect("a runtime");
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         say(format_args!("{}", listener.local_addr().expect("an address").port()));
