@@ -18,6 +18,9 @@ use quorate_benches::table::Bars;
 use quorate_cluster::config::{Durability, EngineKind, PeerTraffic, StoreDefinition};
 use quorate_loadgen::CallKind;
 
+/// What is measured of a store whose gets ask several owners.
+const PUT_AND_GET: [(CallKind, &str); 2] = [(CallKind::Put, "put"), (CallKind::Get, "get R=2")];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     if let ["--bare", directory] = arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -47,28 +50,32 @@ async fn measure(program: &Path, words: &[String], rounds: usize, length: Durati
     let memory =
         StoreDefinition { engine: EngineKind::Memory, durability: Durability::Memory, ..commit.clone() };
     let register = StoreDefinition::profile("linearizable").expect("a profile");
-    let start = async |name: &str, store: &StoreDefinition, peers| {
-        cluster::start(name, program, directory, (store.clone(), peers)).await
-    };
-    let (memory_nodes, memory) = start("memory", &memory, PeerTraffic::Plain).await;
-    let (commit_nodes, commit_plain) = start("commit", &commit, PeerTraffic::Plain).await;
-    let (mutual_nodes, commit_mutual) = start("commit, peers in TLS", &commit, PeerTraffic::Mutual).await;
-    let (register_nodes, register) = start("linearizable", &register, PeerTraffic::Plain).await;
-    let runs = vec![
-        Run::new(&bare, CallKind::Put, "put"),
-        Run::new(&bare, CallKind::Get, "get"),
-        Run::new(&memory, CallKind::Put, "put"),
-        Run::new(&commit_plain, CallKind::Put, "put"),
-        Run::new(&commit_plain, CallKind::Get, "get R=2"),
-        Run::new(&commit_mutual, CallKind::Put, "put"),
-        Run::new(&commit_mutual, CallKind::Get, "get R=2"),
-        Run::new(&register, CallKind::Put, "put"),
-        Run::new(&register, CallKind::Get, "get"),
+    let stores = [
+        ("memory", &memory, PeerTraffic::Plain, &[(CallKind::Put, "put")][..]),
+        ("commit", &commit, PeerTraffic::Plain, &PUT_AND_GET),
+        ("commit, peers in TLS", &commit, PeerTraffic::Mutual, &PUT_AND_GET),
+        ("linearizable", &register, PeerTraffic::Plain, &[(CallKind::Put, "put"), (CallKind::Get, "get")]),
     ];
-    let runs =
-        runs.into_iter().filter(|run| words.is_empty() || words.iter().any(|word| run.label.contains(word)));
-    let all = turns::in_turn(runs.collect(), rounds, length).await;
-    for nodes in [memory_nodes, commit_nodes, mutual_nodes, register_nodes] {
+    let wanted = |name: &str, operation: &str| {
+        let label = turns::label(name, operation);
+        words.is_empty() || words.iter().any(|word| label.contains(word))
+    };
+    let mut clusters = Vec::new();
+    for (name, store, peers, operations) in stores {
+        let operations: Vec<_> = operations.iter().filter(|(_, says)| wanted(name, says)).collect();
+        if !operations.is_empty() {
+            let started = cluster::start(name, program, directory, (store.clone(), peers)).await;
+            clusters.push((started, operations));
+        }
+    }
+    let of_bare = [(CallKind::Put, "put"), (CallKind::Get, "get")];
+    let of_bare = of_bare.iter().filter(|(_, says)| wanted(&bare.name, says));
+    let mut runs: Vec<Run<'_>> = of_bare.map(|(kind, says)| Run::new(&bare, *kind, says)).collect();
+    for ((_, subject), operations) in &clusters {
+        runs.extend(operations.iter().map(|(kind, says)| Run::new(subject, *kind, says)));
+    }
+    let all = turns::in_turn(runs, rounds, length).await;
+    for ((nodes, _), _) in clusters {
         nodes.stop().await;
     }
     let _ = server.stop();

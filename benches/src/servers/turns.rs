@@ -28,8 +28,14 @@ impl<'a> Run<'a> {
     /// `operation` is how rows call it.
     #[must_use]
     pub fn new(subject: &'a Subject, kind: CallKind, operation: &str) -> Self {
-        Self { subject, kind, label: format!("{}, {operation}", subject.name), turns: Vec::new() }
+        Self { subject, kind, label: label(&subject.name, operation), turns: Vec::new() }
     }
+}
+
+/// What a row is called.
+#[must_use]
+pub fn label(subject: &str, operation: &str) -> String {
+    format!("{subject}, {operation}")
 }
 
 /// Gives each run a turn of `length`, and all of that `rounds` times; medians in the order of `runs`.
