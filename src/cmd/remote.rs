@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use quorate_processes::state::ClusterState;
 /// The directory of a local cluster unless another is named.
 pub const DEFAULT_DIR: &str = "quorate-cluster";
 
-/// Which store to talk to.
+/// Which store is meant.
 #[derive(Debug, Args)]
-pub struct RemoteArgs {
+pub struct StoreArgs {
     /// A node's URL, such as https://127.0.0.1:4001; given several times: one after the other.
     /// Without it, the local cluster in --dir.
     #[arg(long, value_name = "URL")]
@@ -30,6 +30,41 @@ pub struct RemoteArgs {
     /// The local cluster to ask when no --node is given.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
     dir: PathBuf,
+}
+
+/// Where a store is.
+pub struct Located {
+    /// Its nodes.
+    pub urls: Vec<String>,
+    /// The authority that they are checked by.
+    pub ca: Option<PathBuf>,
+    /// What was started here, if it is the local cluster.
+    pub local: Option<ClusterState>,
+}
+
+impl StoreArgs {
+    /// The nodes that are named, or else those of the local cluster.
+    ///
+    /// # Errors
+    /// If none is named and there is no local cluster.
+    pub fn locate(&self) -> Result<Located, Failure> {
+        if !self.node.is_empty() {
+            return Ok(Located { urls: self.node.clone(), ca: self.ca.clone(), local: None });
+        }
+        let state = ClusterState::read(&self.dir);
+        let state = state.map_err(|e| Failure::setup(format_args!("no --node was given, and {e}")))?;
+        // Those that do not run included.
+        let urls = state.nodes.iter().map(|node| node.url.clone()).collect();
+        let ca = self.ca.clone().unwrap_or_else(|| state.ca.clone());
+        Ok(Located { urls, ca: Some(ca), local: Some(state) })
+    }
+}
+
+/// Which store to talk to, and for how long.
+#[derive(Debug, Args)]
+pub struct RemoteArgs {
+    #[command(flatten)]
+    store: StoreArgs,
     /// How long to wait for an answer in all.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     timeout: Duration,
@@ -42,12 +77,7 @@ impl RemoteArgs {
     /// # Errors
     /// If URL, authority or local cluster are unusable.
     pub fn client(&self) -> Result<Client, Failure> {
-        let (urls, ca) = if self.node.is_empty() {
-            let state = local(&self.dir)?;
-            (urls_of(&state), Some(self.ca.clone().unwrap_or(state.ca)))
-        } else {
-            (self.node.clone(), self.ca.clone())
-        };
+        let Located { urls, ca, .. } = self.store.locate()?;
         let attempts = u32::try_from(urls.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let options = ClientOptions {
             // The first, and after a failure without effect the next.
@@ -58,19 +88,6 @@ impl RemoteArgs {
         };
         connect(&urls, ca, options)
     }
-}
-
-/// The local cluster that is meant where no node is named.
-///
-/// # Errors
-/// If there is none.
-pub fn local(dir: &Path) -> Result<ClusterState, Failure> {
-    ClusterState::read(dir).map_err(|e| Failure::setup(format_args!("no --node was given, and {e}")))
-}
-
-/// Where its nodes are, those that do not run included.
-pub fn urls_of(state: &ClusterState) -> Vec<String> {
-    state.nodes.iter().map(|node| node.url.clone()).collect()
 }
 
 /// A client of these nodes.

@@ -1,6 +1,5 @@
 //! Nodes that are asked as an administrator, for as long as it takes until one does what it is asked.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::members::{ADMIN_TOKEN, authorization, bearer};
-use crate::cmd::remote::{DEFAULT_DIR, connect, failed, local, urls_of};
+use crate::cmd::remote::{Located, StoreArgs, connect, failed};
 use crate::outcome::{Failure, say};
 
 /// Before somebody is asked again.
@@ -26,17 +25,9 @@ const ANSWER_BYTES_MAX: usize = 512 << 20;
 
 /// Which store, and how patient to be with it.
 #[derive(Debug, Args)]
-pub struct StoreArgs {
-    /// A node's URL, such as https://127.0.0.1:4001; given several times: one after the other.
-    /// Without it, the local cluster in --dir.
-    #[arg(long, value_name = "URL")]
-    node: Vec<String>,
-    /// The authority (PEM) that https nodes are checked by.
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// The local cluster to ask when no --node is given.
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
-    dir: PathBuf,
+pub struct AdministeredArgs {
+    #[command(flatten)]
+    store: StoreArgs,
     /// How long nodes may be away, or their members change, before it is given up.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
@@ -84,13 +75,11 @@ impl Administered {
     ///
     /// # Errors
     /// If they, the authority or the token cannot be used.
-    pub fn new(args: &StoreArgs) -> Result<Self, Failure> {
-        let (urls, ca, authorization) = if args.node.is_empty() {
-            let state = local(&args.dir)?;
-            let authorization = authorization(&state)?;
-            (urls_of(&state), Some(args.ca.clone().unwrap_or(state.ca)), authorization)
-        } else {
-            (args.node.clone(), args.ca.clone(), bearer())
+    pub fn new(args: &AdministeredArgs) -> Result<Self, Failure> {
+        let Located { urls, ca, local } = args.store.locate()?;
+        let authorization = match &local {
+            Some(state) => authorization(state)?,
+            None => bearer(),
         };
         let options =
             ClientOptions { deadline: ANSWER, body_bytes_max: ANSWER_BYTES_MAX, ..ClientOptions::default() };

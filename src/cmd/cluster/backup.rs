@@ -16,7 +16,7 @@ use quorate_env::{Clock as _, SystemClock};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::administered::{Administered, StoreArgs, bytes_text};
+use super::administered::{Administered, AdministeredArgs, bytes_text};
 use crate::build_info;
 use crate::outcome::{Exit, Failure, say};
 use crate::signals::Interrupts;
@@ -35,7 +35,7 @@ pub struct BackupArgs {
     #[arg(long)]
     partial: bool,
     #[command(flatten)]
-    store: StoreArgs,
+    store: AdministeredArgs,
 }
 
 type Output = Writer<BufWriter<File>>;

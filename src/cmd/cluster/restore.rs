@@ -14,7 +14,7 @@ use quorate_cluster::archive::{BackupError, Contents, End, Header, Reader, encod
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::administered::{Administered, Answered, Described, StoreArgs, bytes_text};
+use super::administered::{Administered, AdministeredArgs, Answered, Described, bytes_text};
 use crate::outcome::{Exit, Failure, say};
 use crate::signals::Interrupts;
 use crate::stdout;
@@ -40,7 +40,7 @@ pub struct RestoreArgs {
     #[arg(long)]
     other_definition: bool,
     #[command(flatten)]
-    store: StoreArgs,
+    store: AdministeredArgs,
 }
 
 /// What became of what was restored.
