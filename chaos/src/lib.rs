@@ -2,7 +2,8 @@
 //!
 //! A [`scenario::Scenario`] and a seed give a [`fault::Plan`]; a [`world::World`] plays it with the
 //! very node and client code of the product; [`run`] judges what happened by the promise table of
-//! [`expect`] and writes it down; [`campaign`] does so for many seeds at once.
+//! [`expect`] and writes it down; [`campaign`] does so for many seeds at once, and [`shrink`] finds the
+//! least that a failed run takes.
 //!
 //! Everything random comes from the seed through named streams, so the same scenario, profile and
 //! seed give the same bytes, on any machine, with any number of jobs.
@@ -19,3 +20,4 @@ pub mod world; // where it happens
 pub mod expect; // what must hold
 pub mod run; // one run, judged and written down
 pub mod campaign; // many of them
+pub mod shrink; // the smallest one that still fails

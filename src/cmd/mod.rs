@@ -51,8 +51,3 @@ fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|e| Failure::setup(format_args!("cannot start the runtime: {e}")))?.block_on(command)
 }
-
-/// What is part of the command line but comes in a later version.
-fn not_yet(what: &str) -> Failure {
-    Failure::setup(format_args!("{what} is not in this version"))
-}

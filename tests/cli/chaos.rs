@@ -72,6 +72,55 @@ fn another_history_is_found_by_a_replay() {
     assert!(ended.stdout.contains("verdict.json"), "{ended:#?}");
 }
 
+/// Last write wins, and yet no write may be lost: fails with every seed.
+const IMPOSSIBLE: &str = r#"
+profiles = ["lww", "dynamo"]
+[workload]
+duration = "3s"
+keys = 2
+think_time = "20ms"
+[faults]
+random = ["latency", "kill"]
+count = 3
+for_max = "1s"
+[expect.lww]
+holds = ["no-lost-write"]
+"#;
+
+#[test]
+fn a_failed_run_is_shrunk_to_a_file_that_fails_like_it() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(path("impossible.toml"), IMPOSSIBLE).unwrap();
+    let words =
+        ["chaos", "run", &path("impossible.toml"), "--seed", "1", "--keep-going", "--out", &path("out")];
+    quorate(&words).with(1);
+    let (failed, held) = (path("out/impossible/lww/1"), path("out/impossible/dynamo/1"));
+    quorate(&["chaos", "shrink", &held]).refused(&["no promise was broken", "nothing to shrink"]);
+    quorate(&["chaos", "shrink", &failed, "--property", "converged"]).refused(&["converged was not broken"]);
+
+    let shrunk = quorate(&["chaos", "shrink", &failed, "--out", &path("small"), "--json"]).with(0);
+    assert!(shrunk.stderr.contains("still fails with"), "{shrunk:#?}");
+    let json = shrunk.json();
+    assert_eq!((&json["before"]["faults"], &json["after"]["faults"]), (&3.into(), &0.into()), "{json}");
+    assert!(json["after"]["clients"].as_u64().is_some_and(|clients| clients <= 2), "{json}");
+    assert_eq!((&json["property"], &json["minimal"]), (&"no-lost-write".into(), &true.into()), "{json}");
+    let again = json["reproduce"].as_str().unwrap().strip_prefix("quorate ").unwrap();
+    let again =
+        quorate(&[&again.split(' ').collect::<Vec<_>>()[..], &["--out", &path("again")]].concat()).with(1);
+    assert!(again.stdout.contains("no-lost-write broken"), "{again:#?}");
+    quorate(&["chaos", "replay", &path("small/run")]).with(1);
+    let bounded = quorate(&["chaos", "shrink", &failed, "--out", &path("less"), "--budget", "2"]).with(1);
+    assert!(bounded.stdout.contains("the bound was reached first"), "{bounded:#?}");
+
+    // As if the code had changed since: what is recorded does not come again.
+    let scenario = fs::read_to_string(path("out/impossible/lww/1/scenario.toml")).unwrap();
+    fs::write(path("out/impossible/lww/1/scenario.toml"), scenario.replace("no-lost-write", "no-phantom"))
+        .unwrap();
+    let gone = quorate(&["chaos", "shrink", &failed, "--out", &path("gone")]).with(2);
+    assert!(gone.stderr.contains("no longer fails by no-lost-write"), "{gone:#?}");
+}
+
 #[test]
 fn an_interrupted_campaign_is_unknown() {
     let dir = TempDir::new().unwrap();

@@ -46,7 +46,10 @@ fn wrong_usage_is_exit_code_3() {
     quorate(&["bench", "--duration", "soon"]).refused(&["--duration", "soon", "100ms"]);
     quorate(&["put"]).refused(&["KEY"]);
     quorate(&["chaos", "run", "--seeds", "9..2"]).refused(&["9..2", "smaller number first"]);
-    quorate(&["chaos", "shrink", "x"]).refused(&["not in this version"]);
+    quorate(&["chaos", "shrink", "x"]).refused(&["x/run.json"]);
+    quorate(&["chaos", "shrink", "x", "--budget", "much"]).refused(&["`much`", "500 or 10m"]);
+    quorate(&["chaos", "shrink", "x", "--property", "no-lost-wirte"])
+        .refused(&["did you mean `no-lost-write`"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One run: a scenario, a store and a seed, played, judged, and written down.
 
 mod directory;
+mod recorded;
 mod replay;
 
 use quorate_check::history::LineError;
@@ -9,6 +10,7 @@ use quorate_cluster::membership::View;
 use quorate_env::Random;
 
 pub use directory::{DirectoryError, Provenance, faults_text, history_text, write};
+pub use recorded::Recorded;
 pub use replay::{Replay, ReplayError, replay};
 
 use crate::expect::{RunVerdict, judge};

@@ -2,16 +2,15 @@
 //! was done and what came of it.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use quorate_loadgen::rundir::Revision;
-use serde::Deserialize;
 
 use super::directory::{DirectoryError, faults_text, history_text, verdict_text};
+use super::recorded::{Recorded, read};
 use super::{Run, RunError, run};
 use crate::fault::{FaultEvent, Phase};
-use crate::scenario::{Scenario, ScenarioError};
+use crate::scenario::ScenarioError;
 use crate::world::{Seams, World};
 
 /// How a replay compares with what was recorded.
@@ -56,31 +55,17 @@ pub enum ReplayError {
 /// # Errors
 /// If the directory is not that of a run in one of these worlds, or the run does not play to its end.
 pub fn replay(worlds: &[&dyn World], dir: &Path, revision: Option<&Revision>) -> Result<Replay, ReplayError> {
-    let file = dir.join("run.json");
-    let json: serde_json::Value = serde_json::from_slice(&read(&file)?)
-        .map_err(|e| DirectoryError::Content { file: file.clone(), why: e.to_string() })?;
-    let field = |name: &str| {
-        let missing = || DirectoryError::Content {
-            file: file.clone(),
-            why: format!("has no usable `{name}`; is it the directory of a chaos run?"),
-        };
-        json.get(name).cloned().ok_or_else(missing)
+    let recorded = Recorded::read(dir)?;
+    let unknown = || DirectoryError::Content {
+        file: dir.join("run.json"),
+        why: format!("was played in world `{}`, which is not known here", recorded.world),
     };
-    let text = |name: &str| field(name).map(|v| v.as_str().unwrap_or_default().to_owned());
-    let (profile, world_name) = (text("profile")?, text("world")?);
-    let bad = |why: &str| DirectoryError::Content { file: file.clone(), why: why.to_owned() };
-    let recorded_revision =
-        Option::<Revision>::deserialize(field("revision")?).map_err(|e| bad(&format!("`revision`: {e}")))?;
-    let world = worlds.iter().find(|world| world.name() == world_name);
-    let world =
-        *world.ok_or_else(|| bad(&format!("was played in world `{world_name}`, which is not known here")))?;
-    let seed = field("seed")?.as_u64().ok_or_else(|| bad("`seed` is not a whole number"))?;
-    let scenario = Scenario::read(&dir.join("scenario.toml"))?;
-    let again = run(world, &scenario, &profile, seed, &Seams::default())?;
+    let world = *worlds.iter().find(|world| world.name() == recorded.world).ok_or_else(unknown)?;
+    let again = run(world, &recorded.scenario, &recorded.profile, recorded.seed, &Seams::default())?;
     let differences =
         if world.is_deterministic() { differing_bytes(dir, &again)? } else { differing_faults(dir, &again)? };
-    let other_revision = recorded_revision.as_ref() != revision;
-    Ok(Replay { run: again, differences, recorded_revision, other_revision })
+    let other_revision = recorded.revision.as_ref() != revision;
+    Ok(Replay { run: again, differences, recorded_revision: recorded.revision, other_revision })
 }
 
 /// Where the files that say what happened differ.
@@ -126,10 +111,6 @@ fn differing_faults(dir: &Path, again: &Run) -> Result<Vec<String>, DirectoryErr
     let gone = before.difference(&now).map(|deed| told("then", deed));
     let new = now.difference(&before).map(|deed| told("now", deed));
     Ok(gone.chain(new).collect())
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, DirectoryError> {
-    fs::read(file).map_err(|source| DirectoryError::Io { file: file.to_owned(), source })
 }
 
 /// The first line, from 1, in which two texts differ.

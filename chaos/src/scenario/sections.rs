@@ -229,6 +229,9 @@ pub struct WorkloadSection {
     pub cas: f64,
     /// Bytes of a value. Default 64.
     pub value_bytes: usize,
+    /// After so many operations a client does no more. Default: as many as there is time for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u64>,
     /// How long a client waits for an answer. Default 4s.
     #[serde(with = "text")]
     pub deadline: Duration,
@@ -246,6 +249,7 @@ impl Default for WorkloadSection {
             blind: 0.1,
             cas: 0.5,
             value_bytes: 64,
+            operations: None,
             deadline: Duration::from_secs(4),
             mix: Mix::default(),
         }
@@ -264,6 +268,9 @@ impl WorkloadSection {
         }
         if self.keys == 0 || self.keys > 1_000_000 {
             return bad("workload.keys", &self.keys, "choose 1 to 1000000");
+        }
+        if self.operations == Some(0) {
+            return bad("workload.operations", &0, "choose at least 1 for each client, or leave it out");
         }
         if self.duration.is_zero() || self.duration > Duration::from_secs(3_600) {
             return bad(
@@ -479,7 +486,18 @@ pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
         refuse_unknown_keys(
             workload,
             "[workload]",
-            &["clients", "duration", "think_time", "keys", "blind", "cas", "value_bytes", "deadline", "mix"],
+            &[
+                "clients",
+                "duration",
+                "think_time",
+                "keys",
+                "blind",
+                "cas",
+                "value_bytes",
+                "operations",
+                "deadline",
+                "mix",
+            ],
         )?;
         if let Some(toml::Value::Table(mix)) = workload.get("mix") {
             refuse_unknown_keys(mix, "workload.mix", &["get", "put", "delete"])?;

@@ -87,9 +87,10 @@ impl Worker {
         worker
     }
 
-    /// Goes on until the clock shows `until_ns`; the last operation may end up to a deadline later.
+    /// Goes on until the clock shows `until_ns`, or it has done as much as it may; the last operation may
+    /// end up to a deadline later.
     pub async fn run(mut self, until_ns: u64) {
-        loop {
+        for _ in 0..self.setup.section.operations.unwrap_or(u64::MAX) {
             let pause = self.think();
             tokio::time::sleep(pause).await;
             if self.setup.clock.monotonic_ns() >= until_ns {

@@ -9,6 +9,7 @@ mod failures;
 mod gossip;
 mod planted;
 mod registers;
+mod shrinking;
 mod siblings;
 
 use quorate_chaos::scenario::Scenario;

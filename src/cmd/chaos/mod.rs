@@ -2,6 +2,7 @@
 
 mod run;
 mod seeds;
+mod shrink;
 
 use std::path::PathBuf;
 
@@ -14,7 +15,6 @@ use quorate_loadgen::rundir::Revision;
 use quorate_processes::own_program;
 use serde_json::json;
 
-use super::not_yet;
 use crate::build_info;
 use crate::outcome::{Exit, Failure, say};
 use crate::stdout;
@@ -40,9 +40,8 @@ enum Action {
     /// Run one again and compare: byte for byte in the simulated world.
     #[command(after_help = "Example:\n  quorate chaos replay results/latest/power-cut/dynamo/17")]
     Replay(RunDirArgs),
-    /// Find the smallest plan that still fails.
-    #[command(after_help = "Example:\n  quorate chaos shrink results/latest/power-cut/dynamo/17")]
-    Shrink(RunDirArgs),
+    /// Find the smallest scenario that still fails.
+    Shrink(shrink::ShrinkArgs),
 }
 
 #[derive(Debug, Args)]
@@ -61,7 +60,7 @@ pub fn run(args: ChaosArgs, json: bool) -> Result<Exit, Failure> {
         Action::Run(args) => run::run(args, json),
         Action::List => list(json),
         Action::Replay(args) => again(&args, json),
-        Action::Shrink(_) => Err(not_yet("chaos shrink")),
+        Action::Shrink(args) => shrink::run(&args, json),
     }
 }
 
