@@ -1,11 +1,13 @@
 //! A disk in memory that keeps apart what was written and what was synced.
 //!
-//! [`SimulatedDisk`] is the machine's side: it cuts the power, fills the disk, rots bytes. The
+//! [`SimulatedDisk`] is the machine's side: it cuts the power, fills the disk, rots bytes, lets operations
+//! fail by chance or wait, puts an old copy back. The
 //! node's side is what [`SimulatedDisk::mount`] gives: after a crash everything mounted before
 //! is dead, so that a task of the old process that still runs cannot write to the disk of the
 //! new one. No threads, and the same calls with the same random stream give the same bytes.
 //!
-//! Not modelled: bytes of one file reaching the disk out of order, short reads.
+//! Not modelled: bytes of one file reaching the disk out of order, short reads; listing, opening, removing
+//! and truncating files never fail.
 
 mod inode;
 mod mount;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 
 use super::Disk;
+use crate::RandomStream;
 use inode::Inode;
 
 /// A handle on one simulated disk. Clones are the same disk.
@@ -37,6 +40,8 @@ pub struct DiskCounters {
     pub syncs: u64,
     /// Reads of files, whole or in part.
     pub reads: u64,
+    /// Operations that failed because they were made to, or because the disk was full.
+    pub failures: u64,
 }
 
 #[derive(Default)]
@@ -52,7 +57,16 @@ struct State {
     capacity: Option<u64>,
     syncs_to_fail: u32,
     appends_to_fail: u32,
+    errors: Option<Errors>,
+    is_stalled: bool,
     counters: DiskCounters,
+}
+
+/// Operations that fail by chance.
+struct Errors {
+    /// Of a million operations so many fail.
+    ppm: u32,
+    random: RandomStream,
 }
 
 /// Locked after the [`State`], never before.
@@ -65,6 +79,14 @@ impl State {
 
     fn sync_directory(&mut self) {
         self.durable_names = self.names.clone();
+    }
+
+    /// Whether the next operation fails by chance.
+    fn fails(&mut self) -> bool {
+        let Some(errors) = &mut self.errors else { return false };
+        let fails = errors.random.random_range(0..1_000_000) < errors.ppm;
+        self.counters.failures += u64::from(fails);
+        fails
     }
 
     fn sync_wait(&self) -> Duration {
@@ -127,6 +149,15 @@ impl SimulatedDisk {
         copy
     }
 
+    /// What `copy` holds, in place of what this one does. Whoever has it mounted is dead.
+    pub fn restore(&self, copy: &Self) {
+        let names = copy.copied().lock().names.clone();
+        let mut state = self.lock();
+        state.generation += 1;
+        state.names = names;
+        state.sync_directory();
+    }
+
     /// A new, empty disk in place of this one. Whoever has it mounted is dead.
     pub fn wipe(&self) {
         let mut state = self.lock();
@@ -166,6 +197,18 @@ impl SimulatedDisk {
     /// The next `count` appends fail half way.
     pub fn fail_next_appends(&self, count: u32) {
         self.lock().appends_to_fail = count;
+    }
+
+    /// From now on of a million appends, syncs, atomic replacements and reads so many fail, drawn from
+    /// `random`; an append fails half way. 0: none.
+    pub fn set_errors(&self, ppm: u32, random: RandomStream) {
+        self.lock().errors = (ppm > 0).then_some(Errors { ppm, random });
+    }
+
+    /// While it is stalled no sync and no atomic replacement comes to an end; what is asked for otherwise
+    /// goes on.
+    pub fn set_stalled(&self, is_stalled: bool) {
+        self.lock().is_stalled = is_stalled;
     }
 
     /// Rots one byte: all its bits are inverted, on stable storage too.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::inode::Inode;
 use super::{SharedInode, State, lock};
@@ -44,7 +45,27 @@ fn plain(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn full() -> io::Error {
+/// How often a stalled disk is looked at.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Waits as long as a sync takes, and on while the disk is stalled.
+async fn wait(state: &Mutex<State>, generation: u64) -> io::Result<()> {
+    let wait = live(state, generation)?.sync_wait();
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    while live(state, generation)?.is_stalled {
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+fn by_chance(name: &str) -> io::Error {
+    io::Error::other(format!("{name}: simulated input/output error"))
+}
+
+fn full(state: &mut State) -> io::Error {
+    state.counters.failures += 1;
     io::Error::new(io::ErrorKind::StorageFull, "the simulated disk is full")
 }
 
@@ -56,6 +77,9 @@ impl Disk for Mount {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut state = self.live()?;
         state.counters.reads += 1;
+        if state.fails() {
+            return Err(by_chance(name));
+        }
         let inode = state.names.get(name).ok_or_else(|| missing(name))?;
         Ok(lock(inode).bytes().to_vec())
     }
@@ -63,17 +87,17 @@ impl Disk for Mount {
     fn write_atomic<'a>(&'a self, name: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             plain(name)?;
-            let wait = self.live()?.sync_wait();
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
-            }
+            wait(&self.state, self.generation).await?;
             let mut state = self.live()?;
             if state.syncs_to_fail > 0 {
                 state.syncs_to_fail -= 1;
                 return Err(io::Error::other(format!("{name}: simulated failure of a sync")));
             }
+            if state.fails() {
+                return Err(by_chance(name));
+            }
             if state.capacity.is_some_and(|capacity| state.used() + bytes.len() as u64 > capacity) {
-                return Err(full());
+                return Err(full(&mut state));
             }
             state.counters.syncs += 1;
             state.names.insert(name.to_owned(), Arc::new(Mutex::new(Inode::synced(bytes.to_vec()))));
@@ -141,12 +165,16 @@ impl DiskFile for OpenFile {
             lock(&self.inode).append(&bytes[..bytes.len() / 2]);
             return Err(io::Error::other(format!("{}: simulated failure of an append", self.name)));
         }
+        if state.fails() {
+            lock(&self.inode).append(&bytes[..bytes.len() / 2]);
+            return Err(by_chance(&self.name));
+        }
         if let Some(capacity) = state.capacity {
             let room = capacity.saturating_sub(state.used());
             if room < bytes.len() as u64 {
                 let fits = usize::try_from(room).unwrap_or(bytes.len());
                 lock(&self.inode).append(&bytes[..fits]);
-                return Err(full());
+                return Err(full(&mut state));
             }
         }
         state.counters.appends += 1;
@@ -155,7 +183,11 @@ impl DiskFile for OpenFile {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        self.live()?.counters.reads += 1;
+        let mut state = self.live()?;
+        state.counters.reads += 1;
+        if state.fails() {
+            return Err(by_chance(&self.name));
+        }
         let inode = lock(&self.inode);
         let range = usize::try_from(offset).ok().and_then(|from| Some(from..from.checked_add(len)?));
         let bytes = range.and_then(|range| inode.bytes().get(range)).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -169,19 +201,18 @@ impl DiskFile for OpenFile {
 
     fn sync(&self) -> BoxFuture<'_, io::Result<()>> {
         // What counts is what was appended before this call, not before the first poll.
-        let begun = self.live().and_then(|state| {
+        let begun = self.live().and_then(|_state| {
             self.refuse_after_failed_sync()?;
-            Ok((lock(&self.inode).begin_sync(), state.sync_wait()))
+            Ok(lock(&self.inode).begin_sync())
         });
         Box::pin(async move {
-            let (mark, wait) = begun?;
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
-            }
+            let mark = begun?;
+            wait(&self.state, self.generation).await?;
             let mut state = self.live()?;
             self.refuse_after_failed_sync()?;
-            if state.syncs_to_fail > 0 {
-                state.syncs_to_fail -= 1;
+            let fails_by_count = state.syncs_to_fail > 0;
+            if fails_by_count || state.fails() {
+                state.syncs_to_fail -= u32::from(fails_by_count);
                 self.failed.store(true, Ordering::Relaxed);
                 lock(&self.inode).fail_sync(&mark);
                 return Err(io::Error::other(format!("{}: simulated failure of a sync", self.name)));

@@ -186,3 +186,62 @@ fn rot_hits_only_the_files_that_are_picked_in_proportion_to_their_size() {
     assert_eq!(rotten("view.bin"), 0);
     assert!(!disk.rot(40, |name| name == "nowhere", &mut random(1)));
 }
+
+#[test]
+fn operations_fail_by_chance_as_often_as_they_are_made_to_and_the_same_from_the_same_seed() {
+    let run = |seed| {
+        let disk = SimulatedDisk::new();
+        let mount = disk.mount();
+        replace(&mount, "a", b"0123456789");
+        disk.set_errors(300_000, crate::Random::from_seed(seed).stream("errors"));
+        let read: Vec<bool> = (0..500).map(|_| mount.read("a").is_ok()).collect();
+        let appended: Vec<bool> = (0..500).map(|_| mount.open("b").unwrap().append(b"x").is_ok()).collect();
+        let synced: Vec<bool> = (0..500).map(|_| sync(&mount.open("a").unwrap()).is_ok()).collect();
+        let failed = |all: &[bool]| all.iter().filter(|ok| !**ok).count();
+        for all in [&read, &appended, &synced] {
+            assert!((100..200).contains(&failed(all)), "{}", failed(all));
+        }
+        let failures = failed(&read) + failed(&appended) + failed(&synced);
+        assert_eq!(disk.counters().failures, failures as u64);
+        disk.set_errors(0, crate::Random::from_seed(seed).stream("errors"));
+        assert!((0..100).all(|_| mount.read("a").is_ok()));
+        (read, appended, synced)
+    };
+    assert!(run(1) == run(1) && run(1) != run(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_disk_syncs_once_it_goes_on() {
+    let disk = SimulatedDisk::new();
+    disk.set_stalled(true);
+    let file = disk.mount().open("a").unwrap();
+    file.append(b"one").unwrap();
+    let before = tokio::time::Instant::now();
+    let goes_on = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        disk.set_stalled(false);
+    };
+    let (synced, ()) = tokio::join!(file.sync(), goes_on);
+    synced.unwrap();
+    assert!(before.elapsed() >= Duration::from_millis(50));
+    disk.power_cut(&mut random(1));
+    assert_eq!(disk.mount().read("a").unwrap(), b"one");
+}
+
+#[test]
+fn a_disk_that_is_put_back_holds_what_it_held_then() {
+    let disk = SimulatedDisk::new();
+    let mount = disk.mount();
+    replace(&mount, "a", b"old");
+    let copy = disk.copied();
+    replace(&mount, "a", b"new");
+    replace(&mount, "b", b"new");
+    disk.restore(&copy);
+    assert!(mount.read("a").is_err(), "who had it mounted is dead");
+    assert_eq!(disk.mount().list().unwrap(), ["a"]);
+    disk.mount().open("a").unwrap().append(b"er").unwrap();
+    assert_eq!(disk.mount().read("a").unwrap(), b"older");
+    assert_eq!(copy.mount().read("a").unwrap(), b"old", "the copy is not the disk");
+    disk.power_cut(&mut random(1));
+    assert!(disk.mount().read("a").unwrap().starts_with(b"old"));
+}
