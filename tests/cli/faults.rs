@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_chaos::fault::{Direction, FaultKind, Phase, Plan, PlannedFault};
+use quorate_chaos::fault::{FaultKind, Phase, Plan, PlannedFault, Settings};
 use quorate_chaos::world::{ProcessFaults, Step};
 use quorate_client::{Client, ClientOptions, NodeUrl, ReadOptions, TlsTrust};
 use quorate_cluster::config::StoreDefinition;
@@ -34,8 +34,7 @@ async fn a_killed_node_is_back_when_it_is_ready_and_not_before() {
         joining: Vec::new(),
         from_ms: 0,
         until_ms: 1,
-        add: Duration::ZERO,
-        direction: Direction::Out,
+        settings: Settings::default(),
     };
     let mut faults =
         ProcessFaults::new(&Plan { faults: vec![kill] }, &nodes, &[], client.clone(), Arc::clone(&clock));

@@ -9,11 +9,13 @@
 //! know yet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use quorate_check::Violation;
 use quorate_check::availability::{Window, WindowReport, by_window, unavailable};
 use quorate_check::history::{Function, History, Operation, Outcome};
-use quorate_cluster::config::{QuorumKind, StoreDefinition, Timing};
+use quorate_cluster::config::{Conflict, QuorumKind, StoreDefinition, Timing};
+use quorate_cluster::version::SKEW_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::Column;
@@ -27,6 +29,10 @@ use crate::workload::{ERROR_FIELD, HOST_FIELD, STATUS_FIELD};
 fn settle_ns(timing: &Timing) -> u64 {
     u64::try_from((timing.hand_over + timing.probe + timing.connect).as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// How far apart clocks may be while a store where the last write wins owes anything. Stamps from further
+/// ahead than [`SKEW_MAX`] are refused; a node that starts again gives some from 10 s ahead of its clock.
+const CLOCKS_APART_MAX: Duration = SKEW_MAX.saturating_sub(Duration::from_secs(15));
 
 /// The store's own code for a write that another one of the same register came between.
 const OVERTAKEN: &str = "overtaken";
@@ -66,6 +72,10 @@ impl Owed<'_> {
             return false;
         }
         if !self.timeline.is_up(&via, span) || !self.timeline.is_linked(host, &via, span) {
+            return false;
+        }
+        let clocks_apart = || self.timeline.clocks_apart(span.until_ns);
+        if self.store.conflict == Conflict::LastWriteWins && clocks_apart() > CLOCKS_APART_MAX {
             return false;
         }
         let reachable = |node: &String| {
@@ -157,10 +167,8 @@ pub fn judge_availability(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-    use std::time::Duration;
-
     use super::*;
-    use crate::fault::{Direction, FaultEvent, FaultKind, Phase, Plan, PlannedFault};
+    use crate::fault::{FaultEvent, FaultKind, Phase, Plan, PlannedFault, Settings};
 
     const S: u64 = 1_000_000_000;
 
@@ -179,6 +187,7 @@ mod tests {
             era(0, 60, &["n1", "n2", "n3", "n4", "n5"], &["n1", "n2", "n3"]),
             era(50, 100, &["n1", "n2", "n3", "n5"], &["n2", "n3", "n5"]),
         ];
+        let settings = Settings { add: Some(Duration::from_secs(50)), ..Settings::default() };
         let plan = Plan {
             faults: vec![PlannedFault {
                 fault: 0,
@@ -187,8 +196,7 @@ mod tests {
                 joining: Vec::new(),
                 from_ms: 20_000,
                 until_ms: 30_000,
-                add: Duration::from_millis(50),
-                direction: Direction::Out,
+                settings,
             }],
         };
         let event = |event, at_s: u64| FaultEvent {
@@ -242,6 +250,11 @@ mod tests {
             (true, "always-write", FaultKind::Kill, &["n1"], "n4", 40),
             (false, "always-write", FaultKind::Kill, &["n1"], "n4", 52),
             (false, "dynamo", FaultKind::Remove, &["n1"], "n1", 70),
+            // Beyond the skew bound a store of stamps refuses, also what comes after; others do not care.
+            (true, "lww", FaultKind::ClockSkew, &["n1"], "n2", 10),
+            (false, "lww", FaultKind::ClockSkew, &["n1"], "n2", 22),
+            (false, "lww", FaultKind::ClockSkew, &["n1"], "n2", 45),
+            (true, "quorum", FaultKind::ClockSkew, &["n1"], "n1", 22),
         ] {
             assert_eq!(
                 is_owed(profile, kind, targets, via, at_s),

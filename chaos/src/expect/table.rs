@@ -278,7 +278,12 @@ pub fn fault_classes(plan: &Plan, store: &StoreDefinition) -> Vec<FaultClass> {
             | FaultKind::Hold
             | FaultKind::OneWay
             | FaultKind::Latency
-            | FaultKind::SlowNode => (FaultClass::Network, false),
+            | FaultKind::SlowNode
+            | FaultKind::Bridge
+            | FaultKind::Ring
+            | FaultKind::Isolate
+            | FaultKind::Flapping => (FaultClass::Network, false),
+            FaultKind::ClockSkew | FaultKind::ClockJump | FaultKind::ClockDrift => (FaultClass::Clock, false),
             FaultKind::Kill | FaultKind::Restart | FaultKind::Upgrade | FaultKind::Downgrade => {
                 (FaultClass::Kill, forgets_on_kill)
             }
@@ -311,7 +316,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fault::{Direction, PlannedFault};
+    use crate::fault::{PlannedFault, Settings};
 
     fn cell(profile: &str, property: Property, classes: &[FaultClass]) -> Promise {
         promise(&StoreDefinition::profile(profile).unwrap(), property, classes)
@@ -436,8 +441,7 @@ mod tests {
             joining: Vec::new(),
             from_ms: 0,
             until_ms: 1,
-            add: Duration::ZERO,
-            direction: Direction::Out,
+            settings: Settings::default(),
         };
         let classes = |kinds: &[FaultKind], durability| {
             let plan = Plan { faults: kinds.iter().enumerate().map(fault).collect() };
@@ -456,6 +460,10 @@ mod tests {
         assert_eq!(
             classes(&[FaultKind::Join, FaultKind::Leave], Durability::Commit),
             [FaultClass::Membership]
+        );
+        assert_eq!(
+            classes(&[FaultKind::ClockJump, FaultKind::Ring], Durability::Commit),
+            [FaultClass::Network, FaultClass::Clock]
         );
         assert_eq!(
             classes(&[FaultKind::Replace, FaultKind::Kill], Durability::Commit),

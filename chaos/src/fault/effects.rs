@@ -1,4 +1,4 @@
-//! What a planned fault does, in terms of links, nodes and disks.
+//! What a planned fault does, in terms of links, nodes, disks and clocks.
 
 use std::time::Duration;
 
@@ -15,6 +15,23 @@ pub enum LinkEffect {
     Delay(Duration),
 }
 
+/// What happens to one node that goes on running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeEffect {
+    /// Its disk takes so much longer to sync.
+    SlowDisk(Duration),
+}
+
+/// How the time of day of one node is wrong. The clock that only measures how much time went by is
+/// right: a real machine's does not jump either, and how fast it goes matters to nothing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockEffect {
+    /// By so many nanoseconds.
+    Offset(i64),
+    /// By so many millionths of the time since it began.
+    Drift(i64),
+}
+
 /// What a fault does for as long as it lasts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
@@ -22,8 +39,10 @@ pub struct Effects {
     pub links: Vec<(String, String, LinkEffect)>,
     /// Nodes that do not run.
     pub down: Vec<String>,
-    /// Nodes whose disk syncs are slower, and by how much.
-    pub slow_disks: Vec<(String, Duration)>,
+    /// Nodes that run, but not as they should.
+    pub nodes: Vec<(String, NodeEffect)>,
+    /// Nodes whose time of day is wrong.
+    pub clocks: Vec<(String, ClockEffect)>,
     /// Spare nodes that run from now on.
     pub starting: Vec<String>,
 }
@@ -42,26 +61,42 @@ impl Effects {
             .chain(clients.iter().filter(|_| splits_clients))
             .filter(|host| !targets.contains(host))
             .collect();
+        let everyone: Vec<&String> = nodes.iter().chain(clients).collect();
         let mut effects = Self::default();
         match fault.kind {
-            FaultKind::Partition => effects.between(targets, &others, LinkEffect::Cut, true, true),
+            FaultKind::Partition | FaultKind::Flapping => {
+                effects.between(targets, &others, LinkEffect::Cut, true, true);
+            }
             FaultKind::Hold => effects.between(targets, &others, LinkEffect::Hold, true, true),
             FaultKind::OneWay => {
-                let out = fault.direction == Direction::Out;
+                let out = fault.direction() == Direction::Out;
                 effects.between(targets, &others, LinkEffect::Cut, out, !out);
             }
-            FaultKind::Latency | FaultKind::SlowNode => {
-                let everyone: Vec<&String> = nodes.iter().chain(clients).collect();
-                effects.between(targets, &everyone, LinkEffect::Delay(fault.add), true, true);
-                if fault.kind == FaultKind::SlowNode {
-                    effects.slow_disks = targets.iter().map(|t| (t.clone(), fault.add)).collect();
+            FaultKind::Bridge => {
+                if let [bridge] = targets.as_slice() {
+                    let [one, other] = halves(bridge, nodes);
+                    effects.between(&one, &other.iter().collect::<Vec<_>>(), LinkEffect::Cut, true, true);
                 }
+            }
+            FaultKind::Ring => effects.apart(targets, |i, j| !are_neighbours(i, j, targets.len())),
+            FaultKind::Isolate => {
+                effects.between(targets, &others, LinkEffect::Cut, true, true);
+                effects.apart(targets, |_, _| true);
+            }
+            FaultKind::Latency | FaultKind::SlowNode => {
+                effects.between(targets, &everyone, LinkEffect::Delay(fault.add()), true, true);
+                if fault.kind == FaultKind::SlowNode {
+                    effects.on_each(targets, NodeEffect::SlowDisk(fault.add()));
+                }
+            }
+            FaultKind::ClockSkew | FaultKind::ClockJump | FaultKind::ClockDrift => {
+                let clock = fault.clock();
+                effects.clocks = targets.iter().map(|target| (target.clone(), clock)).collect();
             }
             FaultKind::Kill => {
                 effects.down.clone_from(targets);
                 // The kernel of a killed process refuses connections; the simulator would let them
                 // hang. What the dying process still sent (FIN) must get out, so one way only.
-                let everyone: Vec<&String> = nodes.iter().chain(clients).collect();
                 effects.between(targets, &everyone, LinkEffect::Cut, false, true);
             }
             FaultKind::Restart
@@ -75,6 +110,21 @@ impl Effects {
         }
         effects.starting.clone_from(&fault.joining);
         effects
+    }
+
+    fn on_each(&mut self, targets: &[String], effect: NodeEffect) {
+        self.nodes.extend(targets.iter().map(|target| (target.clone(), effect)));
+    }
+
+    /// Cuts those pairs of `targets`, both ways, whose places `are_apart` names.
+    fn apart(&mut self, targets: &[String], are_apart: impl Fn(usize, usize) -> bool) {
+        for (i, one) in targets.iter().enumerate() {
+            for (j, other) in targets.iter().enumerate() {
+                if i != j && are_apart(i, j) {
+                    self.links.push((one.clone(), other.clone(), LinkEffect::Cut));
+                }
+            }
+        }
     }
 
     fn between(&mut self, inside: &[String], others: &[&String], effect: LinkEffect, out: bool, into: bool) {
@@ -92,9 +142,24 @@ impl Effects {
     }
 }
 
+/// The nodes on either side of a bridge: the others from the one after it on, in a circle, the first half
+/// of them and the rest.
+fn halves(bridge: &str, nodes: &[String]) -> [Vec<String>; 2] {
+    let at = nodes.iter().position(|node| node == bridge).unwrap_or(0);
+    let others: Vec<String> = (1..nodes.len()).map(|step| nodes[(at + step) % nodes.len()].clone()).collect();
+    let (one, other) = others.split_at(others.len() / 2);
+    [one.to_vec(), other.to_vec()]
+}
+
+fn are_neighbours(one: usize, other: usize, count: usize) -> bool {
+    let apart = one.abs_diff(other);
+    apart == 1 || apart + 1 == count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Settings;
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|&n| n.to_owned()).collect()
@@ -108,8 +173,7 @@ mod tests {
             joining: Vec::new(),
             from_ms: 0,
             until_ms: 1,
-            add: Duration::from_millis(7),
-            direction: Direction::Out,
+            settings: Settings { add: Some(Duration::from_millis(7)), ..Settings::default() },
         }
     }
 
@@ -131,6 +195,51 @@ mod tests {
             assert!(cut.iter().any(|l| l == link), "{link} is not cut");
         }
         assert!(!cut.iter().any(|l| l == "n1>c1" || l == "c1>n1"));
+    }
+
+    /// The pairs of five nodes that do not see each other, each once.
+    fn unseen(kind: FaultKind, targets: &[&str]) -> Vec<String> {
+        let nodes = names(&["n1", "n2", "n3", "n4", "n5"]);
+        let effects = Effects::of(&fault(kind, targets), &nodes, &names(&["c1"]));
+        let is_cut = |from: &str, to: &str| {
+            effects.links.iter().any(|(a, b, effect)| a == from && b == to && *effect == LinkEffect::Cut)
+        };
+        let mut unseen = Vec::new();
+        for (i, one) in nodes.iter().enumerate() {
+            for other in &nodes[i + 1..] {
+                assert_eq!(is_cut(one, other), is_cut(other, one), "{one} and {other}");
+                if is_cut(one, other) {
+                    unseen.push(format!("{one}{other}"));
+                }
+            }
+            assert!(!is_cut(one, "c1") && !is_cut("c1", one));
+        }
+        unseen
+    }
+
+    #[test]
+    fn partitions_have_the_shape_that_they_are_named_after() {
+        assert_eq!(unseen(FaultKind::Bridge, &["n4"]), ["n1n2", "n1n3", "n2n5", "n3n5"]);
+        let all = ["n1", "n2", "n3", "n4", "n5"];
+        assert_eq!(unseen(FaultKind::Ring, &all), ["n1n3", "n1n4", "n2n4", "n2n5", "n3n5"]);
+        assert_eq!(
+            unseen(FaultKind::Isolate, &["n1", "n3"]),
+            ["n1n2", "n1n3", "n1n4", "n1n5", "n2n3", "n3n4", "n3n5"]
+        );
+        assert_eq!(unseen(FaultKind::Partition, &["n1", "n3"]).len(), 6);
+    }
+
+    #[test]
+    fn a_clock_goes_wrong_the_way_it_is_told() {
+        let clock = |kind, direction| {
+            let mut fault = fault(kind, &["n2"]);
+            fault.settings = Settings { direction: Some(direction), rate: Some(0.25), ..fault.settings };
+            Effects::of(&fault, &names(&["n1", "n2"]), &[]).clocks
+        };
+        let behind = clock(FaultKind::ClockSkew, Direction::Behind);
+        assert_eq!(behind, [("n2".to_owned(), ClockEffect::Offset(-7_000_000))]);
+        let fast = clock(FaultKind::ClockDrift, Direction::Ahead);
+        assert_eq!(fast, [("n2".to_owned(), ClockEffect::Drift(250_000))]);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use quorate_env::{Random, RandomStream};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::{Direction, FaultKind, FaultSpec, Targets};
+use super::{ClockEffect, Direction, FaultKind, FaultSpec, Hosts, Settings, Targets};
 use crate::scenario::{RandomFaults, Scenario};
 
 /// A fault of one run. Times are milliseconds from the start of the load.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PlannedFault {
     /// Its number, in order of `from_ms`.
     pub fault: usize,
@@ -25,10 +25,8 @@ pub struct PlannedFault {
     pub from_ms: u64,
     /// When it is healed; changes of the members never are, and end here as they begin.
     pub until_ms: u64,
-    /// By how much `latency` and `slow-node` slow things down.
-    pub add: Duration,
-    /// What a `one-way` loses.
-    pub direction: Direction,
+    /// What else there is to say.
+    pub settings: Settings,
 }
 
 impl PlannedFault {
@@ -38,6 +36,52 @@ impl PlannedFault {
         let mut hosts: Vec<String> = self.targets.iter().chain(&self.joining).cloned().collect();
         hosts.sort();
         hosts
+    }
+
+    /// When it is on, as (from, until) in milliseconds, in order: once, unless it comes and goes.
+    #[must_use]
+    pub fn strikes(&self) -> Vec<(u64, u64)> {
+        let every = self.settings.every_ms().max(2);
+        match self.kind {
+            FaultKind::Flapping => {
+                let count = (self.until_ms - self.from_ms).div_ceil(every).max(1);
+                let strike = |i: u64| {
+                    let from = self.from_ms + i * every;
+                    (from, (from + every / 2).min(self.until_ms))
+                };
+                (0..count).map(strike).collect()
+            }
+            _ => vec![(self.from_ms, self.until_ms)],
+        }
+    }
+
+    /// Whether it is over at some time that is known before.
+    #[must_use]
+    pub fn is_healed(&self) -> bool {
+        let stays_wrong = self.kind == FaultKind::ClockJump && self.from_ms == self.until_ms;
+        !self.kind.changes_members() && !stays_wrong
+    }
+
+    /// By how much.
+    #[must_use]
+    pub fn add(&self) -> Duration {
+        self.settings.add(self.kind)
+    }
+
+    /// Which way.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.settings.direction(self.kind)
+    }
+
+    /// What it does to clocks, if it is about clocks.
+    #[must_use]
+    pub fn clock(&self) -> ClockEffect {
+        let sign = if self.direction() == Direction::Behind { -1 } else { 1 };
+        match self.kind {
+            FaultKind::ClockDrift => ClockEffect::Drift(sign * i64::from(self.settings.rate_ppm())),
+            _ => ClockEffect::Offset(sign * i64::try_from(self.add().as_nanos()).unwrap_or(i64::MAX)),
+        }
     }
 }
 
@@ -51,7 +95,8 @@ pub enum Phase {
     End,
 }
 
-/// One line of `faults.jsonl`: something was done to the world.
+/// One line of `faults.jsonl`: something was done to the world. A fault that comes and goes begins and ends
+/// several times; `strike` among its `params` counts them from 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultEvent {
     /// The planned fault's number.
@@ -69,8 +114,19 @@ pub struct FaultEvent {
     pub params: BTreeMap<String, String>,
 }
 
+impl FaultEvent {
+    /// Which time it was, from 1, of a fault that comes and goes.
+    #[must_use]
+    pub fn strike(&self) -> &str {
+        self.params.get(STRIKE).map_or("1", String::as_str)
+    }
+}
+
+/// The name among [`FaultEvent::params`] of what [`FaultEvent::strike`] gives.
+pub(crate) const STRIKE: &str = "strike";
+
 /// All faults of one run, in order of their beginning.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The faults.
     pub faults: Vec<PlannedFault>,
@@ -85,16 +141,19 @@ impl Plan {
         let spares: Vec<String> = scenario.cluster.spare_names().collect();
         let clients: Vec<String> = scenario.workload.hosts().collect();
         let load = scenario.workload.duration;
+        let hosts =
+            Hosts { nodes: &nodes, spares: &spares, clients: &clients, zones: &scenario.cluster.zones };
         let listed = scenario.fault.iter().enumerate().map(|(i, spec)| {
             let mut stream = random.stream(&format!("listed-{i}"));
-            (spec.clone(), choose(&spec.targets, spec.kind, &nodes, &clients, owners_of, &mut stream))
+            (spec.clone(), choose(&spec.targets, spec.kind, &hosts, owners_of, &mut stream))
         });
         let drawn = scenario.faults.iter().flat_map(|section| {
-            let (nodes, clients) = (&nodes, &clients);
+            let hosts = &hosts;
             (0..section.count).map(move |i| {
                 let mut stream = random.stream(&format!("drawn-{i}"));
-                let spec = draw_spec(section, load, &mut stream);
-                let targets = choose(&spec.targets, spec.kind, nodes, clients, owners_of, &mut stream);
+                let mut spec = draw_spec(section, load, &mut stream);
+                let targets = choose(&spec.targets, spec.kind, hosts, owners_of, &mut stream);
+                draw_settings(&mut spec, &mut random.stream(&format!("drawn-{i}-settings")));
                 (spec, targets)
             })
         });
@@ -112,8 +171,7 @@ impl Plan {
                     from_ms: millis(spec.at),
                     // Healing is never later than the end of the load: what follows is the judging.
                     until_ms: millis((spec.at + lasts).min(load)),
-                    add: spec.add,
-                    direction: spec.direction,
+                    settings: spec.settings,
                 }
             })
             .collect();
@@ -136,28 +194,43 @@ impl Plan {
                 targets: Targets::Names(fault.hosts()),
                 at: Duration::from_millis(fault.from_ms),
                 lasts: Duration::from_millis(fault.until_ms - fault.from_ms),
-                add: fault.add,
-                direction: fault.direction,
+                settings: fault.settings,
             })
             .collect()
     }
 
-    /// All beginnings and ends as (milliseconds, phase, fault number), in the order to do them: by
-    /// time, and at one instant ends before beginnings, except of one and the same fault. A change
-    /// of the members has a beginning only: when it is over is up to the cluster.
+    /// All beginnings and ends in the order to do them: by time, and at one instant ends before
+    /// beginnings, except of one and the same fault. A change of the members has a beginning only: when
+    /// it is over is up to the cluster.
     #[must_use]
-    pub fn schedule(&self) -> Vec<(u64, Phase, usize)> {
-        let mut events: Vec<(u64, u8, Phase, usize)> = Vec::new();
-        for (i, fault) in self.faults.iter().enumerate() {
-            let instant = fault.from_ms == fault.until_ms;
-            events.push((fault.from_ms, 1, Phase::Begin, i));
-            if !fault.kind.changes_members() {
-                events.push((fault.until_ms, if instant { 2 } else { 0 }, Phase::End, i));
+    pub fn schedule(&self) -> Vec<Due> {
+        let mut events: Vec<(u64, u8, Due)> = Vec::new();
+        for (fault, planned) in self.faults.iter().enumerate() {
+            for (strike, (from_ms, until_ms)) in planned.strikes().into_iter().enumerate() {
+                let due = |at_ms, phase| Due { at_ms, phase, fault, strike };
+                events.push((from_ms, 1, due(from_ms, Phase::Begin)));
+                if planned.is_healed() {
+                    let order = if from_ms == until_ms { 2 } else { 0 };
+                    events.push((until_ms, order, due(until_ms, Phase::End)));
+                }
             }
         }
-        events.sort_by_key(|&(at, order, _, i)| (at, order, i));
-        events.into_iter().map(|(at, _, phase, i)| (at, phase, i)).collect()
+        events.sort_by_key(|(at, order, due)| (*at, *order, due.fault));
+        events.into_iter().map(|(.., due)| due).collect()
     }
+}
+
+/// Something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// When, in milliseconds from the start of the load.
+    pub at_ms: u64,
+    /// Whether the fault begins or ends.
+    pub phase: Phase,
+    /// The fault's number.
+    pub fault: usize,
+    /// Which time it is, from 0, of a fault that comes and goes.
+    pub strike: usize,
 }
 
 /// Gives every `join` and `replace` that names no spare node the next one, and takes care that no
@@ -197,24 +270,42 @@ fn draw_spec(section: &RandomFaults, load: Duration, stream: &mut RandomStream) 
     let at = stream.random_range(0..latest);
     let add = stream.random_range(20..=300);
     let direction = if stream.random_bool(0.5) { Direction::Out } else { Direction::In };
+    let add = Some(Duration::from_millis(add));
+    let settings = Settings { add, direction: Some(direction), ..Settings::default() }.fitting(kind);
     FaultSpec {
         kind,
         targets: Targets::Random,
         at: Duration::from_millis(at),
         lasts: Duration::from_millis(lasts),
-        add: Duration::from_millis(add),
-        direction,
+        settings,
     }
+}
+
+/// Draws what the kinds that came later can be told, from a stream of its own: the others keep their draws.
+fn draw_settings(spec: &mut FaultSpec, stream: &mut RandomStream) {
+    let kind = spec.kind;
+    let ms = Duration::from_millis;
+    let mut drawn = spec.settings;
+    if kind.is_of_clocks() {
+        drawn.add = Some(ms(stream.random_range(50..=15_000)));
+        let ahead = stream.random_bool(0.5);
+        drawn.direction = Some(if ahead { Direction::Ahead } else { Direction::Behind });
+    }
+    let most = millis(spec.lasts).max(100);
+    drawn.every = Some(ms(stream.random_range(100..=2_000).min(most)));
+    // Whole thousandths, so that what is written is what was drawn.
+    drawn.rate = Some(f64::from(stream.random_range(10..=300_u32)) / 1_000.0);
+    spec.settings = drawn.fitting(kind);
 }
 
 fn choose(
     targets: &Targets,
     kind: FaultKind,
-    nodes: &[String],
-    clients: &[String],
+    hosts: &Hosts<'_>,
     owners_of: &dyn Fn(&str) -> Vec<String>,
     stream: &mut RandomStream,
 ) -> Vec<String> {
+    let nodes = hosts.nodes;
     let minority = ((nodes.len() - 1) / 2).max(1);
     let majority = nodes.len() / 2 + 1;
     let mut chosen = match targets {
@@ -223,13 +314,18 @@ fn choose(
         Targets::One => sample(nodes, 1, stream),
         Targets::Minority => sample(nodes, minority, stream),
         Targets::Majority => sample(nodes, majority, stream),
+        Targets::Halves => sample(nodes, nodes.len() / 2, stream),
+        Targets::All => nodes.to_vec(),
         Targets::PrimariesOf(key) => owners_of(key),
+        Targets::Zone(zone) => hosts.of_zone(zone),
         Targets::Names(names) => names.clone(),
+        Targets::Random if kind == FaultKind::Bridge => sample(nodes, 1, stream),
+        Targets::Random if kind == FaultKind::Ring => nodes.to_vec(),
         Targets::Random => {
             let count = stream.random_range(1..=minority);
             let mut chosen = sample(nodes, count, stream);
             if !kind.is_on_nodes() && stream.random_bool(1.0 / 3.0) {
-                chosen.extend(sample(clients, 1, stream));
+                chosen.extend(sample(hosts.clients, 1, stream));
             }
             chosen
         }
@@ -294,11 +390,17 @@ mod tests {
 
     #[test]
     fn the_explicit_form_of_a_plan_gives_the_same_plan() {
-        let mut scenario = scenario(FIVE);
-        let plan = draw(&scenario, 11);
-        scenario.fault = plan.to_specs();
-        scenario.faults = None;
-        assert_eq!(draw(&scenario, 99), plan);
+        let kinds = FaultKind::ALL.iter().filter(|kind| kind.is_for_chance());
+        let kinds: Vec<String> = kinds.map(|kind| format!("\"{kind}\"")).collect();
+        let all = format!("[faults]\nrandom = [{}]\ncount = 20\n", kinds.join(", "));
+        for seed in 0..20 {
+            let mut scenario = scenario(&all);
+            let plan = draw(&scenario, seed);
+            scenario.fault = plan.to_specs();
+            scenario.faults = None;
+            let written = Scenario::from_toml(&scenario.to_toml(), "test", "test").unwrap();
+            assert_eq!(draw(&written, 99), plan);
+        }
     }
 
     #[test]
@@ -323,15 +425,48 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_that_flaps_is_on_for_half_of_each_period() {
+        let fault = "[[fault]]\nkind = \"flapping\"\nat = \"1s\"\nfor = \"1300ms\"\nevery = \"400ms\"\ntargets = \"one\"\n";
+        let plan = draw(&scenario(fault), 1);
+        let strikes = plan.faults[0].strikes();
+        assert_eq!(strikes, [(1_000, 1_200), (1_400, 1_600), (1_800, 2_000), (2_200, 2_300)]);
+        let schedule = plan.schedule();
+        let phases: Vec<(Phase, usize)> = schedule.iter().map(|due| (due.phase, due.strike)).collect();
+        let expected: Vec<_> = (0..4).flat_map(|i| [(Phase::Begin, i), (Phase::End, i)]).collect();
+        assert_eq!(phases, expected);
+    }
+
+    #[test]
+    fn a_clock_may_stay_wrong() {
+        let jump = |rest: &str| {
+            let fault = format!("[[fault]]\nkind = \"clock-jump\"\nat = \"1s\"\ntargets = \"one\"\n{rest}");
+            draw(&scenario(&fault), 1).schedule().len()
+        };
+        assert_eq!((jump(""), jump("for = \"2s\"\n")), (1, 2));
+    }
+
+    #[test]
+    fn zones_and_halves_are_targets() {
+        let zones = "[cluster]\nnodes = 5\nzones = [\"a\", \"b\", \"a\", \"b\", \"b\"]\n[[fault]]\nkind = \"partition\"\n\
+                     at = \"1s\"\nfor = \"1s\"\ntargets = ";
+        let chosen = |targets: &str| {
+            let scenario = Scenario::from_toml(&format!("{zones}{targets}\n"), "test", "test").unwrap();
+            draw(&scenario, 1).faults.remove(0).targets
+        };
+        assert_eq!(chosen("\"zone a\""), ["n1", "n3"]);
+        assert_eq!(chosen("\"halves\"").len(), 2);
+    }
+
+    #[test]
     fn every_fault_begins_before_it_ends() {
         for seed in 0..50 {
             let plan = draw(&scenario(&FIVE.replace("\"kill\"", "\"restart\"")), seed);
             let schedule = plan.schedule();
             assert_eq!(schedule.len(), 10);
-            assert!(schedule.windows(2).all(|w| w[0].0 <= w[1].0));
+            assert!(schedule.windows(2).all(|w| w[0].at_ms <= w[1].at_ms));
             for i in 0..5 {
-                let begin = schedule.iter().position(|e| e.1 == Phase::Begin && e.2 == i).unwrap();
-                let end = schedule.iter().position(|e| e.1 == Phase::End && e.2 == i).unwrap();
+                let begin = schedule.iter().position(|e| e.phase == Phase::Begin && e.fault == i).unwrap();
+                let end = schedule.iter().position(|e| e.phase == Phase::End && e.fault == i).unwrap();
                 assert!(begin < end);
             }
         }

@@ -1,6 +1,8 @@
 //! When was what in order? Looks up by time what was played, for judging availability.
 
-use super::{Effects, FaultEvent, Phase, Plan};
+use std::time::Duration;
+
+use super::{ClockEffect, Effects, FaultEvent, Phase, Plan};
 
 /// A closed interval on the clock of the history, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +20,25 @@ impl Span {
         self.from_ns <= other.until_ns && other.from_ns <= self.until_ns
     }
 
-    /// When a fault was on, by `events`: for good if it did not end, nothing if it did not begin.
+    /// When a fault was on, by `events`, from its first beginning to its last end: for good if one of its
+    /// strikes did not end, nothing if none began.
     #[must_use]
     pub fn played(fault: usize, events: &[FaultEvent]) -> Option<Self> {
-        let at = |phase| events.iter().find(|e| e.fault == fault && e.event == phase).map(|e| e.at_ns);
-        Some(Self { from_ns: at(Phase::Begin)?, until_ns: at(Phase::End).unwrap_or(u64::MAX) })
+        Self::strikes(fault, events).into_iter().reduce(|all, next| Self {
+            from_ns: all.from_ns.min(next.from_ns),
+            until_ns: all.until_ns.max(next.until_ns),
+        })
+    }
+
+    /// The same for each time that it was on.
+    fn strikes(fault: usize, events: &[FaultEvent]) -> Vec<Self> {
+        let of_fault = || events.iter().filter(move |event| event.fault == fault);
+        let begins = of_fault().filter(|event| event.event == Phase::Begin);
+        let strike = |begin: &FaultEvent| {
+            let end = of_fault().find(|e| e.event == Phase::End && e.strike() == begin.strike());
+            Self { from_ns: begin.at_ns, until_ns: end.map_or(u64::MAX, |end| end.at_ns) }
+        };
+        begins.map(strike).collect()
     }
 }
 
@@ -38,19 +54,21 @@ impl Timeline {
     /// count, one that never ended lasts for good.
     #[must_use]
     pub fn played(plan: &Plan, events: &[FaultEvent], nodes: &[String], clients: &[String]) -> Self {
-        let faults = plan.faults.iter().filter_map(|fault| {
-            let span = Span::played(fault.fault, events)?;
-            let until_ns = if fault.kind.is_for_good() { u64::MAX } else { span.until_ns };
-            Some((Span { until_ns, ..span }, Effects::of(fault, nodes, clients)))
+        let faults = plan.faults.iter().flat_map(|fault| {
+            let effects = Effects::of(fault, nodes, clients);
+            Span::strikes(fault.fault, events).into_iter().map(move |span| {
+                let until_ns = if fault.kind.is_for_good() { u64::MAX } else { span.until_ns };
+                (Span { until_ns, ..span }, effects.clone())
+            })
         });
         Self { faults: faults.collect() }
     }
 
-    /// Whether `node` ran, on a disk of normal speed, all through `span`.
+    /// Whether `node` ran, and nothing was wrong with its disk, all through `span`. Its clock may be wrong.
     #[must_use]
     pub fn is_up(&self, node: &str, span: Span) -> bool {
         self.active(span).all(|effects| {
-            !effects.down.iter().any(|n| n == node) && !effects.slow_disks.iter().any(|(n, _)| n == node)
+            !effects.down.iter().any(|n| n == node) && !effects.nodes.iter().any(|(n, _)| n == node)
         })
     }
 
@@ -65,6 +83,25 @@ impl Timeline {
         })
     }
 
+    /// How far apart the clocks of two nodes can have been at most at any time up to `until_ns`: what was
+    /// stamped by a wrong clock stays so when the clock is right again.
+    #[must_use]
+    pub fn clocks_apart(&self, until_ns: u64) -> Duration {
+        let mut apart_ns = 0_u64;
+        for (during, effects) in self.faults.iter().filter(|(during, _)| during.from_ns <= until_ns) {
+            let wrong_ns = effects.clocks.iter().map(|(_, clock)| match clock {
+                ClockEffect::Offset(offset_ns) => offset_ns.unsigned_abs(),
+                ClockEffect::Drift(ppm) => {
+                    let lasted_ns = during.until_ns.min(until_ns).saturating_sub(during.from_ns);
+                    (lasted_ns / 1_000_000).saturating_mul(ppm.unsigned_abs())
+                }
+            });
+            // Whoever is right is as far from one as another that is wrong the other way adds.
+            apart_ns = apart_ns.saturating_add(wrong_ns.max().unwrap_or(0));
+        }
+        Duration::from_nanos(apart_ns)
+    }
+
     fn active(&self, span: Span) -> impl Iterator<Item = &Effects> {
         self.faults.iter().filter(move |(during, _)| during.meets(span)).map(|(_, effects)| effects)
     }
@@ -72,11 +109,9 @@ impl Timeline {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::time::Duration;
-
     use super::*;
-    use crate::fault::{Direction, FaultKind, PlannedFault};
+    use crate::fault::{Direction, FaultKind, PlannedFault, Settings};
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_link_is_in_order_outside_its_faults_only() {
@@ -88,8 +123,7 @@ mod tests {
             joining: Vec::new(),
             from_ms: 1,
             until_ms: 2,
-            add: Duration::from_millis(1),
-            direction: Direction::In,
+            settings: Settings { direction: Some(Direction::In), ..Settings::default() },
         };
         let at = |fault: usize, event, at_ms: u64| FaultEvent {
             fault,

@@ -55,7 +55,11 @@ built_in!(
     "collected-deletes",
     "rot",
     "hot-key",
+    "shapes",
+    "clocks",
+    "clocks-far-apart",
     "mixed",
+    "storm",
     "weak-lww",
     "held-writes",
     "no-repair",
@@ -63,12 +67,12 @@ built_in!(
     "forgetful",
 );
 
-/// Faults of all kinds, drawn at random: it shows something new with every seed and nothing for certain.
-const MIXED: &str = "mixed";
+/// Those whose faults are drawn at random: they show something new with every seed and nothing for certain.
+const DRAWN: [&str; 2] = ["mixed", "storm"];
 
-/// The names of the directed scenarios, which together are run in a few minutes: all but `mixed`.
+/// The names of the directed scenarios, which together are run in a few minutes: all whose faults are listed.
 pub fn quick_suite() -> impl Iterator<Item = &'static str> {
-    CATALOGUE.iter().map(|entry| entry.name).filter(|name| *name != MIXED)
+    CATALOGUE.iter().map(|entry| entry.name).filter(|name| !DRAWN.contains(name))
 }
 
 /// All built-in scenarios.
@@ -81,6 +85,7 @@ pub fn catalogue() -> &'static [CatalogueEntry] {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use super::*;
+    use crate::fault::FaultKind;
 
     #[test]
     fn every_built_in_scenario_is_valid_and_says_what_it_shows() {
@@ -89,8 +94,10 @@ mod tests {
             assert_eq!(scenario.name, entry.name);
             assert!(scenario.says.ends_with('.'), "{} says nothing", entry.name);
         }
-        assert_eq!(quick_suite().count() + 1, catalogue().len());
-        assert!(Scenario::load(MIXED).unwrap().faults.is_some());
+        assert_eq!(quick_suite().count() + DRAWN.len(), catalogue().len());
+        for name in DRAWN {
+            assert!(Scenario::load(name).unwrap().faults.is_some(), "{name} draws nothing");
+        }
         for name in quick_suite() {
             assert!(Scenario::load(name).unwrap().faults.is_none(), "{name} draws what it does");
         }
@@ -127,6 +134,20 @@ mod tests {
         stores
             .iter()
             .any(|store| named(&store.name) && !scenario.expect.must_show_for(&store.name).0.is_empty())
+    }
+
+    #[test]
+    fn the_storm_draws_all_there_is_and_every_kind_is_described() {
+        let storm = Scenario::load("storm").unwrap().faults.unwrap().random;
+        let described: Vec<&str> = include_str!("../../scenarios/README.md")
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .filter_map(|line| words(line).next())
+            .collect();
+        assert_eq!(described, FaultKind::NAMES);
+        for kind in FaultKind::ALL {
+            assert_eq!(storm.contains(kind), kind.is_for_chance() && kind.speaks().is_none(), "{kind}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use sections::{
     ClusterSection, Expect, ExpectProfile, Mix, NetworkSection, RandomFaults, WorkloadSection,
 };
 
-use crate::fault::{FaultKind, FaultSpec, Targets};
+use crate::fault::{FaultKind, FaultSpec, Hosts, Targets};
 
 /// One scenario file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,21 +178,17 @@ impl Scenario {
                 });
             }
         }
+        let nodes: Vec<String> = self.cluster.node_names().collect();
         let spares: Vec<String> = self.cluster.spare_names().collect();
-        let hosts: Vec<String> =
-            self.cluster.node_names().chain(spares.iter().cloned()).chain(self.workload.hosts()).collect();
+        let clients: Vec<String> = self.workload.hosts().collect();
+        let hosts = Hosts { nodes: &nodes, spares: &spares, clients: &clients, zones: &self.cluster.zones };
         for fault in &self.fault {
-            fault.validate(&hosts, &spares, self.workload.duration)?;
-            if let Targets::PrimariesOf(key) = &fault.targets
-                && key.is_empty()
-            {
-                return bad("fault.targets", &"primaries-of", "name the key: \"primaries-of k1\"");
-            }
+            fault.validate(&hosts, self.workload.duration)?;
         }
         self.validate_rot()?;
         self.validate_changes(&spares)?;
         if let Some(random) = &self.faults {
-            random.validate(self.workload.duration)?;
+            random.validate(&hosts, self.workload.duration)?;
         }
         for profile in self.expect.profile.keys() {
             let names: Vec<String> = self.stores()?.into_iter().map(|s| s.name).collect();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ByProfile, Legs, bad, text};
 use crate::expect::{Property, Sight};
-use crate::fault::FaultKind;
+use crate::fault::{Direction, FaultKind, FaultSpec, Hosts, Settings, Targets};
 
 /// `[cluster]`: the nodes, called `n1`, `n2`, and so on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -342,15 +342,16 @@ impl RandomFaults {
         Duration::from_secs(4)
     }
 
-    pub(super) fn validate(&self, load: Duration) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self, hosts: &Hosts<'_>, load: Duration) -> Result<(), ConfigError> {
         if self.random.is_empty() {
             return bad("faults.random", &"[]", "name at least one kind of fault");
         }
-        // How many nodes may be lost or go is a matter of the whole plan, not of chance.
-        let is_for_plans =
-            |k: &&FaultKind| k.changes_members() || matches!(k, FaultKind::Wipe | FaultKind::Rot);
-        if let Some(kind) = self.random.iter().find(is_for_plans) {
-            return bad("faults.random", kind, "is not drawn at random; list it as a [[fault]]");
+        for kind in &self.random {
+            if !kind.is_for_chance() {
+                return bad("faults.random", kind, "is not drawn at random; list it as a [[fault]]");
+            }
+            // Too few nodes for the shape of one, say.
+            FaultSpec::new(*kind, Targets::Random, Duration::ZERO, self.for_max).validate(hosts, load)?;
         }
         if self.for_min > self.for_max || self.for_min.is_zero() {
             let both = format!("{} and {}", format_duration(self.for_min), format_duration(self.for_max));
@@ -508,8 +509,11 @@ pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
     }
     if let Some(toml::Value::Array(faults)) = table.get("fault") {
         for fault in faults.iter().filter_map(toml::Value::as_table) {
-            refuse_unknown_keys(fault, "[[fault]]", &["kind", "targets", "at", "for", "add", "direction"])?;
+            let own = ["kind", "targets", "at", "for"];
+            let keys: Vec<&str> = own.iter().chain(Settings::NAMES).copied().collect();
+            refuse_unknown_keys(fault, "[[fault]]", &keys)?;
             refuse_unknown_words(fault, "[[fault]]", "kind", FaultKind::NAMES)?;
+            refuse_unknown_words(fault, "[[fault]]", "direction", Direction::NAMES)?;
         }
     }
     Ok(())

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-use crate::fault::{Effects, FaultEvent, Phase, Plan, PlannedFault};
+use crate::fault::{Due, Effects, FaultEvent, Phase, Plan, PlannedFault, STRIKE};
 
 /// A plan that is being carried out.
 pub(super) struct Script {
     plan: Plan,
     effects: Vec<Effects>,
-    schedule: Peekable<std::vec::IntoIter<(u64, Phase, usize)>>,
+    schedule: Peekable<std::vec::IntoIter<Due>>,
     /// How many faults keep a node down.
     down: BTreeMap<String, u32>,
     events: Vec<FaultEvent>,
@@ -33,9 +33,8 @@ impl Script {
     }
 
     /// The next beginning or end whose time has come, if the load began at `start_ns`.
-    pub(super) fn next_due(&mut self, start_ns: u64, now_ns: u64) -> Option<(Phase, usize)> {
-        let is_due = |(at_ms, ..): &(u64, Phase, usize)| start_ns + at_ms * 1_000_000 <= now_ns;
-        self.schedule.next_if(is_due).map(|(_, phase, number)| (phase, number))
+    pub(super) fn next_due(&mut self, start_ns: u64, now_ns: u64) -> Option<Due> {
+        self.schedule.next_if(|due| start_ns + due.at_ms * 1_000_000 <= now_ns)
     }
 
     /// A fault by its number.
@@ -62,11 +61,15 @@ impl Script {
         *count == 0
     }
 
-    /// Something was done.
-    pub(super) fn note(&mut self, number: usize, event: Phase, at_ns: u64) {
+    /// A fault began for the given time (from 0), or ended.
+    pub(super) fn note(&mut self, number: usize, strike: usize, event: Phase, at_ns: u64) {
         let fault = &self.plan.faults[number];
         let (kind, targets) = (fault.kind, fault.hosts());
-        self.events.push(FaultEvent { fault: number, event, kind, targets, at_ns, params: BTreeMap::new() });
+        let mut params = BTreeMap::new();
+        if strike > 0 {
+            params.insert(STRIKE.to_owned(), (strike + 1).to_string());
+        }
+        self.events.push(FaultEvent { fault: number, event, kind, targets, at_ns, params });
     }
 
     /// Something to add to what was noted last.
@@ -89,10 +92,8 @@ impl Script {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::fault::{Direction, FaultKind};
+    use crate::fault::{FaultKind, Settings};
 
     #[test]
     fn a_node_runs_again_once_no_fault_keeps_it_down_and_spares_wait_to_be_started() {
@@ -104,21 +105,22 @@ mod tests {
             joining: Vec::new(),
             from_ms,
             until_ms,
-            add: Duration::ZERO,
-            direction: Direction::Out,
+            settings: Settings::default(),
         };
         let plan = Plan { faults: vec![fault(0, 10, 30), fault(1, 20, 40)] };
         let mut script = Script::new(&plan, &names(&["n1", "n2"]), &names(&["n3"]), &[]);
         let ms = 1_000_000;
         assert_eq!(script.next_due(5 * ms, 14 * ms), None, "times count from the start of the load");
-        assert_eq!(script.next_due(5 * ms, 15 * ms), Some((Phase::Begin, 0)));
+        let first = Due { at_ms: 10, phase: Phase::Begin, fault: 0, strike: 0 };
+        assert_eq!(script.next_due(5 * ms, 15 * ms), Some(first));
         assert_eq!(script.next_due(5 * ms, 15 * ms), None);
         assert!(script.goes_down("n1") && !script.goes_down("n1"));
         assert!(!script.may_run("n1") && script.may_run("n1"));
         assert!(script.may_run("n3"), "only its being a spare kept it down");
-        script.note(1, Phase::End, 7);
+        script.note(1, 1, Phase::End, 7);
+        assert_eq!((script.events()[0].strike(), script.fault(1).strikes().len()), ("2", 1));
         script.remark("nothing", "to do");
         assert_eq!(script.events()[0].targets, ["n1"]);
-        assert_eq!(script.into_events()[0].params.len(), 1);
+        assert_eq!(script.into_events()[0].params.len(), 2);
     }
 }

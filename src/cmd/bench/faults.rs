@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quorate_chaos::fault::{Direction, FaultEvent, FaultKind, Plan, PlannedFault};
+use quorate_chaos::fault::{FaultEvent, FaultKind, Plan, PlannedFault, Settings};
 use quorate_chaos::world::{Deed, ProcessFaults, Step};
 use quorate_client::Client;
 use quorate_cluster::config::parse_duration;
@@ -100,8 +100,7 @@ pub fn plan(faults: &[FaultFlag]) -> Plan {
         joining: Vec::new(),
         from_ms: millis(flag.at),
         until_ms: millis(flag.at + flag.lasts),
-        add: Duration::ZERO,
-        direction: Direction::Out,
+        settings: Settings::default(),
     };
     Plan { faults: faults.iter().enumerate().map(planned).collect() }
 }

@@ -14,7 +14,7 @@ use quorate_env::Clock;
 use quorate_processes::{LocalCluster, ProcessError};
 use tokio::task::JoinSet;
 
-use crate::fault::{Effects, FaultEvent, FaultKind, Phase, Plan, PlannedFault};
+use crate::fault::{Due, Effects, FaultEvent, FaultKind, Phase, Plan, PlannedFault};
 use crate::world::script::Script;
 
 /// How often a node that was started is asked whether it is ready.
@@ -93,12 +93,12 @@ impl ProcessFaults {
             }
         }
         let now_ns = self.clock.monotonic_ns();
-        while let Some((phase, fault)) = self.script.next_due(start_ns, now_ns) {
+        while let Some(Due { phase, fault, strike, .. }) = self.script.next_due(start_ns, now_ns) {
             let at_ns = self.clock.monotonic_ns();
             match phase {
                 // Noted before it begins, so that what clients see of it comes after.
                 Phase::Begin => {
-                    self.script.note(fault, phase, at_ns);
+                    self.script.note(fault, strike, phase, at_ns);
                     deeds.push(Deed { fault, step: Step::Begins, at_ns });
                     self.begin(cluster, fault).await?;
                 }
@@ -119,7 +119,7 @@ impl ProcessFaults {
     /// A fault of the plan is over, because its nodes are ready, or because someone else says so.
     pub fn is_over(&mut self, fault: usize) -> Deed {
         let at_ns = self.clock.monotonic_ns();
-        self.script.note(fault, Phase::End, at_ns);
+        self.script.note(fault, 0, Phase::End, at_ns);
         self.open -= 1;
         Deed { fault, step: Step::IsOver, at_ns }
     }

@@ -1,12 +1,13 @@
 //! Does to the simulated world what the plan says, between two ticks.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use quorate_env::{Random, RandomStream};
 
-use super::node::{NodeHosts, SYNC_LATENCY};
-use crate::fault::{Effects, FaultEvent, FaultKind, LinkEffect, LinkTable, PairState, Phase};
+use super::node::{NodeHost, NodeHosts, SYNC_LATENCY};
+use crate::fault::{
+    Due, Effects, FaultEvent, FaultKind, LinkEffect, LinkTable, NodeState, NodeTable, PairState, Phase,
+};
 use crate::members::Desk;
 use crate::scenario::NetworkSection;
 use crate::world::Play;
@@ -15,8 +16,7 @@ use crate::world::script::Script;
 pub(super) struct Director {
     script: Script,
     links: LinkTable,
-    /// By how much the faults on a node's disk slow it, in all.
-    slow: BTreeMap<String, Duration>,
+    states: NodeTable,
     nodes: NodeHosts,
     disk_random: BTreeMap<String, RandomStream>,
     network: NetworkSection,
@@ -48,7 +48,7 @@ impl Director {
         Self {
             script: Script::new(play.plan, &members, &spares, &clients),
             links: LinkTable::default(),
-            slow: BTreeMap::new(),
+            states: NodeTable::default(),
             nodes,
             disk_random,
             network: play.scenario.network.clone(),
@@ -61,13 +61,13 @@ impl Director {
     pub(super) fn apply_due(&mut self, sim: &mut turmoil::Sim<'_>, start_ns: u64) {
         let now_ns = u64::try_from(sim.elapsed().as_nanos()).unwrap_or(u64::MAX);
         for over in self.desk.take_over() {
-            self.script.note(over, Phase::End, now_ns);
+            self.script.note(over, 0, Phase::End, now_ns);
         }
-        while let Some((phase, i)) = self.script.next_due(start_ns, now_ns) {
-            self.script.note(i, phase, now_ns);
+        while let Some(Due { phase, fault, strike, .. }) = self.script.next_due(start_ns, now_ns) {
+            self.script.note(fault, strike, phase, now_ns);
             match phase {
-                Phase::Begin => self.begin(sim, i),
-                Phase::End => self.end(sim, i),
+                Phase::Begin => self.begin(sim, fault, now_ns),
+                Phase::End => self.end(sim, fault),
             }
         }
     }
@@ -76,7 +76,7 @@ impl Director {
         self.script.into_events()
     }
 
-    fn begin(&mut self, sim: &mut turmoil::Sim<'_>, i: usize) {
+    fn begin(&mut self, sim: &mut turmoil::Sim<'_>, i: usize, now_ns: u64) {
         let effects = self.script.effects(i);
         let kind = self.script.fault(i).kind;
         let cuts_power = kind.cuts_power();
@@ -119,10 +119,12 @@ impl Director {
         if kind == FaultKind::Rot {
             self.rot(i);
         }
-        for (node, by) in &effects.slow_disks {
-            *self.slow.entry(node.clone()).or_default() += *by;
-            self.set_disk_speed(node);
+        for (node, clock) in &effects.clocks {
+            if let Some(host) = self.nodes.get(node) {
+                host.clock.begin(i, *clock, now_ns);
+            }
         }
+        self.states.begin(&effects);
         self.links.begin(&effects);
         self.issue(sim);
         for node in &effects.starting {
@@ -155,11 +157,12 @@ impl Director {
     fn end(&mut self, sim: &mut turmoil::Sim<'_>, i: usize) {
         let effects = self.script.effects(i);
         self.links.end(&effects);
+        self.states.end(&effects);
         self.issue(sim);
-        for (node, by) in &effects.slow_disks {
-            let slow = self.slow.entry(node.clone()).or_default();
-            *slow = slow.saturating_sub(*by);
-            self.set_disk_speed(node);
+        for (node, _) in &effects.clocks {
+            if let Some(host) = self.nodes.get(node) {
+                host.clock.end(i);
+            }
         }
         for node in &effects.down {
             self.start_if_free(sim, node);
@@ -176,18 +179,20 @@ impl Director {
         pairs.collect()
     }
 
-    fn set_disk_speed(&self, node: &str) {
-        if let Some(host) = self.nodes.get(node) {
-            let slow = self.slow.get(node).copied().unwrap_or_default();
-            host.disk.set_sync_latency(SYNC_LATENCY + slow);
-        }
-    }
-
     fn issue(&mut self, sim: &turmoil::Sim<'_>) {
+        for (node, state) in self.states.take_changes() {
+            if let Some(host) = self.nodes.get(&node) {
+                set_node(host, state);
+            }
+        }
         for pair in self.links.take_changes() {
             set_link(sim, &pair, &self.network);
         }
     }
+}
+
+fn set_node(host: &NodeHost, state: NodeState) {
+    host.disk.set_sync_latency(SYNC_LATENCY + state.sync_delay);
 }
 
 /// Brings turmoil's link from whatever it is to `state`. Its own operations do not combine, so this
@@ -213,6 +218,7 @@ fn set_link(sim: &turmoil::Sim<'_>, state: &PairState, network: &NetworkSection)
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use turmoil::net::{TcpListener, TcpStream};

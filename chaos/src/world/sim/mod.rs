@@ -18,7 +18,7 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-pub use clock::{EPOCH_NS, SimClock};
+pub use clock::{EPOCH_NS, NodeClock, SimClock};
 pub use net::SimNetwork;
 
 use self::director::Director;

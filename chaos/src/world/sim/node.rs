@@ -9,7 +9,8 @@ use quorate_cluster::config::{Administration, Config, Member, NodeSection};
 use quorate_cluster::node::{Node, NodeParts};
 use quorate_env::{Env, Random, RandomStream, SimulatedDisk};
 
-use super::{SimClock, SimNetwork};
+use super::SimNetwork;
+use super::clock::NodeClock;
 use crate::world::{Play, Seams, WorldError};
 
 /// Port of every node's API.
@@ -34,6 +35,7 @@ pub(super) fn everybody(play: &Play<'_>) -> Result<Vec<Member>, WorldError> {
 pub(super) struct NodeHost {
     pub(super) disk: SimulatedDisk,
     pub(super) network: SimNetwork,
+    pub(super) clock: NodeClock,
     /// The newest peer protocol that the next process speaks.
     protocol: Arc<AtomicU32>,
     /// How many disks it has had. A real process draws another incarnation whatever its disk says;
@@ -138,7 +140,8 @@ impl Host {
             0 => self.random,
             lost => self.random.child(&format!("disk-{lost}")),
         };
-        let env = Env { net: Arc::new(self.node.network.clone()), clock: Arc::new(SimClock), random, disk };
+        let clock = Arc::new(self.node.clock.clone());
+        let env = Env { net: Arc::new(self.node.network.clone()), clock, random, disk };
         let mut config = self.config;
         config.node.protocol_max = Some(self.node.protocol.load(Ordering::Relaxed));
         let node = Node::start(NodeParts { config, env, engine, tls: None }).await?;
