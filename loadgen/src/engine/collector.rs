@@ -30,9 +30,12 @@ pub(super) struct Spare {
     responses: Histogram<u64>,
 }
 
-impl Default for Spare {
-    fn default() -> Self {
-        Self { recorder: Recorder::default(), responses: recorder::empty() }
+impl Spare {
+    /// Room for latencies up to `max_ns`.
+    pub(super) fn with_room(max_ns: u64) -> Self {
+        let mut responses = recorder::empty();
+        recorder::make_room(&mut responses, max_ns);
+        Self { recorder: Recorder::with_room(max_ns), responses }
     }
 }
 

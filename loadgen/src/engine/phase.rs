@@ -34,6 +34,8 @@ pub(super) async fn run(
     let planned_ns = u64::try_from(planned.as_nanos()).unwrap_or(u64::MAX);
     let started_wall_ns = shared.clock.wall_ns();
     shared.progress.phase(phase);
+    let longest_ns = u64::try_from(plan.deadline.as_nanos()).unwrap_or(u64::MAX);
+    let (total, spare) = (Recorder::with_room(longest_ns), Spare::with_room(longest_ns));
     let probed_at_start = probe.as_mut().and_then(|probe| probe.read());
     let started_ns = shared.clock.monotonic_ns();
     let count = lanes.len();
@@ -50,7 +52,7 @@ pub(super) async fn run(
         dropped: AtomicU64::new(0),
         sent: AtomicU64::new(0),
         ended: AtomicU64::new(0),
-        recorder: SharedRecorder::default(),
+        recorder: SharedRecorder::with_room(longest_ns),
         first_error: Mutex::default(),
     };
     let states: Vec<Arc<LaneState>> = lanes.iter().map(|lane| Arc::new(state(lane))).collect();
@@ -86,8 +88,8 @@ pub(super) async fn run(
         sink,
         probe,
         probed: probed_at_start,
-        total: Recorder::default(),
-        spare: Spare::default(),
+        total,
+        spare,
         start_ns: 0,
         counted: [0; 3],
         schedule: None,

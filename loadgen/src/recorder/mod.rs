@@ -9,6 +9,7 @@ mod shared;
 mod tally;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use hdrhistogram::Histogram;
 
@@ -43,7 +44,7 @@ pub struct Sample {
 }
 
 /// Counts and latencies. What records operations while they are sent is a [`Tally`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default)]
 pub struct Recorder {
     latencies: [[Option<Box<Latencies>>; Class::ALL.len()]; OpKind::ALL.len()],
     outcomes: [[u64; Outcome::ALL.len()]; OpKind::ALL.len()],
@@ -51,8 +52,30 @@ pub struct Recorder {
     errors: BTreeMap<(OpKind, String), u64>,
 }
 
+/// What nearly all operations are.
+const USUAL: [OpKind; 2] = [OpKind::Get, OpKind::Put];
+
 /// One histogram for each [`Measure`], in its order.
 type Latencies = [Histogram<u64>; Measure::ALL.len()];
+
+/// Equal if the same was recorded, whatever room there is.
+impl PartialEq for Recorder {
+    fn eq(&self, other: &Self) -> bool {
+        self.series().eq(other.series())
+            && self.outcomes == other.outcomes
+            && self.timeouts == other.timeouts
+            && self.errors == other.errors
+    }
+}
+
+/// How much was recorded of what: the counts themselves are tens of thousands.
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let series = self.series().map(|(series, histogram)| (series.to_string(), histogram.len()));
+        f.debug_map().entries(series).finish()?;
+        write!(f, ", outcomes {:?}, timeouts {:?}, errors {:?}", self.outcomes, self.timeouts, self.errors)
+    }
+}
 
 fn no_latencies() -> Box<Latencies> {
     Box::new(std::array::from_fn(|_| empty()))
@@ -80,6 +103,19 @@ impl Recorder {
         if let Some(lateness_ns) = sample.lateness_ns {
             put(Measure::Lateness, lateness_ns);
         }
+    }
+
+    /// One that need not grow for latencies up to `max_ns` of what nearly all loads consist of. Growing
+    /// takes time, and that may be the load's.
+    #[must_use]
+    pub fn with_room(max_ns: u64) -> Self {
+        let mut recorder = Self::default();
+        for op in USUAL {
+            let mut latencies = no_latencies();
+            latencies.iter_mut().for_each(|histogram| make_room(histogram, max_ns));
+            recorder.latencies[op as usize][Class::Ok as usize] = Some(latencies);
+        }
+        recorder
     }
 
     /// Forgets everything and keeps the memory, which costs time to come by.
@@ -215,6 +251,12 @@ impl Recorder {
     }
 }
 
+/// Has `histogram`, which is empty, take all values up to `max_ns` without growing.
+pub(crate) fn make_room(histogram: &mut Histogram<u64>, max_ns: u64) {
+    histogram.record(max_ns).expect("a histogram that grows by itself takes any value");
+    histogram.reset();
+}
+
 pub(crate) fn empty() -> Histogram<u64> {
     // Starts small and grows with the largest value: most series never see a second.
     Histogram::new(DIGITS).expect("three digits are within what a histogram can keep")
@@ -280,6 +322,7 @@ mod tests {
             wait_ns: None,
             lateness_ns: None,
         };
+        assert!(Recorder::with_room(u64::MAX >> 1).is_empty());
         let mut cleared = recorded(&[sample(70_000_000_000), sample(5)]);
         assert!(!cleared.is_empty());
         cleared.clear();

@@ -7,13 +7,18 @@ use super::{Recorder, Tally};
 /// Two tallies that change places, so that the one who records never waits for the one who takes away. The
 /// emptied one is used again, since tallies grow to their size only with time, and that time would be the
 /// operations'.
-#[derive(Default)]
 pub(crate) struct SharedRecorder {
     current: Mutex<Tally>,
     spare: Mutex<Tally>,
 }
 
 impl SharedRecorder {
+    /// As [`Recorder::with_room`].
+    pub(crate) fn with_room(max_ns: u64) -> Self {
+        let tally = || Mutex::new(Tally::with_room(max_ns));
+        Self { current: tally(), spare: tally() }
+    }
+
     /// The one to fill. Nobody else wants it but once a second.
     pub(crate) fn current(&self) -> MutexGuard<'_, Tally> {
         lock(&self.current)
@@ -40,7 +45,7 @@ mod tests {
 
     #[test]
     fn every_sample_is_taken_once() {
-        let shared = SharedRecorder::default();
+        let shared = SharedRecorder::with_room(1_000);
         let sample = Sample {
             op: OpKind::Get,
             outcome: Outcome::Fail,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::{Class, Measure, Recorder, Sample, no_latencies};
+use super::{Class, Measure, Recorder, Sample, USUAL, no_latencies};
 use crate::target::Outcome;
 use crate::workload::OpKind;
 
@@ -71,6 +71,22 @@ fn least(bucket: usize) -> u64 {
 }
 
 impl Tally {
+    /// As [`Recorder::with_room`].
+    #[must_use]
+    pub fn with_room(max_ns: u64) -> Self {
+        let mut tally = Self::default();
+        for op in USUAL {
+            let mut counts: Box<[Counts; Measure::ALL.len()]> = Box::default();
+            for counts in counts.iter_mut() {
+                counts.grow(bucket(max_ns));
+                // What is written is there: memory that was only asked for is not.
+                counts.0.fill(0);
+            }
+            tally.classes[op as usize][Class::Ok as usize] = Some(counts);
+        }
+        tally
+    }
+
     /// Counts an operation and its latencies.
     pub fn record(&mut self, sample: &Sample) {
         let op = sample.op as usize;
