@@ -171,7 +171,7 @@ impl FjallEngine {
     }
 
     async fn make_durable(&self, position: Position) -> Result<(), StoreError> {
-        self.commit.wait(position, || self.sync()).await
+        self.commit.wait(position, || self.position(), || self.sync()).await
     }
 
     async fn sync(&self) -> Result<Position, StoreError> {

@@ -9,17 +9,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::hint;
-use super::index::Kind;
+use quorate_env::DiskFile;
+
+use super::hint::{self, Told};
+use super::index::{Entry, Kind};
 use super::manifest::{Manifest, list_segments, segment_name};
-use super::record::{Place, Record, decode};
+use super::record::{HEADER_LEN, Header, Place, checksum, decode, record_len};
 use super::replay::read_segment;
 use super::writer::Pending;
 use super::{LogEngine, Records};
 use crate::store::{Pace, StoreError, Unhurried};
 
-/// Bytes copied while other writers wait, as one batch.
-const CHUNK_BYTES: usize = 256 << 10;
+/// What is done between two looks at how fast it may go.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// Records looked at.
+    records: usize,
+    /// Bytes copied while other writers wait, as one batch.
+    bytes: usize,
+}
+
+impl Step {
+    const USUAL: Self = Self { records: 1024, bytes: 256 << 10 };
+    /// In one batch.
+    const ALL: Self = Self { records: usize::MAX, bytes: usize::MAX };
+}
+
+/// Keys whose records are taken out of account at a time.
+const FORGOTTEN_AT_ONCE: usize = 1024;
 
 /// How badly space is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +46,6 @@ enum Urgency {
     Pressing,
 }
 
-type Located<'a> = (Place, Record<'a>);
-
 impl LogEngine {
     /// Gives up the segment with most dead bytes, if enough of the log is dead. When most of it
     /// is, `pace` is not asked: yielding to writes that fill the disk would serve nobody.
@@ -38,7 +53,7 @@ impl LogEngine {
         let mut manifest = self.manifest.lock().await;
         let Some((segment, urgency)) = self.choose() else { return self.write_hint().await };
         let pace = if urgency == Urgency::Pressing { &Unhurried } else { pace };
-        self.give_up(segment, CHUNK_BYTES, &mut manifest, pace).await.map(|()| true)
+        self.give_up(segment, Step::USUAL, &mut manifest, pace).await.map(|()| true)
     }
 
     /// Writes the hint of one full segment, if any wants one.
@@ -64,7 +79,7 @@ impl LogEngine {
         for segment in suspects {
             if self.records().files.contains_key(segment) {
                 // In one batch: parts of what is in doubt may vanish while it is written anew.
-                self.give_up(*segment, usize::MAX, &mut manifest, &Unhurried).await?;
+                self.give_up(*segment, Step::ALL, &mut manifest, &Unhurried).await?;
             }
         }
         Ok(())
@@ -73,7 +88,7 @@ impl LogEngine {
     async fn give_up(
         &self,
         segment: u64,
-        chunk_bytes: usize,
+        step: Step,
         manifest: &mut Manifest,
         pace: &dyn Pace,
     ) -> Result<(), StoreError> {
@@ -82,29 +97,39 @@ impl LogEngine {
         self.make_durable(position).await?;
         let file = Arc::clone(&self.records().files[&segment]);
         let name = segment_name(segment);
-        let bytes = read_segment(&*file, &name)?;
-        let Some(records) = locate(segment, &bytes) else {
-            // Rotted since it was opened. Kept: what cannot be read cannot be copied.
-            self.records_mut().index.usage_mut(segment).unreadable = true;
-            self.unreadable_regions.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
+        // Most of a segment that is given up is dead: by its hint only what lives is read.
+        let fresh = self.writer().hint_of(segment);
+        let (kept, whole);
+        let told = match &fresh {
+            Some((len, hint)) => hint.told(segment, *len),
+            None => {
+                kept = hint::read(&*self.disk, segment);
+                kept.as_deref().and_then(|bytes| hint::told(segment, bytes, &*file))
+            }
         };
-        let mut values: BTreeMap<&[u8], u32> = BTreeMap::new();
-        for (_, record) in records.iter().filter(|(_, record)| !record.header.tombstone) {
-            *values.entry(record.key).or_default() += 1;
-        }
-        let mut rest = records.as_slice();
+        let told = match told {
+            Some(told) => told,
+            None => {
+                whole = read_segment(&*file, &name)?;
+                let Some(told) = told_by(segment, &whole) else {
+                    // Rotted since it was opened. Kept: what cannot be read cannot be copied.
+                    self.records_mut().index.usage_mut(segment).unreadable = true;
+                    self.unreadable_regions.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                };
+                told
+            }
+        };
+        let values = values_under_tombstones(&told);
+        let mut rest = told.as_slice();
         while !rest.is_empty() {
-            let mut bytes = 0;
-            let in_chunk = rest.iter().take_while(|(_, record)| {
-                let fits = bytes < chunk_bytes;
-                bytes += record.len();
-                fits
-            });
-            let (chunk, later) = rest.split_at(in_chunk.count());
+            let (looked_at, alive) = self.alive(rest, step, &values);
+            let (chunk, later) = rest.split_at(looked_at);
             rest = later;
-            self.copy(chunk, &values)?;
-            pace.spend(bytes as u64).await;
+            self.copy(&*file, &name, &alive)?;
+            let key_bytes: usize = chunk.iter().map(|(key, _)| key.len()).sum();
+            let value_bytes: u64 = alive.iter().map(|(_, entry)| u64::from(entry.value_len)).sum();
+            pace.spend((key_bytes + looked_at * HEADER_LEN) as u64 + value_bytes).await;
         }
         let position = self.writer().position();
         self.make_durable(position).await?;
@@ -112,7 +137,7 @@ impl LogEngine {
         let next = manifest.with_retired(segment, &list_segments(&*self.disk)?);
         next.write(&*self.disk).await?;
         *manifest = next;
-        self.forget(segment, &records);
+        self.forget(segment, &told).await;
         hint::remove(&*self.disk, segment)?;
         self.disk.remove(&name).map_err(|e| StoreError::io(name, e))
     }
@@ -132,15 +157,52 @@ impl LogEngine {
         (usage.total > usage.live).then_some((*segment, urgency))
     }
 
-    /// Copies those records of a chunk that are still the newest of their keys.
-    fn copy(&self, chunk: &[Located<'_>], values: &BTreeMap<&[u8], u32>) -> Result<(), StoreError> {
+    /// Looks at the first of these records, as many as make a step; returns how many, and those of them
+    /// that are to be copied, as the index has them.
+    fn alive<'a>(
+        &self,
+        told: &[Told<'a>],
+        step: Step,
+        values: &BTreeMap<&[u8], u32>,
+    ) -> (usize, Vec<Told<'a>>) {
+        let records = self.records();
+        let (mut alive, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
+        for (key, entry) in told {
+            if looked_at == step.records || bytes >= step.bytes {
+                break;
+            }
+            looked_at += 1;
+            if let Some(entry) = still_needed(&records, key, entry.place, values) {
+                bytes += record_len(key.len(), entry.value_len as usize);
+                alive.push((*key, entry));
+            }
+        }
+        (looked_at, alive)
+    }
+
+    /// Copies these records, unless they were written over meanwhile. A value that rotted is copied as it
+    /// is, so that its key stays known as damaged instead of becoming absent.
+    fn copy(&self, file: &dyn DiskFile, name: &str, alive: &[Told<'_>]) -> Result<(), StoreError> {
+        let mut found = Vec::with_capacity(alive.len());
+        for (key, entry) in alive {
+            let offset = entry.place.offset + (HEADER_LEN + key.len()) as u64;
+            let value = file.read_at(offset, entry.value_len as usize);
+            let value = value.map_err(|e| StoreError::io(name, e))?;
+            if entry.kind == Kind::Value && checksum(key, &value) != entry.value_crc {
+                self.records_mut().index.mark_damaged(key, entry.place);
+            }
+            found.push((*key, *entry, value));
+        }
         let mut writer = self.writer();
         self.roll(&mut writer)?;
-        let mut pending: Vec<Pending<'_>> = {
-            let mut records = self.records_mut();
-            let pending = chunk.iter().filter_map(|located| still_needed(&mut records, located, values));
-            pending.collect()
-        };
+        let mut pending = Vec::with_capacity(found.len());
+        {
+            let records = self.records();
+            for (key, entry, value) in &found {
+                let now = records.index.get(key).filter(|now| now.place == entry.place);
+                pending.extend(now.map(|now| copied(key, now, value)));
+            }
+        }
         let Some(last) = pending.len().checked_sub(1) else { return Ok(()) };
         for (at, record) in pending.iter_mut().enumerate() {
             record.header.batch_index = u32::try_from(at).expect("a segment has fewer records");
@@ -149,51 +211,67 @@ impl LogEngine {
         self.append_and_index(&mut writer, &pending)
     }
 
-    fn forget(&self, segment: u64, located: &[Located<'_>]) {
-        let mut records = self.records_mut();
-        for (place, record) in located.iter().filter(|(_, record)| !record.header.tombstone) {
-            records.index.forget(record.key, *place);
+    /// Takes a segment out of account of which nothing is needed any more.
+    async fn forget(&self, segment: u64, told: &[Told<'_>]) {
+        {
+            let mut records = self.records_mut();
+            records.index.forget_segment(segment);
+            records.files.remove(&segment);
         }
-        for (place, record) in located {
-            records.index.drop_spent_tombstone(record.key);
-            let entry = records.index.get(record.key);
-            assert!(entry.is_none_or(|entry| entry.place != *place), "segment {segment} was copied whole");
+        for some in told.chunks(FORGOTTEN_AT_ONCE) {
+            {
+                let mut records = self.records_mut();
+                for (key, entry) in some {
+                    records.index.forget(key, entry);
+                }
+            }
+            // Requests go first. Whoever gives up in between leaves tombstones to the next start.
+            tokio::task::yield_now().await;
         }
-        records.index.forget_segment(segment);
-        records.files.remove(&segment);
     }
+}
+
+fn copied<'a>(key: &'a [u8], entry: &Entry, value: &'a [u8]) -> Pending<'a> {
+    let header = Header {
+        tombstone: entry.kind == Kind::Tombstone,
+        batch_end: false,
+        batch_index: 0,
+        sequence: entry.sequence,
+        value_crc: entry.value_crc,
+    };
+    Pending { header, key, value, kind: entry.kind }
 }
 
 /// All records of a segment, if it is sound from end to end.
-fn locate(segment: u64, bytes: &[u8]) -> Option<Vec<Located<'_>>> {
-    let mut located = Vec::new();
+fn told_by(segment: u64, bytes: &[u8]) -> Option<Vec<Told<'_>>> {
+    let mut told = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         let record = decode(segment, bytes, at)?;
-        located.push((Place { segment, offset: at as u64 }, record));
+        let place = Place { segment, offset: at as u64 };
+        let kind = if record.header.tombstone { Kind::Tombstone } else { Kind::Value };
+        told.push((record.key, record.entry(place, kind)));
         at += record.len();
     }
-    Some(located)
+    Some(told)
 }
 
-/// The copy to make of a record, if any. A value that rotted is copied as it is, so that its key
-/// stays known as damaged instead of becoming absent.
-fn still_needed<'a>(
-    records: &mut Records,
-    (place, record): &Located<'a>,
-    values: &BTreeMap<&[u8], u32>,
-) -> Option<Pending<'a>> {
-    if record.is_damaged() {
-        records.index.mark_damaged(record.key, *place);
+/// How many values of a key are told of, for those that are deleted here.
+fn values_under_tombstones<'a>(told: &[Told<'a>]) -> BTreeMap<&'a [u8], u32> {
+    let deleted = told.iter().filter(|(_, entry)| entry.kind == Kind::Tombstone);
+    let mut values: BTreeMap<&[u8], u32> = deleted.map(|(key, _)| (*key, 0)).collect();
+    if !values.is_empty() {
+        for (key, _) in told.iter().filter(|(_, entry)| entry.kind != Kind::Tombstone) {
+            values.entry(key).and_modify(|count| *count += 1);
+        }
     }
-    let entry = records.index.get(record.key).filter(|entry| entry.place == *place)?;
+    values
+}
+
+/// What the index says of a record, if it must be copied.
+fn still_needed(records: &Records, key: &[u8], place: Place, values: &BTreeMap<&[u8], u32>) -> Option<Entry> {
+    let entry = records.index.get(key).filter(|entry| entry.place == place)?;
     // All that this tombstone hides goes with the segment, and so may the tombstone.
-    let is_spent =
-        entry.kind == Kind::Tombstone && entry.older == values.get(record.key).copied().unwrap_or(0);
-    (!is_spent).then_some(Pending {
-        header: record.header,
-        key: record.key,
-        value: record.value,
-        kind: entry.kind,
-    })
+    let is_spent = entry.kind == Kind::Tombstone && entry.older == values.get(key).copied().unwrap_or(0);
+    (!is_spent).then_some(*entry)
 }

@@ -31,6 +31,9 @@ const MAGIC: [u8; 4] = [b'Q', b'R', b'H', 1];
 const HEADER_LEN: usize = 24;
 const FIXED_LEN: usize = 21;
 
+/// A record as its segment tells of it: whose it is, and where its value lies.
+pub(super) type Told<'a> = (&'a [u8], Entry);
+
 /// What a segment told so far.
 #[derive(Debug, Default)]
 pub(super) struct Hint {
@@ -56,9 +59,14 @@ impl Hint {
         self.records.extend_from_slice(key);
     }
 
+    /// All records of a segment with `len` bytes, if it tells all of it.
+    pub(super) fn told(&self, segment: u64, len: u64) -> Option<Vec<Told<'_>>> {
+        records(segment, &self.records).filter(|(_, covered)| *covered == len).map(|(told, _)| told)
+    }
+
     /// Writes the hint of a segment with `len` bytes, if it tells all of it. Failing costs nothing
     /// but time at the next opening, so it is no error.
-    pub(super) async fn write(self, disk: &dyn Disk, segment: u64, len: u64) {
+    pub(super) async fn write(&self, disk: &dyn Disk, segment: u64, len: u64) {
         if self.is_unfit || self.covered != len || self.records.is_empty() {
             return;
         }
@@ -84,16 +92,27 @@ pub(super) fn replay(
     file: &dyn DiskFile,
     index: &mut Index,
 ) -> Option<Replayed> {
-    let bytes = disk.read(&hint_name(segment)).ok()?;
-    let Some(entries) = parse(segment, &bytes).filter(|entries| fits(file, entries)) else {
-        tracing::warn!(segment, "the hint does not fit its segment, which is read instead");
-        return None;
-    };
+    let bytes = read(disk, segment)?;
+    let entries = told(segment, &bytes, file)?;
     let sequence_max = entries.iter().map(|(_, entry)| entry.sequence).max()?;
     for (key, entry) in entries {
         index.insert(key, entry);
     }
     Some(Replayed { end: file.len().ok()?, sequence_max, ..Replayed::default() })
+}
+
+/// The hint file of a segment, if there is one.
+pub(super) fn read(disk: &dyn Disk, segment: u64) -> Option<Vec<u8>> {
+    disk.read(&hint_name(segment)).ok()
+}
+
+/// All records of a segment, as a hint file tells that fits it.
+pub(super) fn told<'a>(segment: u64, bytes: &'a [u8], file: &dyn DiskFile) -> Option<Vec<Told<'a>>> {
+    let told = parse(segment, bytes).filter(|told| fits(file, told));
+    if told.is_none() {
+        tracing::warn!(segment, "the hint does not fit its segment, which is read instead");
+    }
+    told
 }
 
 /// Removes the hints of segments that are no part of the log.
@@ -115,14 +134,17 @@ pub(super) fn remove(disk: &dyn Disk, segment: u64) -> Result<(), StoreError> {
 }
 
 /// All records of a hint, if it is whole and of this segment.
-fn parse(segment: u64, bytes: &[u8]) -> Option<Vec<(&[u8], Entry)>> {
-    let (header, mut rest) = bytes.split_at_checked(HEADER_LEN)?;
+fn parse(segment: u64, bytes: &[u8]) -> Option<Vec<Told<'_>>> {
+    let (header, rest) = bytes.split_at_checked(HEADER_LEN)?;
     let is_ours =
         header[..4] == MAGIC && u32_at(header, 4) == hash(&bytes[8..]) && u64_at(header, 8) == segment;
-    if !is_ours {
-        return None;
-    }
-    let (mut entries, mut offset) = (Vec::new(), 0);
+    let (told, len) = is_ours.then(|| records(segment, rest)).flatten()?;
+    (len == u64_at(header, 16)).then_some(told)
+}
+
+/// The records of a segment and where the last one ends.
+fn records(segment: u64, mut rest: &[u8]) -> Option<(Vec<Told<'_>>, u64)> {
+    let (mut told, mut offset) = (Vec::new(), 0);
     while !rest.is_empty() {
         let (fixed, more) = rest.split_at_checked(FIXED_LEN)?;
         let (key, more) = more.split_at_checked(u32_at(fixed, 16) as usize)?;
@@ -135,15 +157,15 @@ fn parse(segment: u64, bytes: &[u8]) -> Option<Vec<(&[u8], Entry)>> {
             older: 0,
         };
         offset += record_len(key.len(), entry.value_len as usize) as u64;
-        entries.push((key, entry));
+        told.push((key, entry));
         rest = more;
     }
-    (offset == u64_at(header, 16)).then_some(entries)
+    Some((told, offset))
 }
 
 /// Whether the segment is as long as the hint says, and ends in the record that the hint ends in.
 /// Sequences are given once, so no other segment does.
-fn fits(file: &dyn DiskFile, entries: &[(&[u8], Entry)]) -> bool {
+fn fits(file: &dyn DiskFile, entries: &[Told<'_>]) -> bool {
     let Some((key, last)) = entries.last() else { return false };
     let end = last.place.offset + record_len(key.len(), last.value_len as usize) as u64;
     let head = file.read_at(last.place.offset, super::HEADER_LEN + key.len());

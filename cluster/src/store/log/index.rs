@@ -125,22 +125,18 @@ impl Index {
         }
     }
 
-    /// Takes note that the segment with this value is gone.
-    pub(super) fn forget(&mut self, key: &[u8], place: Place) {
+    /// Takes note that the segment with this record is gone. A tombstone that hides nothing any more goes
+    /// with it.
+    pub(super) fn forget(&mut self, key: &[u8], gone: &Entry) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        if entry.place != place {
+        if gone.kind != Kind::Tombstone {
+            assert!(entry.place != gone.place, "what is needed of a segment is copied before it goes");
             entry.older =
                 entry.older.checked_sub(1).expect("every older value was counted when it was found");
         }
-    }
-
-    /// Drops a tombstone that hides nothing any more.
-    pub(super) fn drop_spent_tombstone(&mut self, key: &[u8]) {
-        if let Some(entry) = self.entries.get(key).copied()
-            && entry.kind == Kind::Tombstone
-            && entry.older == 0
-        {
-            self.count_out(key, &entry);
+        if entry.kind == Kind::Tombstone && entry.older == 0 {
+            let spent = *entry;
+            self.count_out(key, &spent);
             self.entries.remove(key);
         }
     }

@@ -150,7 +150,7 @@ impl LogEngine {
     }
 
     async fn make_durable(&self, position: Position) -> Result<(), StoreError> {
-        self.commit.wait(position, || self.sync()).await
+        self.commit.wait(position, || self.writer().position(), || self.sync()).await
     }
 
     /// Syncs all that was appended so far and says how far that is.

@@ -15,7 +15,7 @@
 
 use crc32fast::Hasher;
 
-use super::index::Entry;
+use super::index::{Entry, Kind};
 use crate::store::engine::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Bytes before the key.
@@ -62,6 +62,18 @@ impl Record<'_> {
 
     pub(super) fn is_damaged(&self) -> bool {
         checksum(self.key, self.value) != self.header.value_crc
+    }
+
+    /// What an index says of it.
+    pub(super) fn entry(&self, place: Place, kind: Kind) -> Entry {
+        Entry {
+            place,
+            sequence: self.header.sequence,
+            value_len: u32::try_from(self.value.len()).expect("decode bounds the length"),
+            value_crc: self.header.value_crc,
+            kind,
+            older: 0,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use quorate_env::DiskFile;
 
 use super::hint::Hint;
-use super::index::{Entry, Index, Kind};
+use super::index::{Index, Kind};
 use super::record::{Place, Record, decode, find};
 use crate::store::StoreError;
 
@@ -69,14 +69,7 @@ fn note(segment: u64, at: usize, record: &Record<'_>, index: &mut Index, hint: &
         (false, true) => Kind::Damaged,
         (false, false) => Kind::Value,
     };
-    let entry = Entry {
-        place: Place { segment, offset: at as u64 },
-        sequence: record.header.sequence,
-        value_len: u32::try_from(record.value.len()).expect("decode bounds the length"),
-        value_crc: record.header.value_crc,
-        kind,
-        older: 0,
-    };
+    let entry = record.entry(Place { segment, offset: at as u64 }, kind);
     hint.add(record.key, &entry);
     index.insert(record.key, entry);
 }

@@ -38,7 +38,7 @@ pub(super) struct Writer {
     /// What the active segment tells.
     hint: Hint,
     /// Full segments whose hints are not written yet, with their lengths.
-    full: Vec<(u64, u64, Hint)>,
+    full: Vec<(u64, u64, Arc<Hint>)>,
     buffer: Vec<u8>,
     /// Why no more is written, if so.
     stopped: Option<String>,
@@ -94,8 +94,14 @@ impl Writer {
     }
 
     /// A full segment that wants a hint, and its length.
-    pub(super) fn take_full(&mut self) -> Option<(u64, u64, Hint)> {
+    pub(super) fn take_full(&mut self) -> Option<(u64, u64, Arc<Hint>)> {
         self.full.pop()
+    }
+
+    /// What a full segment tells whose hint is not written yet, and its length.
+    pub(super) fn hint_of(&self, segment: u64) -> Option<(u64, Arc<Hint>)> {
+        let full = self.full.iter().find(|(number, _, _)| *number == segment)?;
+        Some((full.1, Arc::clone(&full.2)))
     }
 
     /// Refuses all further appends.
@@ -112,7 +118,7 @@ impl Writer {
         let file = self.disk.open(&segment_name(next)).map_err(|e| StoreError::io(segment_name(next), e))?;
         // Not synced here, because nobody may wait for it: the next sync covers both.
         self.unsynced.push((self.segment, std::mem::replace(&mut self.file, Arc::clone(&file))));
-        self.full.push((self.segment, self.end, std::mem::take(&mut self.hint)));
+        self.full.push((self.segment, self.end, Arc::new(std::mem::take(&mut self.hint))));
         self.segment = next;
         self.next_segment = next + 1;
         self.end = 0;
