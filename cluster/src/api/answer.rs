@@ -119,7 +119,8 @@ pub(super) fn found(read: &Read, wants_json: bool) -> Answer {
 /// Names a set of writes; equal exactly when they are.
 pub(super) fn etag(versions: &str) -> String {
     let digest = Sha256::digest(versions.as_bytes());
-    format!("\"{}\"", digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>())
+    let first = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("\"{first:016x}\"")
 }
 
 /// Names the write that a register holds: what a compare-and-set sends back.

@@ -1,6 +1,6 @@
 //! Frames on the wire: length, CRC-32 of the body, body (postcard).
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,6 +8,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Length and checksum.
 const HEAD_BYTES: usize = 8;
+/// What a read has room for at least.
+const READ_BYTES: usize = 8 << 10;
+/// What a buffer has at first.
+const FIRST_BYTES: usize = 16 << 10;
+/// The most that a buffer keeps when nothing is in it.
+const KEPT_BYTES: usize = 1 << 20;
 
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -83,16 +89,23 @@ pub(super) struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(stream: R, frame_bytes_max: usize) -> Self {
-        Self { stream, buffer: BytesMut::with_capacity(16 << 10), frame_bytes_max }
+        Self { stream, buffer: BytesMut::with_capacity(FIRST_BYTES), frame_bytes_max }
     }
 
     /// The next message; nothing when the other side has closed between frames. Cancel safe:
     /// what was read stays in the buffer.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         loop {
-            if let Some(body) = self.buffered()? {
-                return Ok(Some(postcard::from_bytes(&body)?));
+            if let Some(end) = self.buffered()? {
+                let message = postcard::from_bytes(&self.buffer[HEAD_BYTES..end]);
+                self.buffer.advance(end);
+                if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES {
+                    self.buffer = BytesMut::with_capacity(FIRST_BYTES);
+                }
+                return Ok(Some(message?));
             }
+            // The same bytes again and again, where nothing is left in them.
+            self.buffer.reserve(READ_BYTES);
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 if self.buffer.is_empty() {
                     return Ok(None);
@@ -102,24 +115,24 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    fn buffered(&mut self) -> Result<Option<Bytes>, FrameError> {
+    /// Where the first frame ends, if all of it is there.
+    fn buffered(&mut self) -> Result<Option<usize>, FrameError> {
         let Some(head) = self.buffer.get(..HEAD_BYTES) else { return Ok(None) };
         let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let (length, checksum) = (word(0) as usize, word(4));
         if length > self.frame_bytes_max {
             return Err(FrameError::TooLarge { bytes: length, max: self.frame_bytes_max });
         }
-        if self.buffer.len() < HEAD_BYTES + length {
+        let end = HEAD_BYTES + length;
+        let Some(body) = self.buffer.get(HEAD_BYTES..end) else {
             // Grown as bytes come, not as a stranger promises them.
-            self.buffer.reserve((HEAD_BYTES + length - self.buffer.len()).min(256 << 10));
+            self.buffer.reserve((end - self.buffer.len()).min(256 << 10));
             return Ok(None);
-        }
-        self.buffer.advance(HEAD_BYTES);
-        let body = self.buffer.split_to(length).freeze();
-        if crc32fast::hash(&body) != checksum {
+        };
+        if crc32fast::hash(body) != checksum {
             return Err(FrameError::Checksum);
         }
-        Ok(Some(body))
+        Ok(Some(end))
     }
 }
 
