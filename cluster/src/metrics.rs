@@ -133,6 +133,7 @@ impl Metrics {
     ) -> String {
         let mut text = String::new();
         let stats = replica.engine().stats();
+        let (cache_hits, cache_misses) = replica.cache_counts();
         let counters = [
             ("gets_total", "Gets that clients asked for.", self.gets.get()),
             ("puts_total", "Puts and deletes that clients asked for.", self.puts.get()),
@@ -238,6 +239,8 @@ impl Metrics {
                 "Messages of gossip without sense or from no member.",
                 self.gossip_ignored.get(),
             ),
+            ("cache_hits_total", "Copies found in memory.", cache_hits),
+            ("cache_misses_total", "Copies looked for in memory in vain.", cache_misses),
             ("store_appends_total", "Batches appended by the engine.", stats.appends),
             ("store_busy_total", "Writes refused because too many waited for the disk.", stats.busy),
             ("store_syncs_total", "Times the disk was synced.", stats.syncs),
@@ -260,6 +263,7 @@ impl Metrics {
                 "Start of the last full round without differences, monotonic clock.",
                 self.anti_entropy_clean_ns.load(Ordering::Acquire),
             ),
+            ("cache_bytes", "Memory of the records used of late, about.", replica.cache_bytes()),
             ("store_records", "Records of the engine.", stats.records),
             ("store_live_bytes", "Bytes of keys and values.", stats.live_bytes),
             ("store_log_bytes", "Bytes on disk.", stats.log_bytes),

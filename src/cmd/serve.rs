@@ -27,7 +27,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(4);
 /// Run one node in the foreground, until Ctrl-C or SIGTERM; SIGHUP has it look at its certificates at
 /// once. Its configuration file has the sections [node] (id, listen, peer_listen, data_dir, capacity, zone, token_key_file, administration,
 /// admin_token_file, protocol_max, threads, and bounds: connections_max, streams_max, requests_max,
-/// request_bytes_max, peer_requests_max, link_requests_max, commits_max), [store], one [[member]] a node of the cluster
+/// request_bytes_max, peer_requests_max, link_requests_max, commits_max, cache_bytes), [store], one [[member]] a node of the cluster
 /// and, unless a development certificate will do, [tls] (cert, key, ca).
 #[derive(Debug, Args)]
 #[command(after_help = "\

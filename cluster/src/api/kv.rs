@@ -99,7 +99,7 @@ fn local(api: &Arc<Api>, key: &Bytes, wants_json: bool) -> Answer {
             return error(StatusCode::SERVICE_UNAVAILABLE, "damaged", "this node's copy fails its checksum");
         }
     };
-    let read = Read::of(record.as_ref(), coordinator.store.conflict);
+    let read = Read::of(record.as_deref(), coordinator.store.conflict);
     let mut answer = with_context(api, key, found(&read, wants_json), &read.seen);
     set(&mut answer, OWNER, if owner { "true" } else { "false" });
     answer

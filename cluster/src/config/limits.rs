@@ -26,11 +26,14 @@ pub struct Limits {
     pub link_requests_max: usize,
     /// Writes that may wait for the disk to sync. Default 4,096.
     pub commits_max: usize,
+    /// Bytes of records that were used of late and are kept in memory, about; 0 keeps none, and the engine
+    /// `memory` needs none. Default 64 MiB.
+    pub cache_bytes: u64,
 }
 
 impl Limits {
     /// The settings' names, as they stand under `[node]`.
-    pub const NAMES: [&'static str; 7] = [
+    pub const NAMES: [&'static str; 8] = [
         "connections_max",
         "streams_max",
         "requests_max",
@@ -38,17 +41,18 @@ impl Limits {
         "peer_requests_max",
         "link_requests_max",
         "commits_max",
+        "cache_bytes",
     ];
 
     /// Takes its settings out of the table of `[node]`.
     ///
     /// # Errors
-    /// If one is no number, or zero: nothing would ever be taken.
+    /// If one is no number, or a bound of a queue is zero: nothing would ever be taken.
     pub(super) fn take_from(node: &mut toml::Table) -> Result<Self, ConfigError> {
         let mut own = toml::Table::new();
         for name in Self::NAMES {
             if let Some(value) = node.remove(name) {
-                if value.as_integer() == Some(0) {
+                if value.as_integer() == Some(0) && name != "cache_bytes" {
                     let why = "nothing would ever be taken; give it at least 1".into();
                     return Err(ConfigError::BadValue { field: name, value: "0".into(), why });
                 }
@@ -79,6 +83,7 @@ impl Default for Limits {
             peer_requests_max: 8192,
             link_requests_max: 4096,
             commits_max: 4096,
+            cache_bytes: 64 << 20,
         }
     }
 }

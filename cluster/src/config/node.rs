@@ -485,9 +485,13 @@ api = "127.0.0.1:4001"
 
     #[test]
     fn limits_stand_beside_the_addresses() {
-        let limited = FILE.replace("data_dir", "requests_max = 7\ncommits_max = 9\ndata_dir");
+        let limited =
+            FILE.replace("data_dir", "requests_max = 7\ncommits_max = 9\ncache_bytes = 0\ndata_dir");
         let config = Config::from_toml(&limited).unwrap();
-        assert_eq!(config.limits, Limits { requests_max: 7, commits_max: 9, ..Limits::default() });
+        assert_eq!(
+            config.limits,
+            Limits { requests_max: 7, commits_max: 9, cache_bytes: 0, ..Limits::default() }
+        );
         assert_eq!(Config::from_toml(&config.to_toml()).unwrap(), config);
         let refused = |line: &str| {
             Config::from_toml(&FILE.replace("data_dir", &format!("{line}\ndata_dir")))

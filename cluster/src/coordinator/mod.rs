@@ -23,16 +23,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
-use quorate_env::Env;
+use quorate_env::{Env, Leg};
 use tokio::time::{Instant, sleep};
 
 use crate::admission::{Admission, Ticket};
 use crate::config::{NodeId, StoreDefinition, Timing};
-use crate::membership::{Operation, View, Views, call_under};
+use crate::membership::{Operation, View, ViewVersion, Views, call_under};
 use crate::metrics::Metrics;
 use crate::replica::ReplicaService;
 use crate::ring::PreferenceList;
-use crate::rpc::{CallError, Peers, Request, Response, serve};
+use crate::rpc::{CallError, Peers, Request, Response, serve, under_view};
 
 pub use archive::{ArchiveError, Restored};
 pub use error::RequestError;
@@ -83,7 +83,7 @@ struct AskedAgain(BTreeMap<NodeId, u32>);
 
 impl AskedAgain {
     /// Whether `node` should be asked again after `result`; counts it if so.
-    fn should(&mut self, node: NodeId, result: &Result<Response, CallError>) -> bool {
+    fn should<T>(&mut self, node: NodeId, result: &Result<T, CallError>) -> bool {
         let times = self.0.entry(node).or_default();
         *times += 1;
         matches!(result, Err(CallError::Lost)) && *times <= ASKED_AGAIN_MAX
@@ -91,15 +91,16 @@ impl AskedAgain {
 }
 
 /// What became of asking one node.
-enum Answer {
+enum Answer<T = Response> {
     /// It answered, or certainly or possibly never will.
-    Final(NodeId, Result<Response, CallError>),
+    Final(NodeId, Result<T, CallError>),
     /// It has been silent for the hand-over time; the rest of the wait is inside.
-    Silent(NodeId, Asking),
+    Silent(NodeId, Asking<T>),
 }
 
-type Asking = Pin<Box<dyn Future<Output = Result<Response, CallError>> + Send>>;
-type Answers = FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>;
+type Asking<T = Response> = Pin<Box<dyn Future<Output = Result<T, CallError>> + Send>>;
+type Watched<T = Response> = Pin<Box<dyn Future<Output = Answer<T>> + Send>>;
+type Answers<T = Response> = FuturesUnordered<Watched<T>>;
 
 impl Coordinator {
     /// The nodes that a put of a partition asks, in order.
@@ -154,33 +155,48 @@ impl Coordinator {
         deadline: Instant,
         answers: &Answers,
     ) {
-        answers.push(self.asking(view, to, request, deadline));
+        let wait = deadline.saturating_duration_since(Instant::now());
+        answers.push(self.watched(to, Arc::clone(self).perform(Arc::clone(view), to, request, wait)));
     }
 
-    /// What [`Coordinator::ask`] waits for.
-    fn asking(
-        self: &Arc<Self>,
-        view: &Arc<View>,
-        to: NodeId,
-        request: Request,
-        deadline: Instant,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
-        let (coordinator, view) = (Arc::clone(self), Arc::clone(view));
+    /// Waits for what `of` was asked, and notices when it is silent for long.
+    fn watched<T: Send + 'static>(
+        &self,
+        of: NodeId,
+        asked: impl Future<Output = Result<T, CallError>> + Send + 'static,
+    ) -> Watched<T> {
+        let (mut asking, hand_over): (Asking<T>, _) = (Box::pin(asked), self.timing.hand_over);
         Box::pin(async move {
-            let hand_over = coordinator.timing.hand_over;
-            let wait = deadline.saturating_duration_since(Instant::now());
-            let mut asking: Asking = Box::pin(coordinator.perform(view, to, request, wait));
             tokio::select! {
                 biased;
-                result = &mut asking => Answer::Final(to, result),
-                () = sleep(hand_over) => Answer::Silent(to, asking),
+                result = &mut asking => Answer::Final(of, result),
+                () = sleep(hand_over) => Answer::Silent(of, asking),
             }
         })
     }
 
     /// Goes on waiting for a node that has been silent.
-    fn wait_on(from: NodeId, asking: Asking, answers: &Answers) {
+    fn wait_on<T: Send + 'static>(from: NodeId, asking: Asking<T>, answers: &Answers<T>) {
         answers.push(Box::pin(async move { Answer::Final(from, asking.await) }));
+    }
+
+    /// Has this node itself do `work`, which was planned under `view`, as [`Coordinator::perform`] has
+    /// others do it.
+    async fn perform_own<T>(
+        &self,
+        view: ViewVersion,
+        legs: (Leg, Leg),
+        deadline: Instant,
+        work: impl Future<Output = T>,
+    ) -> Result<T, CallError> {
+        self.metrics.peer_requests.add(1);
+        match under_view(&self.env, &self.views, (view, Some(legs)), deadline, work).await {
+            Some(done) => done.map_err(|_| CallError::OtherView),
+            None => {
+                self.metrics.peer_requests_expired.add(1);
+                Err(CallError::NotSent)
+            }
+        }
     }
 
     /// Has `to`, which may be this node, do something that was planned under `view`; see

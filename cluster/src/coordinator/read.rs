@@ -1,20 +1,22 @@
 //! Gets, and read repair after them.
 
-use std::future::{poll_fn, ready};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use quorate_env::Leg;
 use tokio::sync::oneshot;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::write::Plan;
-use super::{Answer, Answers, AskedAgain, Causality, Coordinator, RequestError};
+use super::{Answer, Answers, AskedAgain, Asking, Causality, Coordinator, RequestError};
 use crate::admission::Ticket;
-use crate::config::{Conflict, QuorumKind};
-use crate::membership::View;
+use crate::config::{Conflict, NodeId, QuorumKind};
+use crate::membership::{View, ViewVersion};
 use crate::quorum::{GetEffect, GetQuorum, ReadReply};
 use crate::rpc::{CallError, Request, Response};
 use crate::version::{Fingerprint, Payload, Record};
@@ -120,31 +122,38 @@ impl Coordinator {
         let needed = self.needed(votes);
         let sloppy = votes == Votes::Quorum && self.store.quorum == QuorumKind::Sloppy;
         let (mut get, mut effects) = GetQuorum::start(&list, needed, sloppy, &self.peers.suspected());
-        let mut answers: Answers = FuturesUnordered::new();
+        let mut answers: Answers<Heard> = FuturesUnordered::new();
         let mut asked_again = AskedAgain::default();
-        let mut own = None;
-        let read = |own: &Option<Own>| {
+        let mut own: Option<Own> = None;
+        let ask = |to: NodeId, own: &Option<Own>| {
             let own = own.as_ref().map(|own| own.fingerprint);
-            Request::Read { partition, key: key.clone(), own }
+            let read = Request::Read { partition, key: key.clone(), own };
+            let wait = deadline.saturating_duration_since(Instant::now());
+            let asked = Arc::clone(self).perform(Arc::clone(&view), to, read, wait);
+            self.watched(to, async move { asked.await.map(Heard::Peer) })
         };
+        let mut expiry = pin!(sleep_until(deadline));
         loop {
             let mut done = false;
+            let mut at_once = None;
             // This node's own copy first, so that the others need not send what is here already.
             effects.sort_by_key(|effect| *effect != GetEffect::Send { to: self.me });
             for effect in effects.drain(..) {
                 match effect {
                     GetEffect::Send { to } if to == self.me => {
-                        let mut asking = self.asking(&view, to, read(&own), deadline);
-                        match poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx))).await {
-                            Poll::Ready(answer) => {
-                                own = Own::of(&answer);
-                                answers.push(Box::pin(ready(answer)));
+                        let read =
+                            Arc::clone(self).read_own((view.version(), partition), key.clone(), deadline);
+                        let mut reading: Asking<Heard> = Box::pin(read);
+                        match poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+                            Poll::Ready(heard) => {
+                                own = heard.as_ref().ok().and_then(Own::of);
+                                at_once = Some(Answer::Final(to, heard));
                             }
                             // The others are not kept waiting for it.
-                            Poll::Pending => answers.push(asking),
+                            Poll::Pending => answers.push(self.watched(to, reading)),
                         }
                     }
-                    GetEffect::Send { to } => answers.push(self.asking(&view, to, read(&own), deadline)),
+                    GetEffect::Send { to } => answers.push(ask(to, &own)),
                     GetEffect::Answer => {
                         let read = Read::of(get.merged(), self.store.conflict);
                         answer.take().map(|answer| answer.send(Ok(read)));
@@ -159,13 +168,16 @@ impl Coordinator {
             if done {
                 break;
             }
-            let next = tokio::select! {
-                biased;
-                next = answers.next() => next,
-                () = sleep_until(deadline) => None,
+            let next = match at_once {
+                Some(answer) => Some(answer),
+                None => tokio::select! {
+                    biased;
+                    next = answers.next() => next,
+                    () = &mut expiry => None,
+                },
             };
             effects = match next {
-                Some(Answer::Final(from, Ok(response))) => match reply_of(response, own.as_ref()) {
+                Some(Answer::Final(from, Ok(heard))) => match reply_of(heard, own.as_ref()) {
                     Some(reply) => {
                         self.observe(&reply);
                         get.replied(from, reply)
@@ -173,7 +185,7 @@ impl Coordinator {
                     None => get.failed(from),
                 },
                 Some(Answer::Final(from, lost)) if asked_again.should(from, &lost) => {
-                    answers.push(self.asking(&view, from, read(&own), deadline));
+                    answers.push(ask(from, &own));
                     continue;
                 }
                 Some(Answer::Final(_, Err(CallError::OtherView)))
@@ -205,9 +217,25 @@ impl Coordinator {
         Plan::Finished
     }
 
+    /// Reads this node's own copy as the others are asked for theirs.
+    async fn read_own(
+        self: Arc<Self>,
+        (view, partition): (ViewVersion, u32),
+        key: Bytes,
+        deadline: Instant,
+    ) -> Result<Heard, CallError> {
+        let read = async {
+            let (reply, fingerprint) = self.local.read_own(partition, &key);
+            Heard::Own(reply, fingerprint)
+        };
+        self.perform_own(view, (Leg::Read, Leg::Response), deadline, read).await
+    }
+
     /// Puts that come after this answer are stamped above what it holds.
     fn observe(&self, reply: &ReadReply) {
-        if let ReadReply::Found(Record::Latest(latest)) | ReadReply::Partial(Record::Latest(latest)) = reply {
+        if let ReadReply::Found(record) | ReadReply::Partial(record) = reply
+            && let Record::Latest(latest) = &**record
+        {
             self.stamps.observe(latest.stamp);
         }
     }
@@ -232,31 +260,45 @@ impl Coordinator {
     }
 }
 
+/// What a node said of its copy.
+enum Heard {
+    /// Another node.
+    Peer(Response),
+    /// This one, with the fingerprint of its copy.
+    Own(ReadReply, Option<Fingerprint>),
+}
+
 /// This node's own copy, as the others are told of it.
 struct Own {
     fingerprint: Fingerprint,
-    record: Bytes,
+    record: Arc<Record>,
 }
 
 impl Own {
-    fn of(answer: &Answer) -> Option<Self> {
-        let Answer::Final(_, Ok(Response::Found(record) | Response::Partial(record))) = answer else {
-            return None;
-        };
-        Some(Self { fingerprint: Fingerprint::of(record), record: record.clone() })
+    fn of(heard: &Heard) -> Option<Self> {
+        match heard {
+            Heard::Own(ReadReply::Found(record) | ReadReply::Partial(record), Some(fingerprint)) => {
+                Some(Self { fingerprint: *fingerprint, record: Arc::clone(record) })
+            }
+            Heard::Own(..) | Heard::Peer(_) => None,
+        }
     }
 }
 
-/// A node's response as a vote; nothing if it is none. `own` is what the node was told of.
-fn reply_of(response: Response, own: Option<&Own>) -> Option<ReadReply> {
+/// What a node said as a vote; nothing if it is none. `own` is what the node was told of.
+fn reply_of(heard: Heard, own: Option<&Own>) -> Option<ReadReply> {
+    let response = match heard {
+        Heard::Own(reply, _) => return Some(reply),
+        Heard::Peer(response) => response,
+    };
     let (record, complete) = match response {
-        Response::Found(bytes) => (bytes, true),
-        Response::Partial(bytes) => (bytes, false),
-        Response::Same { complete } => (own?.record.clone(), complete),
+        Response::Found(bytes) => (Record::decode(&bytes).ok().map(Arc::new), true),
+        Response::Partial(bytes) => (Record::decode(&bytes).ok().map(Arc::new), false),
+        Response::Same { complete } => (Some(Arc::clone(&own?.record)), complete),
         Response::NotFound { complete } => return Some(ReadReply::NotFound { complete }),
         Response::Damaged => return Some(ReadReply::Damaged),
         _ => return None,
     };
     let kind = if complete { ReadReply::Found } else { ReadReply::Partial };
-    Some(Record::decode(&record).map_or(ReadReply::Damaged, kind))
+    Some(record.map_or(ReadReply::Damaged, kind))
 }

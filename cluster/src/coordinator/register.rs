@@ -9,6 +9,7 @@
 //! be accepted reaches the other owners all the same.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -313,6 +314,7 @@ impl Coordinator {
         *left = answers;
         drive.answered = 0;
         let mut asked_again = AskedAgain::default();
+        let mut expiry = pin!(sleep_until(drive.deadline));
         loop {
             if left.is_empty() {
                 if waiting.is_empty() {
@@ -325,7 +327,7 @@ impl Coordinator {
             let answer = tokio::select! {
                 biased;
                 answer = left.next() => answer,
-                () = sleep_until(drive.deadline) => return Asked::Late,
+                () = &mut expiry => return Asked::Late,
             };
             let step = match answer {
                 Some(Answer::Final(from, Ok(Response::Looked(seen)))) => {

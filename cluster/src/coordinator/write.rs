@@ -1,17 +1,20 @@
 //! Puts and deletes.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use quorate_env::Leg;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Answer, Answers, AskedAgain, Causality, Coordinator, RequestError, TokenError};
 use crate::admission::Ticket;
 use crate::config::{Conflict, NodeId, QuorumKind};
+use crate::membership::ViewVersion;
 use crate::quorum::{PutEffect, PutQuorum};
 use crate::ring::{Standing, position};
 use crate::rpc::{CallError, Request, Response};
@@ -59,7 +62,9 @@ pub(super) enum Plan {
 struct Write {
     key: Bytes,
     partition: u32,
-    record: Bytes,
+    record: Arc<Record>,
+    /// The same, as it is sent.
+    encoded: Bytes,
 }
 
 impl Coordinator {
@@ -89,7 +94,8 @@ impl Coordinator {
             Conflict::Siblings | Conflict::Single => self.dotted(&key, partition, payload, seen).await?,
             Conflict::LastWriteWins => self.stamped(payload, seen).await?,
         };
-        let write = Write { key, partition, record: Bytes::from(record.encode()) };
+        let encoded = Bytes::from(record.encode());
+        let write = Write { key, partition, record: Arc::new(record), encoded };
         self.check_deadline(&ticket, self.store.w())?;
         let (answer, answered) = oneshot::channel();
         // A task of its own: the client may leave, but owners must still get their copies.
@@ -200,7 +206,15 @@ impl Coordinator {
         let mut disk_full = false;
         let mut refusal = None;
         let mut asked_again = AskedAgain::default();
-        let mut requests: BTreeMap<NodeId, Request> = BTreeMap::new();
+        let mut hints: BTreeMap<NodeId, Option<NodeId>> = BTreeMap::new();
+        let request = |hint_for: Option<NodeId>| Request::Store {
+            partition: write.partition,
+            key: write.key.clone(),
+            record: write.encoded.clone(),
+            hint_for,
+            synced: false,
+        };
+        let mut expiry = pin!(sleep_until(progress.deadline()));
         loop {
             let mut done = false;
             for effect in effects.drain(..) {
@@ -209,15 +223,15 @@ impl Coordinator {
                         if hint_for.is_some() {
                             self.metrics.hand_overs.add(1);
                         }
-                        let request = Request::Store {
-                            partition: write.partition,
-                            key: write.key.clone(),
-                            record: write.record.clone(),
-                            hint_for,
-                            synced: false,
-                        };
-                        requests.insert(to, request.clone());
-                        self.ask(&view, to, request, progress.deadline(), &answers);
+                        let deadline = progress.deadline();
+                        if to == self.me {
+                            let keeping =
+                                Arc::clone(self).keep_own(view.version(), write, hint_for, deadline);
+                            answers.push(self.watched(to, keeping));
+                        } else {
+                            hints.insert(to, hint_for);
+                            self.ask(&view, to, request(hint_for), deadline, &answers);
+                        }
                     }
                     PutEffect::Acknowledge => {
                         progress.answer.take().map(|answer| answer.send(Ok(())));
@@ -243,17 +257,20 @@ impl Coordinator {
             if done {
                 return Plan::Finished;
             }
+            if expiry.deadline() != progress.deadline() {
+                expiry.as_mut().reset(progress.deadline());
+            }
             let next = tokio::select! {
                 biased;
                 next = answers.next() => next,
-                () = sleep_until(progress.deadline()) => None,
+                () = &mut expiry => None,
             };
             effects = match next {
                 Some(Answer::Final(from, Ok(Response::Stored))) => put.stored(from),
                 Some(Answer::Final(from, lost)) if asked_again.should(from, &lost) => {
                     progress.unsure = true;
-                    if let Some(request) = requests.get(&from) {
-                        self.ask(&view, from, request.clone(), progress.deadline(), &answers);
+                    if let Some(hint_for) = hints.get(&from) {
+                        self.ask(&view, from, request(*hint_for), progress.deadline(), &answers);
                     }
                     continue;
                 }
@@ -285,6 +302,21 @@ impl Coordinator {
             let _ = answer.send(Err(RequestError::Deadline { answered, needed, after, maybe_applied: true }));
         }
         Plan::Finished
+    }
+
+    /// Keeps the copy that is this node's own, as the others are asked to keep theirs.
+    fn keep_own(
+        self: Arc<Self>,
+        view: ViewVersion,
+        write: &Write,
+        hint_for: Option<NodeId>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Response, CallError>> + Send + 'static {
+        let (partition, key, record) = (write.partition, write.key.clone(), Arc::clone(&write.record));
+        async move {
+            let keep = self.local.store_own(partition, &key, &record, hint_for);
+            self.perform_own(view, (Leg::Write, Leg::Ack), deadline, keep).await
+        }
     }
 
     /// Whether a node that did not confirm a write may hold it all the same.

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::admission::{Admission, Background};
 use crate::api::{Api, Guard};
 use crate::config::{
-    AntiEntropy as Period, Config, Durability, NodeId, StoreDefinition, TombstoneCollection,
+    AntiEntropy as Period, Config, Durability, EngineKind, NodeId, StoreDefinition, TombstoneCollection,
 };
 use crate::coordinator::{Coordinator, Mint, Registers, StampSource, Tokens};
 use crate::membership::gossip::{
@@ -184,7 +184,11 @@ impl Node {
         drop_what_may_be_deleted(&views, &*records, &config.store).await?;
         let kept = Arc::clone(&records);
         views.ask_whether_anything_is_kept(move || kept.stats().records > 0);
-        let replica = Arc::new(Replica::new(records, clock, &config.store, holdings, stamps.clone())?);
+        let replica = Replica::new(records, clock, &config.store, holdings, stamps.clone())?;
+        // An engine in memory would only be there twice.
+        let is_in_memory = config.store.engine == EngineKind::Memory;
+        let cache_bytes = if is_in_memory { 0 } else { config.limits.cache_bytes };
+        let replica = Arc::new(replica.with_cache(cache_bytes));
         let metrics = Arc::new(Metrics::default());
         let frame_bytes_max = frame_bytes_max(&config);
         let peers = Arc::new(Peers::new(

@@ -5,6 +5,7 @@
 //! whether the key exists: counting it would turn an acknowledged write into a 404.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Fallbacks;
 use crate::config::NodeId;
@@ -15,10 +16,10 @@ use crate::version::Record;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadReply {
     /// Its copy.
-    Found(Record),
+    Found(Arc<Record>),
     /// Its copy, which may lack what was acknowledged here: it rotted, or the node lost something.
     /// What it says counts, but it is no vote.
-    Partial(Record),
+    Partial(Arc<Record>),
     /// It has none. `complete`: it would have one if it had ever acknowledged one.
     NotFound {
         /// Whether its word counts.
@@ -61,7 +62,7 @@ pub struct GetQuorum {
     votes: BTreeSet<NodeId>,
     /// What every owner said that has answered.
     owner_replies: Vec<(NodeId, ReadReply)>,
-    merged: Option<Record>,
+    merged: Option<Arc<Record>>,
     unanswered: usize,
     answered_client: bool,
     done: bool,
@@ -113,9 +114,9 @@ impl GetQuorum {
         self.unanswered = self.unanswered.saturating_sub(1);
         let owner = self.owners.contains(&from);
         let vote = match &reply {
-            ReadReply::Found(record) => self.merge(record.clone()),
+            ReadReply::Found(record) => self.merge(record),
             ReadReply::Partial(record) => {
-                self.merge(record.clone());
+                self.merge(record);
                 false
             }
             ReadReply::NotFound { complete } => owner && *complete,
@@ -156,7 +157,7 @@ impl GetQuorum {
     /// All that was found so far, joined; nothing if no copy was found.
     #[must_use]
     pub fn merged(&self) -> Option<&Record> {
-        self.merged.as_ref()
+        self.merged.as_deref()
     }
 
     /// How many votes are in.
@@ -177,23 +178,17 @@ impl GetQuorum {
         self.owner_replies.iter().filter(|(_, reply)| stale(reply)).map(|(owner, _)| *owner).collect()
     }
 
-    fn merge(&mut self, record: Record) -> bool {
-        match self.merged.take() {
-            None => {
-                self.merged = Some(record);
-                true
-            }
-            Some(merged) => match merged.clone().merge(record) {
-                Ok(joined) => {
-                    self.merged = Some(joined);
-                    true
-                }
-                Err(_) => {
-                    self.merged = Some(merged);
-                    false
-                }
+    fn merge(&mut self, record: &Arc<Record>) -> bool {
+        match &self.merged {
+            None => self.merged = Some(Arc::clone(record)),
+            // Most owners have the same.
+            Some(merged) if merged == record => {}
+            Some(merged) => match (**merged).clone().merge((**record).clone()) {
+                Ok(joined) => self.merged = Some(Arc::new(joined)),
+                Err(_) => return false,
             },
         }
+        true
     }
 
     fn replace(&mut self, from: NodeId, effects: &mut Vec<GetEffect>) {
@@ -247,10 +242,10 @@ mod tests {
     }
 
     fn found(sequence: u64) -> ReadReply {
-        ReadReply::Found(Record::Latest(Stamped {
+        ReadReply::Found(Arc::new(Record::Latest(Stamped {
             stamp: Stamp { wall_ns: sequence, incarnation: 1, sequence },
             payload: Some(Payload::bytes("x")),
-        }))
+        })))
     }
 
     const NOTHING: ReadReply = ReadReply::NotFound { complete: true };

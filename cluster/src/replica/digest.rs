@@ -142,6 +142,7 @@ impl Replica {
                 Next::Finished(replaced) => {
                     walked.mismatch = replaced == Replaced::Different && walked.damaged == 0;
                     if walked.mismatch {
+                        self.cache.forget(|stored| keys::partition_of_data(stored) == Some(partition));
                         // Something acknowledged is gone: until the other owners were asked,
                         // nothing absent here is known never to have been here.
                         if let Err(error) = self.holdings.mark([partition], Gap::Doubt).await {
@@ -211,9 +212,14 @@ impl Replica {
 
     /// The bytes of a record that can be read as one.
     fn verified(&self, stored: &[u8]) -> Result<Option<Bytes>, ReplicaError> {
+        Ok(self.verified_record(stored)?.map(|(bytes, _)| bytes))
+    }
+
+    /// A record as the engine has it, and its bytes.
+    pub(super) fn verified_record(&self, stored: &[u8]) -> Result<Option<(Bytes, Record)>, ReplicaError> {
         let Some(bytes) = self.engine.get(stored)? else { return Ok(None) };
-        Record::decode(&bytes)?;
-        Ok(Some(bytes))
+        let record = Record::decode(&bytes)?;
+        Ok(Some((bytes, record)))
     }
 
     /// Verifies the checksums of all hints. A damaged one is dropped: nobody can be given it, and
@@ -325,6 +331,7 @@ impl Replica {
     /// Takes note that a record cannot be read; says whether that is news. A tree that counts it
     /// is wrong from now on; `doubt` it unless it is being built without the record anyway.
     pub(super) fn note_damage(&self, stored: &[u8], doubt: bool) -> bool {
+        self.cache.set(key_hash(stored), stored, None);
         if !lock(&self.damaged).insert(stored.to_vec()) {
             return false;
         }

@@ -3,9 +3,10 @@
 //! Invariant: a hint goes only after its owner has acknowledged that very version durably. It
 //! lies in the engine like any copy, so it survives what the store promises to survive.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Decision, Replica, ReplicaError, keys};
+use super::{Decision, Replica, ReplicaError, keys, merged};
 use crate::config::NodeId;
 use crate::quorum::ReadReply;
 use crate::store::{Promise, StoreError};
@@ -24,7 +25,7 @@ pub struct Hint {
     /// Its key.
     pub key: Vec<u8>,
     /// What the owner has missed.
-    pub record: Record,
+    pub record: Arc<Record>,
 }
 
 impl Replica {
@@ -37,7 +38,7 @@ impl Replica {
         owner: NodeId,
         partition: u32,
         key: &[u8],
-        record: &Record,
+        record: &Arc<Record>,
         at_least: Promise,
     ) -> Result<(), ReplicaError> {
         let stored = keys::hint(owner, partition, key);
@@ -46,11 +47,11 @@ impl Replica {
         let mut counted = false;
         let kept = self.write_locked(&stored, promise, |before| {
             let merged = match &before {
-                Some(before) => before.clone().merge(record.clone())?,
+                Some(before) => merged(before, record)?,
                 None => {
                     self.hints_pending.fetch_add(1, Ordering::AcqRel);
                     counted = true;
-                    record.clone()
+                    Arc::clone(record)
                 }
             };
             if before.as_ref() == Some(&merged) { Ok(None) } else { Ok(Some(Decision::Put(merged))) }
@@ -68,7 +69,9 @@ impl Replica {
     pub fn read_hints(&self, owners: &[NodeId], partition: u32, key: &[u8]) -> ReadReply {
         let mut found: Option<Record> = None;
         for owner in owners {
-            let Ok(Some(record)) = self.load(&keys::hint(*owner, partition, key)) else { continue };
+            let Ok(Some((_, record))) = self.verified_record(&keys::hint(*owner, partition, key)) else {
+                continue;
+            };
             found = match found {
                 None => Some(record),
                 Some(so_far) => match so_far.clone().merge(record) {
@@ -77,7 +80,7 @@ impl Replica {
                 },
             };
         }
-        found.map_or(ReadReply::NotFound { complete: false }, ReadReply::Found)
+        found.map_or(ReadReply::NotFound { complete: false }, |record| ReadReply::Found(Arc::new(record)))
     }
 
     /// Up to `limit` hints for `owner`, from behind `after`.
@@ -92,7 +95,7 @@ impl Replica {
     ) -> Result<Vec<Hint>, StoreError> {
         let page = self.engine.scan(&keys::hint_prefix(owner), after, limit)?;
         let hint = |(stored, bytes): (Vec<u8>, bytes::Bytes)| {
-            let record = Record::decode(&bytes).ok()?;
+            let record = Arc::new(Record::decode(&bytes).ok()?);
             let (partition, key) = keys::parts_of_hint(&stored)?;
             Some(Hint { partition, key: key.to_vec(), record, stored: stored.clone() })
         };
@@ -179,7 +182,8 @@ mod tests {
         let owner: NodeId = "n2".parse().unwrap();
         let actor = Actor { node: "n1".parse().unwrap(), incarnation: 1, epoch: 0 };
         let payload = Payload::bytes("v".to_owned());
-        let record = Record::Siblings(SiblingSet::put(Context::new(), Dot { actor, counter: 1 }, payload));
+        let set = SiblingSet::put(Context::new(), Dot { actor, counter: 1 }, payload);
+        let record = Arc::new(Record::Siblings(set));
         let kept = replica.store_hint(owner, 1, b"k", &record, Promise::Synced).await;
         assert!(matches!(kept, Err(ReplicaError::Store(StoreError::Busy { .. }))), "{kept:?}");
         assert_eq!(replica.hints_pending(), 0);

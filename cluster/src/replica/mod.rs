@@ -6,11 +6,13 @@
 //!
 //! Not here: other nodes, quorums, clients.
 
+mod cache;
 mod digest;
 mod hints;
 mod keys;
 mod pages;
 mod quiet;
+mod reading;
 mod registers;
 mod repair;
 mod service;
@@ -18,23 +20,21 @@ mod summary;
 mod throttle;
 mod tombstones;
 mod trees;
+mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use quorate_env::{BoxFuture, Clock};
+use quorate_env::Clock;
 
 use crate::config::{AntiEntropy, Conflict, StoreDefinition};
 use crate::membership::{Gap, Holdings, Mark};
-use crate::merkle::key_hash;
-use crate::quorum::ReadReply;
-use crate::store::{Engine, Position, Promise, StoreError, Write};
+use crate::store::{Engine, Promise, StoreError};
 use crate::version::{HybridClock, KindMismatch, Record, SharedClock, SkewError, Undecodable};
 
+use cache::Cache;
 pub use digest::{Listed, Walked};
 pub use hints::Hint;
 pub use pages::{Page, PageEnd, Paged};
@@ -46,7 +46,8 @@ pub use service::ReplicaService;
 pub use summary::Summary;
 pub use throttle::Throttle;
 pub use tombstones::{Fingerprint, Tombstone, TombstonePage};
-use trees::{Change, Trees};
+use trees::Trees;
+use writing::{Decision, merged};
 
 /// Keys whose writes may run at the same time; two keys rarely share a lock.
 const LOCKS: usize = 256;
@@ -85,6 +86,7 @@ pub struct Replica {
     /// nothing does, it votes all the same: else it never would again.
     is_repaired: bool,
     locks: Vec<Mutex<()>>,
+    cache: Cache,
     hints_pending: AtomicI64,
     /// Writes refused for stamps too far in the future.
     skewed: AtomicU64,
@@ -133,6 +135,7 @@ impl Replica {
             engine,
             clock,
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
+            cache: Cache::new(0),
             hints_pending: AtomicI64::new(0),
             skewed: AtomicU64::new(0),
             holdings,
@@ -153,6 +156,25 @@ impl Replica {
         }
         replica.count_hints()?;
         Ok(replica)
+    }
+
+    /// The same replica, which keeps the records that were used of late in memory, of at most about so many
+    /// bytes.
+    #[must_use]
+    pub fn with_cache(self, bytes_max: u64) -> Self {
+        Self { cache: Cache::new(bytes_max), ..self }
+    }
+
+    /// How often a copy was found in memory, and how often it was looked for there in vain.
+    #[must_use]
+    pub fn cache_counts(&self) -> (u64, u64) {
+        self.cache.counts()
+    }
+
+    /// Bytes that copies in memory take, about.
+    #[must_use]
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache.bytes()
     }
 
     /// The engine underneath.
@@ -205,29 +227,6 @@ impl Replica {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// This node's copy as an owner.
-    #[must_use]
-    pub fn read(&self, partition: u32, key: &[u8]) -> ReadReply {
-        let stored = keys::data(partition, key);
-        match self.load(&stored) {
-            Ok(found) => {
-                let whole = self.holdings.is_whole(partition);
-                let complete = whole && !lock(&self.quarantined).contains(&stored);
-                match found {
-                    Some(record) if complete || (whole && !self.is_repaired) => ReadReply::Found(record),
-                    Some(record) => ReadReply::Partial(record),
-                    None => ReadReply::NotFound { complete },
-                }
-            }
-            Err(error) => {
-                if digest::is_damage(&error) {
-                    self.note_damage(&stored, true);
-                }
-                ReadReply::Damaged
-            }
-        }
-    }
-
     /// Merges `record` into this node's copy and returns once the store's promise is kept, or
     /// at least `at_least`.
     ///
@@ -237,7 +236,7 @@ impl Replica {
         &self,
         partition: u32,
         key: &[u8],
-        record: &Record,
+        record: &Arc<Record>,
         at_least: Promise,
     ) -> Result<(), ReplicaError> {
         let promise = self.promise.max(at_least).min(self.engine.strongest());
@@ -256,7 +255,7 @@ impl Replica {
             return Ok(false);
         }
         let promise = Promise::OsBuffered.min(self.engine.strongest());
-        self.merge_into(stored, &Record::decode(record)?, promise).await?;
+        self.merge_into(stored, &Arc::new(Record::decode(record)?), promise).await?;
         Ok(true)
     }
 
@@ -298,7 +297,7 @@ impl Replica {
     ) -> Result<bool, ReplicaError> {
         let mut dropped = false;
         self.write_locked(&keys::data(partition, key), Promise::Memory, |before| {
-            dropped = before.as_ref() == Some(handed_over) && is_foreign();
+            dropped = before.as_deref() == Some(handed_over) && is_foreign();
             Ok(dropped.then_some(Decision::Delete))
         })
         .await?;
@@ -329,137 +328,6 @@ impl Replica {
         self.skewed.load(Ordering::Relaxed)
     }
 
-    async fn merge_into(
-        &self,
-        stored: Vec<u8>,
-        record: &Record,
-        promise: Promise,
-    ) -> Result<(), ReplicaError> {
-        self.admit(record)?;
-        if let Record::Single(copy) = record {
-            return self.adopt(&stored, copy, promise).await;
-        }
-        self.write_locked(&stored, promise, |before| {
-            let merged = match &before {
-                Some(before) => before.clone().merge(record.clone())?,
-                None => record.clone(),
-            }
-            .with_actors_at_most(self.actors_max);
-            // Already there: nothing to write, but the acknowledgement promises what is there.
-            if before.as_ref() == Some(&merged) { Ok(None) } else { Ok(Some(Decision::Put(merged))) }
-        })
-        .await
-    }
-
-    /// Forgets a record that cannot be read, unless something was written over it meanwhile.
-    async fn drop_damaged(&self, stored: &[u8]) -> Result<(), ReplicaError> {
-        self.write_locked(stored, Promise::Memory, |before| Ok(before.is_none().then_some(Decision::Delete)))
-            .await
-    }
-
-    /// Reads, decides and appends under the key's lock, then waits for the promise without it,
-    /// so that writes to one key share a sync.
-    async fn write_locked(
-        &self,
-        stored: &[u8],
-        promise: Promise,
-        decide: impl FnOnce(Option<Record>) -> Result<Option<Decision>, ReplicaError>,
-    ) -> Result<(), ReplicaError> {
-        let mut decide = Some(decide);
-        let mut appended: Option<BoxFuture<'_, Result<Position, StoreError>>> = None;
-        poll_fn(|cx| {
-            let Some(decide) = decide.take() else { return poll_write(appended.as_mut(), cx) };
-            let hash = key_hash(stored);
-            let _guard = self.lock_of(hash);
-            let prepared = match self.prepare(stored, promise, decide) {
-                Ok(Some(prepared)) => prepared,
-                Ok(None) => return Poll::Ready(Ok(())),
-                Err(error) => return Poll::Ready(Err(error)),
-            };
-            let mut slot = prepared.change.as_ref().and_then(|_| self.trees.slot_of(stored));
-            appended = Some(prepared.write);
-            // The engine appends in the first poll, which this one is, still under the locks.
-            let polled = poll_write(appended.as_mut(), cx);
-            let (is_appended, in_doubt) = match &polled {
-                Poll::Pending | Poll::Ready(Ok(())) => (true, false),
-                Poll::Ready(Err(ReplicaError::Store(error))) => (false, error.maybe_applied()),
-                Poll::Ready(Err(_)) => (false, false),
-            };
-            if let (Some(slot), Some(change)) = (&mut slot, &prepared.change) {
-                if is_appended {
-                    slot.changed(stored, hash, change);
-                } else if in_doubt {
-                    slot.doubt();
-                }
-            }
-            if is_appended && prepared.was_damaged {
-                lock(&self.damaged).remove(stored);
-            }
-            polled
-        })
-        .await
-    }
-
-    /// The write that `decide` asks for, not yet polled; nothing when there is none to make.
-    fn prepare(
-        &self,
-        stored: &[u8],
-        promise: Promise,
-        decide: impl FnOnce(Option<Record>) -> Result<Option<Decision>, ReplicaError>,
-    ) -> Result<Option<Prepared<'_>>, ReplicaError> {
-        let mut was_damaged = false;
-        let (old, before) = match self.load_whole(stored) {
-            Ok(Some((bytes, record))) => (Some(bytes), Some(record)),
-            Ok(None) => (None, None),
-            Err(error) if digest::is_damage(&error) => {
-                self.note_damage(stored, true);
-                if self.conflict == Conflict::Single {
-                    // Nobody votes over a vote that is forgotten.
-                    if keys::partition_of_data(stored).is_none_or(|p| self.holdings.votes_on(p)) {
-                        return Err(error);
-                    }
-                } else {
-                    // What it held is unknown, so what replaces it is no full copy.
-                    lock(&self.quarantined).insert(stored.to_vec());
-                }
-                was_damaged = true;
-                (None, None)
-            }
-            Err(other) => return Err(other),
-        };
-        let key = stored.to_vec();
-        let (batch, new) = match decide(before)? {
-            Some(Decision::Put(record)) => {
-                let value = Bytes::from(record.encode());
-                (vec![Write::Put { key, value: value.clone() }], Some(value))
-            }
-            Some(Decision::Delete) => (vec![Write::Delete { key }], None),
-            Some(Decision::DeleteWith(other)) => {
-                (vec![Write::Delete { key }, Write::Delete { key: other }], None)
-            }
-            // Already as wanted, but perhaps not yet durable: the promise covers that too.
-            None if promise == Promise::Synced => {
-                let write = self.engine.flush();
-                return Ok(Some(Prepared { write, change: None, was_damaged: false }));
-            }
-            None => return Ok(None),
-        };
-        self.changes.fetch_add(1, Ordering::AcqRel);
-        let write = self.engine.apply(batch, promise);
-        Ok(Some(Prepared { write, change: Some(Change { old, new }), was_damaged }))
-    }
-
-    fn load(&self, stored: &[u8]) -> Result<Option<Record>, ReplicaError> {
-        Ok(self.load_whole(stored)?.map(|(_, record)| record))
-    }
-
-    /// The record and the bytes it was read from.
-    fn load_whole(&self, stored: &[u8]) -> Result<Option<(Bytes, Record)>, ReplicaError> {
-        let Some(bytes) = self.engine.get(stored)? else { return Ok(None) };
-        let record = Record::decode(&bytes)?;
-        Ok(Some((bytes, record)))
-    }
-
     fn lock_of(&self, key_hash: u64) -> MutexGuard<'_, ()> {
         lock(&self.locks[key_hash as usize % LOCKS])
     }
@@ -477,32 +345,6 @@ impl Lacking {
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         self.doubts.is_empty() && self.quarantined.is_empty()
-    }
-}
-
-/// What a write does to the record under a key.
-enum Decision {
-    Put(Record),
-    Delete,
-    /// Forgets what lies under another key, too.
-    DeleteWith(Vec<u8>),
-}
-
-/// A write that was decided on and not yet polled.
-struct Prepared<'a> {
-    write: BoxFuture<'a, Result<Position, StoreError>>,
-    /// None when the record stays as it is.
-    change: Option<Change>,
-    was_damaged: bool,
-}
-
-fn poll_write(
-    write: Option<&mut BoxFuture<'_, Result<Position, StoreError>>>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), ReplicaError>> {
-    match write {
-        Some(write) => write.as_mut().poll(cx).map(|done| done.map(|_| ()).map_err(ReplicaError::from)),
-        None => Poll::Ready(Ok(())),
     }
 }
 

@@ -107,7 +107,7 @@ impl Replica {
             for (at, stored) in stored.iter().enumerate() {
                 let Some((_, key)) = keys::parts_of_hint(stored) else { continue };
                 let key = Bytes::copy_from_slice(key);
-                match self.load_whole(stored) {
+                match self.verified_record(stored) {
                     Ok(Some((encoded, record))) => {
                         bytes += encoded.len();
                         let merged = match records.remove(&key) {

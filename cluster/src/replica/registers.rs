@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
@@ -139,7 +140,7 @@ impl Replica {
             vote = Some(answer);
             append = lock(&self.unsynced).begin(&stored);
             let accepted = acceptor.accepted().filter(|_| is_accepted);
-            Ok(accepted.map(|accepted| Decision::Put(Record::Single(accepted.clone()))))
+            Ok(accepted.map(|accepted| Decision::Put(Arc::new(Record::Single(accepted.clone())))))
         })
         .await?;
         lock(&self.unsynced).end(&stored, append);
@@ -161,7 +162,7 @@ impl Replica {
         let promised = keys::promise(partition, key);
         let mut append = 0;
         self.write_locked(stored, promise, |before| {
-            let here = match &before {
+            let here = match before.as_deref() {
                 Some(Record::Single(here)) => Some(here.ballot),
                 _ => None,
             };
@@ -179,7 +180,7 @@ impl Replica {
                 return Ok(None);
             }
             append = lock(&self.unsynced).begin(stored);
-            Ok(Some(Decision::Put(Record::Single(copy.clone()))))
+            Ok(Some(Decision::Put(Arc::new(Record::Single(copy.clone())))))
         })
         .await?;
         if promise == Promise::Synced {
@@ -277,13 +278,16 @@ impl Replica {
     }
 
     fn acceptor(&self, stored: &[u8], promised: &[u8]) -> Result<Acceptor, ReplicaError> {
-        let accepted = self.accepted(stored)?.map(Record::Single);
-        self.acceptor_from(accepted, promised)
+        let accepted = self.accepted(stored)?;
+        self.acceptor_of(accepted, promised)
     }
 
     /// The acceptor that has accepted `record` and promised what is stored under `promised`.
-    fn acceptor_from(&self, record: Option<Record>, promised: &[u8]) -> Result<Acceptor, ReplicaError> {
-        let accepted = single(record)?;
+    fn acceptor_from(&self, record: Option<Arc<Record>>, promised: &[u8]) -> Result<Acceptor, ReplicaError> {
+        self.acceptor_of(single(record)?, promised)
+    }
+
+    fn acceptor_of(&self, accepted: Option<Accepted>, promised: &[u8]) -> Result<Acceptor, ReplicaError> {
         let noted = self.promised(promised).inspect_err(|error| {
             if digest::is_damage(error) {
                 self.note_damage(promised, false);
@@ -299,12 +303,16 @@ impl Replica {
     }
 
     fn accepted(&self, stored: &[u8]) -> Result<Option<Accepted>, ReplicaError> {
-        let found = self.load(stored).inspect_err(|error| {
+        let hash = key_hash(stored);
+        if let Some(held) = self.cache.get(hash, stored) {
+            return single(Some(held.record));
+        }
+        let found = self.load_and_keep(stored, hash).inspect_err(|error| {
             if digest::is_damage(error) {
                 self.note_damage(stored, true);
             }
         });
-        single(found?)
+        single(found?.map(|held| held.record))
     }
 
     /// A vote that was cast cannot be read any more: this node casts none in its partition once that is
@@ -314,10 +322,10 @@ impl Replica {
     }
 }
 
-fn single(record: Option<Record>) -> Result<Option<Accepted>, ReplicaError> {
-    match record {
+fn single(record: Option<Arc<Record>>) -> Result<Option<Accepted>, ReplicaError> {
+    match record.as_deref() {
         None => Ok(None),
-        Some(Record::Single(accepted)) => Ok(Some(accepted)),
+        Some(Record::Single(accepted)) => Ok(Some(accepted.clone())),
         Some(Record::Siblings(_) | Record::Latest(_)) => Err(crate::version::KindMismatch.into()),
     }
 }

@@ -170,15 +170,39 @@ impl ReplicaService {
         }
     }
 
-    /// What this node has of a key: its copy as an owner, else what it keeps for the owners.
+    /// What this node has of a key: its copy as an owner, else what it keeps for the owners. A copy comes
+    /// with its fingerprint.
     #[must_use]
-    pub fn read(&self, partition: u32, key: &[u8]) -> ReadReply {
+    pub fn read(&self, partition: u32, key: &[u8]) -> (ReadReply, Option<Fingerprint>) {
         let owners = self.views.current().write_owners(partition);
         if owners.contains(&self.me) {
-            self.replica.read(partition, key)
+            self.replica.read_for_client(partition, key)
         } else {
-            self.replica.read_hints(&owners, partition, key)
+            (self.replica.read_hints(&owners, partition, key), None)
         }
+    }
+
+    /// As [`ReplicaService::read`], for this node's own coordinator.
+    #[must_use]
+    pub fn read_own(&self, partition: u32, key: &[u8]) -> (ReadReply, Option<Fingerprint>) {
+        let began_ns = self.replica.clock.monotonic_ns();
+        let read = self.read(partition, key);
+        self.background.served_since(began_ns);
+        read
+    }
+
+    /// Keeps a record for this node's own coordinator, as [`Request::Store`] asks a peer to.
+    pub async fn store_own(
+        &self,
+        partition: u32,
+        key: &[u8],
+        record: &Arc<Record>,
+        hint_for: Option<NodeId>,
+    ) -> Response {
+        let began_ns = self.replica.clock.monotonic_ns();
+        let kept = self.keep(partition, key, record, hint_for, false).await;
+        self.background.served_since(began_ns);
+        kept.map_or_else(|refused| refused, |()| Response::Stored)
     }
 
     pub(super) async fn store(
@@ -191,14 +215,25 @@ impl ReplicaService {
     ) -> Result<(), Response> {
         self.checked(partition, key)?;
         let record = Record::decode(record).map_err(|e| Response::refused(e.to_string(), false))?;
+        self.keep(partition, key, &Arc::new(record), hint_for, synced).await
+    }
+
+    async fn keep(
+        &self,
+        partition: u32,
+        key: &[u8],
+        record: &Arc<Record>,
+        hint_for: Option<NodeId>,
+        synced: bool,
+    ) -> Result<(), Response> {
         let at_least = if synced { Promise::Synced } else { Promise::Memory };
         let is_owner = self.views.current().write_owners(partition).contains(&self.me);
         let stored = match hint_for {
             Some(owner) if !is_owner => {
-                self.replica.store_hint(owner, partition, key, &record, at_least).await
+                self.replica.store_hint(owner, partition, key, record, at_least).await
             }
             // An owner keeps what it is given as its own copy, whoever else lacks it.
-            Some(_) | None if is_owner => self.replica.store(partition, key, &record, at_least).await,
+            Some(_) | None if is_owner => self.replica.store(partition, key, record, at_least).await,
             Some(_) | None => {
                 return Err(Response::refused("this node does not own the key's partition", false));
             }
@@ -276,19 +311,18 @@ fn refusal(error: ReplicaError) -> Response {
 }
 
 /// What goes over the wire: a copy only if whoever asks has another one.
-fn answer_to_read(reply: ReadReply, own: Option<Fingerprint>) -> Response {
+fn answer_to_read((reply, here): (ReadReply, Option<Fingerprint>), own: Option<Fingerprint>) -> Response {
     let (record, complete) = match reply {
         ReadReply::Found(record) => (record, true),
         ReadReply::Partial(record) => (record, false),
         ReadReply::NotFound { complete } => return Response::NotFound { complete },
         ReadReply::Damaged => return Response::Damaged,
     };
-    let bytes = Bytes::from(record.encode());
-    match own.is_some_and(|own| own == Fingerprint::of(&bytes)) {
-        true => Response::Same { complete },
-        false if complete => Response::Found(bytes),
-        false => Response::Partial(bytes),
+    if own.is_some() && own == here {
+        return Response::Same { complete };
     }
+    let bytes = Bytes::from(record.encode());
+    if complete { Response::Found(bytes) } else { Response::Partial(bytes) }
 }
 
 #[cfg(test)]
@@ -305,14 +339,16 @@ mod tests {
     fn a_copy_is_sent_to_whoever_has_another_or_none() {
         let mine = Bytes::from(record("mine").encode());
         let (same, other) = (Fingerprint::of(&mine), Fingerprint::of(&record("other").encode()));
-        let found = || ReadReply::Found(record("mine"));
+        let found = || (ReadReply::Found(Arc::new(record("mine"))), Some(same));
         assert_eq!(answer_to_read(found(), None), Response::Found(mine.clone()));
         assert_eq!(answer_to_read(found(), Some(other)), Response::Found(mine.clone()));
         assert_eq!(answer_to_read(found(), Some(same)), Response::Same { complete: true });
-        let partial = || ReadReply::Partial(record("mine"));
+        let partial = || (ReadReply::Partial(Arc::new(record("mine"))), Some(same));
+        let unknown = (ReadReply::Found(Arc::new(record("mine"))), None);
+        assert_eq!(answer_to_read(unknown, None), Response::Found(mine.clone()), "nothing is like nothing");
         assert_eq!(answer_to_read(partial(), Some(other)), Response::Partial(mine));
         assert_eq!(answer_to_read(partial(), Some(same)), Response::Same { complete: false }, "no vote");
-        let nothing = ReadReply::NotFound { complete: true };
+        let nothing = (ReadReply::NotFound { complete: true }, None);
         assert_eq!(answer_to_read(nothing, Some(same)), Response::NotFound { complete: true });
     }
 }

@@ -4,6 +4,7 @@ use quorate_env::SystemClock;
 
 use super::*;
 use crate::config::NodeId;
+use crate::quorum::ReadReply;
 use crate::store::MemoryEngine;
 use crate::version::{Actor, Context as Seen, Dot, Payload, SiblingSet, Stamp, Stamped};
 
@@ -28,16 +29,17 @@ async fn whatever_way_a_stamp_came_later_ones_are_above_it() {
     let replica = Replica::new(engine, Arc::clone(&clock) as _, &store, holdings, stamps.clone()).unwrap();
     let now_ns = clock.wall_ns();
     let ahead = |ms: u64| Stamp { wall_ns: now_ns + ms * 1_000_000, ..Stamp::default() };
-    let write = |stamp| Record::Latest(Stamped { stamp, payload: None });
+    let write = |stamp| Arc::new(Record::Latest(Stamped { stamp, payload: None }));
     replica.store(0, b"k", &write(ahead(300)), Promise::Memory).await.unwrap();
     assert!(stamps.next(now_ns, None) > ahead(300));
     replica.store_hint("n2".parse().unwrap(), 0, b"k", &write(ahead(400)), Promise::Memory).await.unwrap();
     assert!(stamps.next(now_ns, None) > ahead(400));
 }
 
-fn put(counter: u64) -> Record {
+fn put(counter: u64) -> Arc<Record> {
     let actor = Actor { node: "n1".parse().unwrap(), incarnation: 1, epoch: 0 };
-    Record::Siblings(SiblingSet::put(Seen::new(), Dot { actor, counter }, Payload::bytes("v")))
+    let set = SiblingSet::put(Seen::new(), Dot { actor, counter }, Payload::bytes("v"));
+    Arc::new(Record::Siblings(set))
 }
 
 fn values(reply: ReadReply) -> usize {
@@ -95,6 +97,6 @@ async fn a_hint_is_dropped_only_if_it_is_still_what_was_delivered() {
 #[tokio::test]
 async fn a_record_of_another_conflict_rule_is_refused() {
     let foreign = Record::Latest(Stamped { stamp: Stamp::default(), payload: None });
-    let error = replica().store(0, b"k", &foreign, Promise::Memory).await.unwrap_err();
+    let error = replica().store(0, b"k", &Arc::new(foreign), Promise::Memory).await.unwrap_err();
     assert!(matches!(error, ReplicaError::Kind(_)));
 }

@@ -90,7 +90,7 @@ impl Replica {
         // That a delete is forgotten need not survive anything: at worst it is remembered.
         self.write_locked(&keys::data(partition, &tombstone.key), Promise::Memory, |before| {
             let is_same = |record: &Record| record.is_deleted() && fingerprint(record) == tombstone.record;
-            forgotten = before.as_ref().is_some_and(is_same) && may_forget();
+            forgotten = before.as_deref().is_some_and(is_same) && may_forget();
             Ok(forgotten.then_some(Decision::Delete))
         })
         .await?;
@@ -142,13 +142,13 @@ mod tests {
         Dot { actor: Actor { node: node(1), incarnation: 1, epoch: 0 }, counter }
     }
 
-    fn put(counter: u64) -> Record {
-        Record::Siblings(SiblingSet::put(Context::new(), dot(counter), Payload::bytes("v")))
+    fn put(counter: u64) -> Arc<Record> {
+        Arc::new(Record::Siblings(SiblingSet::put(Context::new(), dot(counter), Payload::bytes("v"))))
     }
 
-    fn delete(counter: u64) -> Record {
+    fn delete(counter: u64) -> Arc<Record> {
         let seen = (1..counter).map(dot).collect();
-        Record::Siblings(SiblingSet::delete(seen, dot(counter)))
+        Arc::new(Record::Siblings(SiblingSet::delete(seen, dot(counter))))
     }
 
     fn replica() -> Replica {
@@ -160,7 +160,7 @@ mod tests {
             .unwrap()
     }
 
-    async fn store(replica: &Replica, key: &str, record: &Record) {
+    async fn store(replica: &Replica, key: &str, record: &Arc<Record>) {
         replica.store(3, key.as_bytes(), record, Promise::Memory).await.unwrap();
     }
 

@@ -10,10 +10,8 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use bytes::Bytes;
-
 use super::{keys, lock};
-use crate::merkle::{Tree, record_digest};
+use crate::merkle::Tree;
 
 /// One slot for every partition of the store.
 pub(super) struct Trees {
@@ -42,10 +40,10 @@ struct Build {
     doubts: u64,
 }
 
-/// What became of a record: the bytes before and after, none for no record.
+/// What became of a record: its digests before and after, none for no record.
 pub(super) struct Change {
-    pub(super) old: Option<Bytes>,
-    pub(super) new: Option<Bytes>,
+    pub(super) old: Option<u64>,
+    pub(super) new: Option<u64>,
 }
 
 /// Stored keys of one partition behind each other, with the hashes of keys and the digests of
@@ -115,8 +113,7 @@ impl Slot {
         if self.tree.is_none() && self.build.is_none() {
             return;
         }
-        let digest = |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| record_digest(key_hash, bytes));
-        let (old, new) = (digest(&change.old), digest(&change.new));
+        let Change { old, new } = *change;
         if let Some(tree) = &mut self.tree {
             tree.update(key_hash, old, new);
         }
@@ -173,7 +170,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::merkle::key_hash;
+    use crate::merkle::{key_hash, record_digest};
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     fn page(records: &BTreeMap<Vec<u8>, Bytes>, after: &[u8], limit: usize) -> DigestPage {
@@ -216,7 +214,9 @@ mod tests {
                         Some(bytes) => records.insert(stored.clone(), bytes.clone()),
                         None => records.remove(&stored),
                     };
-                    slot.changed(&stored, key_hash(&stored), &Change { old, new });
+                    let hash = key_hash(&stored);
+                    let digest = |bytes: Option<Bytes>| bytes.map(|bytes| record_digest(hash, &bytes));
+                    slot.changed(&stored, hash, &Change { old: digest(old), new: digest(new) });
                 }
                 if !std::mem::replace(&mut begun, true) {
                     slot.begin(1);

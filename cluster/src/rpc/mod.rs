@@ -28,4 +28,4 @@ pub use message::{
 pub(crate) use peers::gossip_frame_bytes;
 pub use peers::{CallError, Peers, Spoken};
 pub use protocol::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, Versions};
-pub use server::{PeerServer, Service, serve};
+pub use server::{PeerServer, Service, serve, under_view};

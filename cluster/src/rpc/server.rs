@@ -1,13 +1,13 @@
 //! The called side: accepts peers, checks their hello, and runs their requests.
 
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use quorate_env::{BoxFuture, BoxStream, Env, Listener};
+use quorate_env::{BoxFuture, BoxStream, Env, Leg, Listener};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinSet, yield_now};
@@ -62,6 +62,9 @@ pub struct PeerServer<S> {
     pub gossip: mpsc::Sender<(NodeId, Datagram)>,
 }
 
+/// Room for one request; given back when it is dropped.
+type Room = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 /// Room for requests, over all connections and on one.
 struct Rooms {
     all: Arc<Semaphore>,
@@ -76,12 +79,12 @@ impl Rooms {
     }
 
     /// Room for one more; nothing if there is none.
-    async fn take(&self, request: &Request) -> Option<Vec<OwnedSemaphorePermit>> {
+    async fn take(&self, request: &Request) -> Option<Room> {
         if request.is_about_views() {
-            return Some(vec![Arc::clone(&self.about_views).acquire_owned().await.ok()?]);
+            return Some((Arc::clone(&self.about_views).acquire_owned().await.ok()?, None));
         }
         let link = Arc::clone(&self.link).try_acquire_owned().ok()?;
-        Some(vec![link, Arc::clone(&self.all).try_acquire_owned().ok()?])
+        Some((link, Some(Arc::clone(&self.all).try_acquire_owned().ok()?)))
     }
 }
 
@@ -281,30 +284,47 @@ pub async fn serve<S: Service>(
     (from, view, request): (NodeId, ViewVersion, Request),
     deadline: Instant,
 ) -> Option<Response> {
+    if request.is_about_views() {
+        return if Instant::now() < deadline { Some(service.handle(from, request).await) } else { None };
+    }
     let legs = request.legs();
+    let done = under_view(env, views, (view, legs), deadline, service.handle(from, request)).await?;
+    Some(done.unwrap_or_else(Response::OtherView))
+}
+
+/// Does `work`, which somebody planned under `view`; nothing if the deadline was over before it began.
+///
+/// # Errors
+/// Another view, if this node is in that, or came into it meanwhile: what was done does not count.
+pub async fn under_view<T>(
+    env: &Env,
+    views: &Views,
+    (view, legs): (ViewVersion, Option<(Leg, Leg)>),
+    deadline: Instant,
+    work: impl Future<Output = T>,
+) -> Option<Result<T, ViewVersion>> {
     if let Some(delay) = legs.and_then(|(there, _)| env.net.message_delay(there)) {
         sleep(delay).await;
     }
     if Instant::now() >= deadline {
         return None;
     }
-    let about_views = request.is_about_views();
     // Before the view is looked at: what passes that is counted.
-    let _operation = (!about_views).then(|| views.begin());
+    let _operation = views.begin();
     let began = views.current().version();
-    let response = if view == began || about_views {
-        let response = service.handle(from, request).await;
+    let done = if view == began {
+        let done = work.await;
         let now = views.current().version();
         // A new owner may have copied from here in between and missed what was just stored:
         // only what was done wholly within the view may count in it.
-        if about_views || now == began { response } else { Response::OtherView(now) }
+        if now == began { Ok(done) } else { Err(now) }
     } else {
-        Response::OtherView(began)
+        Err(began)
     };
     if let Some(delay) = legs.and_then(|(_, back)| env.net.message_delay(back)) {
         sleep(delay).await;
     }
-    Some(response)
+    Some(done)
 }
 
 /// Refuses a request of which nothing was done.

@@ -157,7 +157,7 @@ mod tests {
     async fn put(replica: &Replica, key: &str) {
         let actor = Actor { node: node(1), incarnation: 1, epoch: 0 };
         let set = SiblingSet::put(Context::new(), Dot { actor, counter: 1 }, Payload::bytes(key.to_owned()));
-        replica.store(3, key.as_bytes(), &Record::Siblings(set), Promise::Memory).await.unwrap();
+        replica.store(3, key.as_bytes(), &Arc::new(Record::Siblings(set)), Promise::Memory).await.unwrap();
     }
 
     impl Owner {

@@ -50,6 +50,26 @@ impl Record {
         }
     }
 
+    /// Whether merging `other` into it would leave it as it is. May say no where it would.
+    #[must_use]
+    pub fn holds_all_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Siblings(mine), Self::Siblings(theirs)) => mine.holds_all_of(theirs),
+            (Self::Latest(mine), Self::Latest(theirs)) => mine.stamp > theirs.stamp || mine == theirs,
+            (Self::Single(mine), Self::Single(theirs)) => mine.ballot > theirs.ballot || mine == theirs,
+            (Self::Siblings(_) | Self::Latest(_) | Self::Single(_), _) => false,
+        }
+    }
+
+    /// How many actors its context names.
+    #[must_use]
+    pub fn actors(&self) -> usize {
+        match self {
+            Self::Siblings(set) => set.context().actors(),
+            Self::Latest(_) | Self::Single(_) => 0,
+        }
+    }
+
     /// Keeps at most so many actors in the context; see [`SiblingSet::with_actors_at_most`].
     #[must_use]
     pub fn with_actors_at_most(self, actors_max: usize) -> Self {
@@ -162,6 +182,8 @@ mod tests {
         for (a, b) in [(&single, &gone), (&gone, &single), (&gone, &gone)] {
             assert_eq!(a.clone().merge(b.clone()).as_ref(), Ok(&gone), "the higher ballot stays");
         }
+        assert!(gone.holds_all_of(&single) && !single.holds_all_of(&gone));
+        assert!(!latest.holds_all_of(&single) && latest.holds_all_of(&latest));
         assert_eq!(latest.clone().merge(single.clone()), Err(KindMismatch));
         for record in [&siblings, &latest, &deleted, &single, &gone] {
             assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(record));

@@ -70,6 +70,15 @@ impl SiblingSet {
         Self { context, siblings }
     }
 
+    /// Whether merging `other` into it would leave it as it is.
+    #[must_use]
+    pub fn holds_all_of(&self, other: &Self) -> bool {
+        // What the other side has seen and holds no longer would go.
+        let stays =
+            |s: &Sibling| !other.context.contains(&s.dot) || other.siblings.iter().any(|o| o.dot == s.dot);
+        self.context.covers(&other.context) && self.siblings.iter().all(stays)
+    }
+
     /// Keeps at most `actors_max` actors in the context, or as many as the siblings have. Lossy: a
     /// write of a forgotten actor that was superseded, or deleted, is a sibling again if some copy
     /// still holds it. Riak calls it vector clock pruning.
@@ -160,6 +169,9 @@ mod tests {
                 }
             }
             let [a, b, c] = [&replicas[0], &replicas[1], &replicas[2]].map(Clone::clone);
+            for (x, y) in [(&a, &b), (&b, &a), (&b, &c), (&c, &a)] {
+                prop_assert_eq!(x.holds_all_of(y), x.clone().merge(y.clone()) == *x);
+            }
             prop_assert_eq!(a.clone().merge(b.clone()), b.clone().merge(a.clone()));
             prop_assert_eq!(a.clone().merge(b.clone()).merge(c.clone()), a.clone().merge(b.merge(c)));
             prop_assert_eq!(a.clone().merge(a.clone()), a);

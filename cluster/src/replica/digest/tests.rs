@@ -26,13 +26,10 @@ async fn on_disk(disk: &SimulatedDisk) -> Replica {
     replica(Arc::new(LogEngine::open(disk.mount(), LogOptions::default()).await.unwrap()))
 }
 
-fn put(counter: u64, value: &str) -> Record {
+fn put(counter: u64, value: &str) -> Arc<Record> {
     let actor = Actor { node: "n1".parse().unwrap(), incarnation: 1, epoch: 0 };
-    Record::Siblings(SiblingSet::put(
-        Context::new(),
-        Dot { actor, counter },
-        Payload::bytes(value.to_owned()),
-    ))
+    let payload = Payload::bytes(value.to_owned());
+    Arc::new(Record::Siblings(SiblingSet::put(Context::new(), Dot { actor, counter }, payload)))
 }
 
 /// Rots every stored copy of `value` on the disk.

@@ -300,6 +300,7 @@ impl<A: Ask> Session<'_, A> {
             // Gone or rotten there since it was compared.
             let Some(bytes) = bytes else { return Ok(()) };
             let record = Record::decode(&bytes).map_err(|error| BrokenOff(error.to_string()))?;
+            let record = std::sync::Arc::new(record);
             let stored = self.replica.store(wanted.partition, &wanted.key, &record, Promise::Synced).await;
             self.metrics.anti_entropy_received.add(1);
             stored.map_err(|error| BrokenOff(error.to_string()))

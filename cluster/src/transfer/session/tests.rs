@@ -100,7 +100,8 @@ impl Pair {
 
     async fn put(&self, node: usize, key: &[u8], record: &Record) {
         let partition = self.view.placement().partition_of(key);
-        self.nodes[node].replica.store(partition, key, record, Promise::Memory).await.unwrap();
+        let record = Arc::new(record.clone());
+        self.nodes[node].replica.store(partition, key, &record, Promise::Memory).await.unwrap();
     }
 
     async fn ready(&self) {
