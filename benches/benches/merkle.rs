@@ -42,16 +42,17 @@ fn replica(engine: Arc<dyn Engine>) -> Replica {
 }
 
 /// The `n`-th put: it has seen the put of the same key before it.
-fn put(n: u64) -> (Vec<u8>, Record) {
+fn put(n: u64) -> (Vec<u8>, Arc<Record>) {
     let key = format!("key{:012}", n % KEYS).into_bytes();
     let actor = Actor { node: "n1".parse().unwrap(), incarnation: 0x1234_5678_9abc_def0, epoch: 0 };
     let seen: Context = (1..=n / KEYS).map(|counter| Dot { actor, counter }).collect();
     let dot = Dot { actor, counter: n / KEYS + 1 };
-    (key, Record::Siblings(SiblingSet::put(seen, dot, Payload::bytes(vec![7; 1024]))))
+    let set = SiblingSet::put(seen, dot, Payload::bytes(vec![7; 1024]));
+    (key, Arc::new(Record::Siblings(set)))
 }
 
 /// Nanoseconds for a turn of puts.
-fn turn(runtime: &Runtime, replica: &Replica, puts: &[(Vec<u8>, Record)]) -> f64 {
+fn turn(runtime: &Runtime, replica: &Replica, puts: &[(Vec<u8>, Arc<Record>)]) -> f64 {
     let began = Instant::now();
     runtime.block_on(async {
         for (key, record) in puts {
