@@ -282,11 +282,25 @@ pub fn fault_classes(plan: &Plan, store: &StoreDefinition) -> Vec<FaultClass> {
             | FaultKind::Bridge
             | FaultKind::Ring
             | FaultKind::Isolate
-            | FaultKind::Flapping => (FaultClass::Network, false),
+            | FaultKind::Flapping
+            | FaultKind::Loss
+            | FaultKind::Corrupt
+            | FaultKind::Throttle
+            | FaultKind::Reorder
+            | FaultKind::SlowDisk
+            | FaultKind::DiskFull
+            | FaultKind::Pause
+            | FaultKind::Overload => (FaultClass::Network, false),
             FaultKind::ClockSkew | FaultKind::ClockJump | FaultKind::ClockDrift => (FaultClass::Clock, false),
-            FaultKind::Kill | FaultKind::Restart | FaultKind::Upgrade | FaultKind::Downgrade => {
-                (FaultClass::Kill, forgets_on_kill)
-            }
+            FaultKind::Kill
+            | FaultKind::Restart
+            | FaultKind::RestartStorm
+            | FaultKind::RollingRestart
+            | FaultKind::IoErrors
+            | FaultKind::Upgrade
+            | FaultKind::Downgrade => (FaultClass::Kill, forgets_on_kill),
+            // What was written since the copy was taken is gone, and that is not noticed.
+            FaultKind::RestoreDisk => (FaultClass::OldDisk, true),
             FaultKind::PowerCut => (FaultClass::Kill, store.durability != Durability::Commit),
             FaultKind::Wipe | FaultKind::Rot => (FaultClass::Kill, true),
             FaultKind::Join | FaultKind::Leave => (FaultClass::Membership, false),
@@ -460,6 +474,10 @@ mod tests {
         assert_eq!(
             classes(&[FaultKind::Join, FaultKind::Leave], Durability::Commit),
             [FaultClass::Membership]
+        );
+        assert_eq!(
+            classes(&[FaultKind::RestoreDisk], Durability::Commit),
+            [FaultClass::OneLoss, FaultClass::OldDisk]
         );
         assert_eq!(
             classes(&[FaultKind::ClockJump, FaultKind::Ring], Durability::Commit),

@@ -13,6 +13,14 @@ pub enum LinkEffect {
     Hold,
     /// They take longer by this.
     Delay(Duration),
+    /// Of a million segments so many are lost, and sent again by TCP.
+    Loss(u32),
+    /// Of a million segments so many arrive with other bytes than were sent.
+    Corrupt(u32),
+    /// Of a million segments so many are damaged, which TLS notices and ends the connection.
+    Tear(u32),
+    /// So many bytes get through in a second.
+    Narrow(u64),
 }
 
 /// What happens to one node that goes on running.
@@ -20,6 +28,17 @@ pub enum LinkEffect {
 pub enum NodeEffect {
     /// Its disk takes so much longer to sync.
     SlowDisk(Duration),
+    /// Its disk has no space left.
+    FullDisk,
+    /// Of a million operations of its disk so many fail.
+    DiskErrors(u32),
+    /// Every message of a quorum operation that it is sent or sends as a replica waits up to so long, each
+    /// for itself.
+    Reordered(Duration),
+    /// It does not get on, nor does its disk: together with a hold of all its links.
+    Paused,
+    /// It has more to do than it may bear.
+    Overloaded,
 }
 
 /// How the time of day of one node is wrong. The clock that only measures how much time went by is
@@ -45,15 +64,17 @@ pub struct Effects {
     pub clocks: Vec<(String, ClockEffect)>,
     /// Spare nodes that run from now on.
     pub starting: Vec<String>,
+    /// Nodes that are killed at the end, and started again at once.
+    pub restarting: Vec<String>,
 }
 
 impl Effects {
-    /// The effects of `fault` among `nodes` and the clients' hosts.
+    /// The effects of `fault` among `nodes` and the clients' hosts, the given time (from 0) that it strikes.
     ///
     /// A partition that names no client host lies between nodes alone and every client reaches both
     /// sides; one that names a client host puts that host on its side and the others on the other.
     #[must_use]
-    pub fn of(fault: &PlannedFault, nodes: &[String], clients: &[String]) -> Self {
+    pub fn of(fault: &PlannedFault, strike: usize, nodes: &[String], clients: &[String]) -> Self {
         let targets = &fault.targets;
         let splits_clients = targets.iter().any(|t| clients.contains(t));
         let others: Vec<&String> = nodes
@@ -93,6 +114,32 @@ impl Effects {
                 let clock = fault.clock();
                 effects.clocks = targets.iter().map(|target| (target.clone(), clock)).collect();
             }
+            FaultKind::Loss => effects.of_wires(targets, &everyone, LinkEffect::Loss(fault.rate_ppm())),
+            FaultKind::Throttle => {
+                effects.of_wires(targets, &everyone, LinkEffect::Narrow(fault.settings.bandwidth()));
+            }
+            FaultKind::Corrupt => {
+                effects.of_wires(targets, &everyone, LinkEffect::Corrupt(fault.rate_ppm()));
+                for (from, to, effect) in &mut effects.links {
+                    if clients.contains(from) || clients.contains(to) {
+                        *effect = LinkEffect::Tear(fault.rate_ppm());
+                    }
+                }
+            }
+            FaultKind::Reorder => effects.on_each(targets, NodeEffect::Reordered(fault.add())),
+            FaultKind::SlowDisk => effects.on_each(targets, NodeEffect::SlowDisk(fault.add())),
+            FaultKind::DiskFull => effects.on_each(targets, NodeEffect::FullDisk),
+            FaultKind::IoErrors => {
+                effects.on_each(targets, NodeEffect::DiskErrors(fault.rate_ppm()));
+                effects.restarting.clone_from(targets);
+            }
+            FaultKind::RestoreDisk => effects.restarting.clone_from(targets),
+            FaultKind::Pause => {
+                effects.between(targets, &everyone, LinkEffect::Hold, true, true);
+                effects.on_each(targets, NodeEffect::Paused);
+            }
+            FaultKind::Overload => effects.on_each(targets, NodeEffect::Overloaded),
+            FaultKind::RollingRestart => effects.down.extend(targets.get(strike).cloned()),
             FaultKind::Kill => {
                 effects.down.clone_from(targets);
                 // The kernel of a killed process refuses connections; the simulator would let them
@@ -100,6 +147,7 @@ impl Effects {
                 effects.between(targets, &everyone, LinkEffect::Cut, false, true);
             }
             FaultKind::Restart
+            | FaultKind::RestartStorm
             | FaultKind::Upgrade
             | FaultKind::Downgrade
             | FaultKind::PowerCut
@@ -110,6 +158,11 @@ impl Effects {
         }
         effects.starting.clone_from(&fault.joining);
         effects
+    }
+
+    /// An effect on all links of the targets, both ways.
+    fn of_wires(&mut self, targets: &[String], everyone: &[&String], effect: LinkEffect) {
+        self.between(targets, everyone, effect, true, true);
     }
 
     fn on_each(&mut self, targets: &[String], effect: NodeEffect) {
@@ -178,7 +231,8 @@ mod tests {
     }
 
     fn links(kind: FaultKind, targets: &[&str]) -> Vec<String> {
-        let effects = Effects::of(&fault(kind, targets), &names(&["n1", "n2", "n3"]), &names(&["c1", "c2"]));
+        let effects =
+            Effects::of(&fault(kind, targets), 0, &names(&["n1", "n2", "n3"]), &names(&["c1", "c2"]));
         effects.links.iter().map(|(from, to, _)| format!("{from}>{to}")).collect()
     }
 
@@ -200,7 +254,7 @@ mod tests {
     /// The pairs of five nodes that do not see each other, each once.
     fn unseen(kind: FaultKind, targets: &[&str]) -> Vec<String> {
         let nodes = names(&["n1", "n2", "n3", "n4", "n5"]);
-        let effects = Effects::of(&fault(kind, targets), &nodes, &names(&["c1"]));
+        let effects = Effects::of(&fault(kind, targets), 0, &nodes, &names(&["c1"]));
         let is_cut = |from: &str, to: &str| {
             effects.links.iter().any(|(a, b, effect)| a == from && b == to && *effect == LinkEffect::Cut)
         };
@@ -234,12 +288,23 @@ mod tests {
         let clock = |kind, direction| {
             let mut fault = fault(kind, &["n2"]);
             fault.settings = Settings { direction: Some(direction), rate: Some(0.25), ..fault.settings };
-            Effects::of(&fault, &names(&["n1", "n2"]), &[]).clocks
+            Effects::of(&fault, 0, &names(&["n1", "n2"]), &[]).clocks
         };
         let behind = clock(FaultKind::ClockSkew, Direction::Behind);
         assert_eq!(behind, [("n2".to_owned(), ClockEffect::Offset(-7_000_000))]);
         let fast = clock(FaultKind::ClockDrift, Direction::Ahead);
         assert_eq!(fast, [("n2".to_owned(), ClockEffect::Drift(250_000))]);
+    }
+
+    #[test]
+    fn bytes_change_between_nodes_and_where_there_is_tls_the_connection_ends() {
+        let effects =
+            Effects::of(&fault(FaultKind::Corrupt, &["n1"]), 0, &names(&["n1", "n2"]), &names(&["c1"]));
+        let described: Vec<String> =
+            effects.links.iter().map(|(from, to, effect)| format!("{from}>{to} {effect:?}")).collect();
+        let expected =
+            ["n1>n2 Corrupt(10000)", "n2>n1 Corrupt(10000)", "n1>c1 Tear(10000)", "c1>n1 Tear(10000)"];
+        assert_eq!(described, expected);
     }
 
     #[test]

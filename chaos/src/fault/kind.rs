@@ -55,6 +55,33 @@ words! {
         /// The targets' time of day goes too fast (or too slow) by the part `rate`, and is set right at
         /// the end.
         ClockDrift = "clock-drift",
+        /// The targets' disks have no space left for a while.
+        DiskFull = "disk-full",
+        /// Of what the targets ask of their disks the part `rate` fails, by chance; at the end they are
+        /// killed and started again on a sound disk.
+        IoErrors = "io-errors",
+        /// The targets' disks sync more slowly by `add`.
+        SlowDisk = "slow-disk",
+        /// At the end the targets are killed and started again with what their disks held at the
+        /// beginning.
+        RestoreDisk = "restore-disk",
+        /// The part `rate` of what goes over the targets' links is lost and has to be sent again.
+        Loss = "loss",
+        /// The part `rate` of what goes over the targets' links arrives damaged.
+        Corrupt = "corrupt",
+        /// Over each link of the targets, each way, only `bandwidth` bytes get through in a second.
+        Throttle = "throttle",
+        /// Messages of quorum operations to and from the targets as replicas overtake each other: each waits
+        /// up to `add`.
+        Reorder = "reorder",
+        /// As SIGSTOP does it: the targets do nothing, their connections stay, then they go on.
+        Pause = "pause",
+        /// `kill -9` and started again at once, time and again, every `every`.
+        RestartStorm = "restart-storm",
+        /// Each of the targets in turn, every `every`: `kill -9`, and started again at once.
+        RollingRestart = "rolling-restart",
+        /// The targets are asked by `clients` more clients, who hardly pause, for a while.
+        Overload = "overload",
     }
 }
 
@@ -63,9 +90,15 @@ impl FaultKind {
     #[must_use]
     pub fn is_on_nodes(self) -> bool {
         match self {
-            Self::Partition | Self::Hold | Self::OneWay | Self::Latency | Self::Isolate | Self::Flapping => {
-                false
-            }
+            Self::Partition
+            | Self::Hold
+            | Self::OneWay
+            | Self::Latency
+            | Self::Isolate
+            | Self::Flapping
+            | Self::Loss
+            | Self::Corrupt
+            | Self::Throttle => false,
             Self::Kill
             | Self::Restart
             | Self::PowerCut
@@ -82,7 +115,16 @@ impl FaultKind {
             | Self::Ring
             | Self::ClockSkew
             | Self::ClockJump
-            | Self::ClockDrift => true,
+            | Self::ClockDrift
+            | Self::DiskFull
+            | Self::IoErrors
+            | Self::SlowDisk
+            | Self::RestoreDisk
+            | Self::Reorder
+            | Self::Pause
+            | Self::RestartStorm
+            | Self::RollingRestart
+            | Self::Overload => true,
         }
     }
 
@@ -121,7 +163,7 @@ impl FaultKind {
     /// Whether it may go without `for`: it has a beginning only, or may be meant for good.
     #[must_use]
     pub fn may_have_no_end(self) -> bool {
-        self.is_instant() || self == Self::ClockJump
+        self.is_instant() || matches!(self, Self::ClockJump | Self::RollingRestart)
     }
 
     /// The newest peer protocol that its targets speak from their next start on, if it changes that.
@@ -140,6 +182,12 @@ impl FaultKind {
         matches!(self, Self::ClockSkew | Self::ClockJump | Self::ClockDrift)
     }
 
+    /// Whether it is about what a store keeps on its disk, so that there must be something there.
+    #[must_use]
+    pub fn is_of_disks(self) -> bool {
+        matches!(self, Self::Rot | Self::DiskFull | Self::IoErrors | Self::SlowDisk | Self::RestoreDisk)
+    }
+
     /// Whether it divides hosts into sides, so that somebody must be left on the other one.
     #[must_use]
     pub fn has_sides(self) -> bool {
@@ -150,6 +198,6 @@ impl FaultKind {
     /// whole plan, not of chance.
     #[must_use]
     pub fn is_for_chance(self) -> bool {
-        !self.changes_members() && !matches!(self, Self::Wipe | Self::Rot)
+        !self.changes_members() && !matches!(self, Self::Wipe | Self::Rot | Self::RestoreDisk)
     }
 }

@@ -8,13 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Effects, LinkEffect};
+use super::wire::WireCounts;
+use super::{Effects, LinkEffect, Wire};
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Counts {
     cut: u32,
     hold: u32,
     delay: Duration,
+    wire: WireCounts,
 }
 
 /// What a link between two hosts should be like now. `a` sorts before `b`.
@@ -32,13 +34,18 @@ pub struct PairState {
     pub hold: bool,
     /// Messages take this much longer.
     pub delay: Duration,
+    /// What happens to the bytes from `a` to `b`.
+    pub wire_a_to_b: Wire,
+    /// What happens to the bytes from `b` to `a`.
+    pub wire_b_to_a: Wire,
 }
 
 impl PairState {
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        !self.cut_a_to_b && !self.cut_b_to_a && !self.hold && self.delay.is_zero()
+        let is_open = !self.cut_a_to_b && !self.cut_b_to_a && !self.hold && self.delay.is_zero();
+        is_open && self.wire_a_to_b.is_sound() && self.wire_b_to_a.is_sound()
     }
 }
 
@@ -59,6 +66,10 @@ impl LinkTable {
                 LinkEffect::Cut => counts.cut += 1,
                 LinkEffect::Hold => counts.hold += 1,
                 LinkEffect::Delay(by) => counts.delay += *by,
+                LinkEffect::Loss(ppm) => counts.wire.loss_ppm += *ppm,
+                LinkEffect::Corrupt(ppm) => counts.wire.corrupt_ppm += *ppm,
+                LinkEffect::Tear(ppm) => counts.wire.torn_ppm += *ppm,
+                LinkEffect::Narrow(bytes_per_s) => counts.wire.narrow(*bytes_per_s),
             }
         }
     }
@@ -74,6 +85,10 @@ impl LinkTable {
                 LinkEffect::Cut => counts.cut.checked_sub(1).map(|n| counts.cut = n),
                 LinkEffect::Hold => counts.hold.checked_sub(1).map(|n| counts.hold = n),
                 LinkEffect::Delay(by) => counts.delay.checked_sub(*by).map(|d| counts.delay = d),
+                LinkEffect::Loss(ppm) => less(&mut counts.wire.loss_ppm, *ppm),
+                LinkEffect::Corrupt(ppm) => less(&mut counts.wire.corrupt_ppm, *ppm),
+                LinkEffect::Tear(ppm) => less(&mut counts.wire.torn_ppm, *ppm),
+                LinkEffect::Narrow(bytes_per_s) => counts.wire.widen(*bytes_per_s),
             };
             assert!(left.is_some(), "a fault on {from} > {to} ended that had not begun");
         }
@@ -84,7 +99,7 @@ impl LinkTable {
     pub fn state(&self, one: &str, other: &str) -> PairState {
         let (a, b) = if one < other { (one, other) } else { (other, one) };
         let get = |from: &str, to: &str| {
-            self.counts.get(&(from.to_owned(), to.to_owned())).copied().unwrap_or_default()
+            self.counts.get(&(from.to_owned(), to.to_owned())).cloned().unwrap_or_default()
         };
         let (there, back) = (get(a, b), get(b, a));
         PairState {
@@ -94,6 +109,8 @@ impl LinkTable {
             cut_b_to_a: back.cut > 0,
             hold: there.hold > 0 || back.hold > 0,
             delay: there.delay.max(back.delay),
+            wire_a_to_b: there.wire.state(),
+            wire_b_to_a: back.wire.state(),
         }
     }
 
@@ -124,6 +141,12 @@ impl LinkTable {
     }
 }
 
+/// Takes `by` away, if there is so much.
+fn less(sum: &mut u32, by: u32) -> Option<()> {
+    *sum = sum.checked_sub(by)?;
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
@@ -135,6 +158,10 @@ mod tests {
             3 => Just(LinkEffect::Cut),
             1 => Just(LinkEffect::Hold),
             1 => (1_u64..50).prop_map(|ms| LinkEffect::Delay(Duration::from_millis(ms))),
+            1 => (1_u32..500_000).prop_map(LinkEffect::Loss),
+            1 => (1_u32..500_000).prop_map(LinkEffect::Corrupt),
+            1 => (1_u32..500_000).prop_map(LinkEffect::Tear),
+            1 => (1_u64..5).prop_map(LinkEffect::Narrow),
         ];
         let link = (0_u8..4, 0_u8..4, effect)
             .prop_filter("a link has two ends", |(a, b, _)| a != b)
@@ -174,6 +201,13 @@ mod tests {
                     .map(|(from, to, _)| (from.clone(), to.clone()))
                     .collect();
                 prop_assert_eq!(table.cut_links(), expected.clone());
+                for ((a, b), state) in &issued {
+                    let narrow = active.iter().flat_map(|fault| &fault.links).filter_map(|(from, to, effect)| match effect {
+                        LinkEffect::Narrow(bytes_per_s) if from == a && to == b => Some(*bytes_per_s),
+                        _ => None,
+                    });
+                    prop_assert_eq!(state.wire_a_to_b.bytes_per_s, narrow.min());
+                }
                 // What was issued is what is: nobody relies on a state that was never told.
                 for ((a, b), state) in &issued {
                     prop_assert_eq!(state, &table.state(a, b));

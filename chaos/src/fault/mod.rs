@@ -17,6 +17,7 @@ mod settings;
 mod spec;
 mod targets;
 mod timeline;
+mod wire;
 
 pub use effects::{ClockEffect, Effects, LinkEffect, NodeEffect};
 pub use kind::FaultKind;
@@ -29,3 +30,4 @@ pub use spec::FaultSpec;
 pub(crate) use spec::Hosts;
 pub use targets::Targets;
 pub use timeline::{Span, Timeline};
+pub use wire::Wire;

@@ -41,8 +41,16 @@ impl PlannedFault {
     /// When it is on, as (from, until) in milliseconds, in order: once, unless it comes and goes.
     #[must_use]
     pub fn strikes(&self) -> Vec<(u64, u64)> {
-        let every = self.settings.every_ms().max(2);
+        let every = self.settings.every_ms(self.kind).max(2);
         match self.kind {
+            FaultKind::RestartStorm => {
+                let count = (self.until_ms - self.from_ms) / every + 1;
+                (0..count).map(|i| (self.from_ms + i * every, self.from_ms + i * every)).collect()
+            }
+            FaultKind::RollingRestart => {
+                let times = (0..self.targets.len() as u64).map(|i| self.from_ms + i * every);
+                times.take_while(|at| *at <= self.until_ms).map(|at| (at, at)).collect()
+            }
             FaultKind::Flapping => {
                 let count = (self.until_ms - self.from_ms).div_ceil(every).max(1);
                 let strike = |i: u64| {
@@ -68,6 +76,12 @@ impl PlannedFault {
         self.settings.add(self.kind)
     }
 
+    /// How much, in millionths.
+    #[must_use]
+    pub fn rate_ppm(&self) -> u32 {
+        self.settings.rate_ppm(self.kind)
+    }
+
     /// Which way.
     #[must_use]
     pub fn direction(&self) -> Direction {
@@ -79,7 +93,7 @@ impl PlannedFault {
     pub fn clock(&self) -> ClockEffect {
         let sign = if self.direction() == Direction::Behind { -1 } else { 1 };
         match self.kind {
-            FaultKind::ClockDrift => ClockEffect::Drift(sign * i64::from(self.settings.rate_ppm())),
+            FaultKind::ClockDrift => ClockEffect::Drift(sign * i64::from(self.rate_ppm())),
             _ => ClockEffect::Offset(sign * i64::try_from(self.add().as_nanos()).unwrap_or(i64::MAX)),
         }
     }
@@ -160,7 +174,15 @@ impl Plan {
         let mut faults: Vec<PlannedFault> = listed
             .chain(drawn)
             .map(|(spec, targets)| {
-                let lasts = if spec.kind.is_instant() { Duration::ZERO } else { spec.lasts };
+                let lasts = match spec.kind {
+                    // One node after the other, until all have had their turn.
+                    FaultKind::RollingRestart => {
+                        let turns = targets.len().saturating_sub(1) as u64;
+                        Duration::from_millis(turns * spec.settings.every_ms(spec.kind))
+                    }
+                    kind if kind.is_instant() => Duration::ZERO,
+                    _ => spec.lasts,
+                };
                 let starts = |name: &String| spec.kind.starts_spares() && spares.contains(name);
                 let (joining, targets) = targets.into_iter().partition(starts);
                 PlannedFault {
@@ -193,7 +215,10 @@ impl Plan {
                 kind: fault.kind,
                 targets: Targets::Names(fault.hosts()),
                 at: Duration::from_millis(fault.from_ms),
-                lasts: Duration::from_millis(fault.until_ms - fault.from_ms),
+                lasts: match fault.kind {
+                    FaultKind::RollingRestart => Duration::ZERO,
+                    _ => Duration::from_millis(fault.until_ms - fault.from_ms),
+                },
                 settings: fault.settings,
             })
             .collect()
@@ -295,6 +320,8 @@ fn draw_settings(spec: &mut FaultSpec, stream: &mut RandomStream) {
     drawn.every = Some(ms(stream.random_range(100..=2_000).min(most)));
     // Whole thousandths, so that what is written is what was drawn.
     drawn.rate = Some(f64::from(stream.random_range(10..=300_u32)) / 1_000.0);
+    drawn.bandwidth = Some(stream.random_range(5_000..=100_000));
+    drawn.clients = Some(stream.random_range(10..=40));
     spec.settings = drawn.fitting(kind);
 }
 
@@ -434,6 +461,18 @@ mod tests {
         let phases: Vec<(Phase, usize)> = schedule.iter().map(|due| (due.phase, due.strike)).collect();
         let expected: Vec<_> = (0..4).flat_map(|i| [(Phase::Begin, i), (Phase::End, i)]).collect();
         assert_eq!(phases, expected);
+    }
+
+    #[test]
+    fn restarts_come_in_quick_succession_or_node_by_node() {
+        let strikes = |fault: &str| {
+            let fault = format!("[[fault]]\nat = \"1s\"\n{fault}");
+            draw(&scenario(&fault), 1).faults.remove(0).strikes()
+        };
+        let storm = "kind = \"restart-storm\"\ntargets = \"one\"\nfor = \"1s\"\nevery = \"400ms\"\n";
+        assert_eq!(strikes(storm), [(1_000, 1_000), (1_400, 1_400), (1_800, 1_800)]);
+        let rolling = "kind = \"rolling-restart\"\ntargets = [\"n4\", \"n2\"]\nevery = \"400ms\"\n";
+        assert_eq!(strikes(rolling), [(1_000, 1_000), (1_400, 1_400)]);
     }
 
     #[test]

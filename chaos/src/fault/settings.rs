@@ -27,19 +27,28 @@ words! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// By how much: of `latency` and `slow-node` what messages (and syncs) take longer, default 100ms; of
-    /// `clock-skew` and `clock-jump` how wrong the clock is, default 10s.
+    /// By how much: of `latency`, `slow-node` and `slow-disk` what messages and syncs take longer, of
+    /// `reorder` what a message waits at most, default 100ms; of `clock-skew` and `clock-jump` how wrong the clock is, default 10s.
     #[serde(with = "text::optional", skip_serializing_if = "Option::is_none")]
     pub add: Option<Duration>,
     /// For `one-way`: which messages are lost, default `out`. For clocks: which way, default `ahead`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
-    /// For `flapping`: the period, default 1s; half of it the partition is on.
+    /// For `flapping`: the period, default 1s; half of it the partition is on. For `restart-storm`: from one
+    /// to the next, default 1s. For `rolling-restart`: from one node to the next, default 3s.
     #[serde(with = "text::optional", skip_serializing_if = "Option::is_none")]
     pub every: Option<Duration>,
-    /// For `clock-drift`: how much too fast or too slow, as a part of the right speed, default 0.1.
+    /// For `clock-drift`: how much too fast or too slow, as a part of the right speed, default 0.1. For
+    /// `io-errors`: the part of operations that fail, default 0.05. For `loss` and `corrupt`: the part of
+    /// segments that are lost or damaged, default 0.05 and 0.01.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// For `throttle`: bytes a second, default 20000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
+    /// For `overload`: how many clients more, default 30.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clients: Option<usize>,
 }
 
 /// Parts of a million in 1.
@@ -52,14 +61,17 @@ fn kinds_with(setting: &str) -> Vec<FaultKind> {
 
 impl Settings {
     /// Their names in files.
-    pub const NAMES: &[&str] = &["add", "direction", "every", "rate"];
+    pub const NAMES: &[&str] = &["add", "direction", "every", "rate", "bandwidth", "clients"];
 
     /// Those that mean something for `kind`.
     fn known(kind: FaultKind) -> &'static [&'static str] {
         match kind {
-            FaultKind::Latency | FaultKind::SlowNode => &["add"],
+            FaultKind::Latency | FaultKind::SlowNode | FaultKind::SlowDisk | FaultKind::Reorder => &["add"],
             FaultKind::OneWay => &["direction"],
-            FaultKind::Flapping => &["every"],
+            FaultKind::Flapping | FaultKind::RestartStorm | FaultKind::RollingRestart => &["every"],
+            FaultKind::IoErrors | FaultKind::Loss | FaultKind::Corrupt => &["rate"],
+            FaultKind::Throttle => &["bandwidth"],
+            FaultKind::Overload => &["clients"],
             FaultKind::ClockSkew | FaultKind::ClockJump => &["add", "direction"],
             FaultKind::ClockDrift => &["rate", "direction"],
             _ => &[],
@@ -76,6 +88,8 @@ impl Settings {
             direction: self.direction.filter(|_| fits("direction")),
             every: self.every.filter(|_| fits("every")),
             rate: self.rate.filter(|_| fits("rate")),
+            bandwidth: self.bandwidth.filter(|_| fits("bandwidth")),
+            clients: self.clients.filter(|_| fits("clients")),
         }
     }
 
@@ -94,25 +108,43 @@ impl Settings {
 
     /// How often, in milliseconds.
     #[must_use]
-    pub fn every_ms(&self) -> u64 {
-        let every = self.every.unwrap_or(Duration::from_secs(1));
-        u64::try_from(every.as_millis()).unwrap_or(u64::MAX)
+    pub fn every_ms(&self, kind: FaultKind) -> u64 {
+        let default = Duration::from_secs(if kind == FaultKind::RollingRestart { 3 } else { 1 });
+        u64::try_from(self.every.unwrap_or(default).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How much, in millionths.
     #[must_use]
-    pub fn rate_ppm(&self) -> u32 {
-        let rate = self.rate.unwrap_or(0.1);
-        (rate * MILLION).round() as u32
+    pub fn rate_ppm(&self, kind: FaultKind) -> u32 {
+        let default = match kind {
+            FaultKind::IoErrors | FaultKind::Loss => 0.05,
+            FaultKind::Corrupt => 0.01,
+            _ => 0.1,
+        };
+        (self.rate.unwrap_or(default) * MILLION).round() as u32
+    }
+
+    /// Bytes a second.
+    #[must_use]
+    pub fn bandwidth(&self) -> u64 {
+        self.bandwidth.unwrap_or(20_000)
+    }
+
+    /// How many clients more.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.clients.unwrap_or(30)
     }
 
     /// Checks that everything given means something for `kind` and lies in its range.
     pub(super) fn validate(&self, kind: FaultKind) -> Result<(), ConfigError> {
-        let given: [(&'static str, &'static str, Option<String>); 4] = [
+        let given: [(&'static str, &'static str, Option<String>); 6] = [
             ("add", "fault.add", self.add.map(format_duration)),
             ("direction", "fault.direction", self.direction.map(|d| d.to_string())),
             ("every", "fault.every", self.every.map(format_duration)),
             ("rate", "fault.rate", self.rate.map(|rate| rate.to_string())),
+            ("bandwidth", "fault.bandwidth", self.bandwidth.map(|bytes| bytes.to_string())),
+            ("clients", "fault.clients", self.clients.map(|clients| clients.to_string())),
         ];
         for (setting, field, value) in given {
             if let Some(value) = value.filter(|_| !Self::known(kind).contains(&setting)) {
@@ -141,10 +173,20 @@ impl Settings {
             return bad("fault.every", &format_duration(every), "choose at least 20ms");
         }
         if let Some(rate) = self.rate {
-            let most = 0.5;
+            let most = if kind == FaultKind::IoErrors { 1.0 } else { 0.5 };
             if !(rate >= 1.0 / MILLION && rate <= most) {
                 return bad("fault.rate", &rate, &format!("a part: more than 0, at most {most}"));
             }
+        }
+        if let Some(bytes) = self.bandwidth.filter(|bytes| *bytes < 1_000) {
+            return bad(
+                "fault.bandwidth",
+                &bytes,
+                "choose at least 1000 bytes a second: nothing got through",
+            );
+        }
+        if let Some(clients) = self.clients.filter(|clients| !(1..=500).contains(clients)) {
+            return bad("fault.clients", &clients, "choose 1 to 500");
         }
         Ok(())
     }

@@ -21,8 +21,8 @@ pub struct FaultSpec {
     /// When, from the start of the load.
     #[serde(with = "text")]
     pub at: Duration,
-    /// For how long. `restart`, `rot`, `upgrade`, `downgrade` and changes of the members go without;
-    /// `clock-jump` may.
+    /// For how long. `restart`, `rolling-restart`, `rot`, `upgrade`, `downgrade` and changes of the members
+    /// go without; `clock-jump` may.
     #[serde(default, with = "text", rename = "for")]
     pub lasts: Duration,
     /// What else there is to say.
@@ -78,7 +78,16 @@ impl FaultSpec {
                 &format!("say how long the {} lasts, such as for = \"5s\"", self.kind),
             );
         }
+        if self.kind == FaultKind::RollingRestart && !self.lasts.is_zero() && self.targets != Targets::Random
+        {
+            return bad(
+                "fault.for",
+                &format_duration(self.lasts),
+                "it is over when every target has had its turn; leave `for` out and say `every`",
+            );
+        }
         if let Some(every) = self.settings.every
+            && self.kind != FaultKind::RollingRestart
             && every > self.lasts
         {
             return Err(ConfigError::Clash {

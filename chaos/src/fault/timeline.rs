@@ -55,10 +55,9 @@ impl Timeline {
     #[must_use]
     pub fn played(plan: &Plan, events: &[FaultEvent], nodes: &[String], clients: &[String]) -> Self {
         let faults = plan.faults.iter().flat_map(|fault| {
-            let effects = Effects::of(fault, nodes, clients);
-            Span::strikes(fault.fault, events).into_iter().map(move |span| {
+            Span::strikes(fault.fault, events).into_iter().enumerate().map(move |(strike, span)| {
                 let until_ns = if fault.kind.is_for_good() { u64::MAX } else { span.until_ns };
-                (Span { until_ns, ..span }, effects.clone())
+                (Span { until_ns, ..span }, Effects::of(fault, strike, nodes, clients))
             })
         });
         Self { faults: faults.collect() }
@@ -68,7 +67,8 @@ impl Timeline {
     #[must_use]
     pub fn is_up(&self, node: &str, span: Span) -> bool {
         self.active(span).all(|effects| {
-            !effects.down.iter().any(|n| n == node) && !effects.nodes.iter().any(|(n, _)| n == node)
+            let mut down = effects.down.iter().chain(&effects.restarting);
+            !down.any(|n| n == node) && !effects.nodes.iter().any(|(n, _)| n == node)
         })
     }
 

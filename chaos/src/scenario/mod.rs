@@ -185,7 +185,7 @@ impl Scenario {
         for fault in &self.fault {
             fault.validate(&hosts, self.workload.duration)?;
         }
-        self.validate_rot()?;
+        self.validate_disks()?;
         self.validate_changes(&spares)?;
         if let Some(random) = &self.faults {
             random.validate(&hosts, self.workload.duration)?;
@@ -203,12 +203,16 @@ impl Scenario {
         Ok(())
     }
 
-    /// Checks that what rots is kept in files of ours.
-    fn validate_rot(&self) -> Result<(), ConfigError> {
-        let Some(rot) = self.fault.iter().find(|fault| fault.kind == FaultKind::Rot) else { return Ok(()) };
+    /// Checks that there is something on the disks that faults are about, in files of ours.
+    fn validate_disks(&self) -> Result<(), ConfigError> {
+        let listed =
+            self.fault.iter().map(|fault| (fault.kind, format!(" at {}", format_duration(fault.at))));
+        let drawn = self.faults.iter().flat_map(|faults| &faults.random);
+        let mut all = listed.chain(drawn.map(|kind| (*kind, " of [faults]".to_owned())));
+        let Some((kind, at)) = all.find(|(kind, _)| kind.is_of_disks()) else { return Ok(()) };
         match self.stores()?.iter().find(|store| store.engine != EngineKind::Log) {
             Some(store) => Err(ConfigError::Clash {
-                first: format!("the rot at {}", format_duration(rot.at)),
+                first: format!("the {kind}{at}"),
                 second: format!("engine {:?} of {}", store.engine, store.name).to_lowercase(),
                 why: "it keeps nothing in files whose checksums are looked at; choose engine log".into(),
             }),
@@ -404,6 +408,49 @@ holds = ["no-stale-read"]
             let message = change(kind, rest);
             for needle in needles {
                 assert!(message.contains(needle), "{kind} {rest}: {message} lacks {needle}");
+            }
+        }
+        let fault = |rest: &str| {
+            let fault = format!("[cluster]\nnodes = 5\n[[fault]]\nat = \"1s\"\n{rest}\n");
+            read(&fault).unwrap_err().to_string()
+        };
+        for (rest, needles) in [
+            ("kind = \"isolat\"\ntargets = \"one\"\nfor = \"1s\"", &["did you mean `isolate`"][..]),
+            ("kind = \"duplicate\"\ntargets = \"one\"\nfor = \"1s\"", &["TCP delivers every byte once"]),
+            (
+                "kind = \"kill\"\ntargets = \"one\"\nfor = \"1s\"\nevery = \"1s\"",
+                &["fault.every", "flapping"],
+            ),
+            ("kind = \"hold\"\ntargets = \"one\"\nfor = \"1s\"\nadd = \"1s\"", &["fault.add", "latency"]),
+            ("kind = \"kill\"\ntargets = \"one\"\nfor = \"1s\"\nevry = \"1s\"", &["`every`"]),
+            (
+                "kind = \"clock-skew\"\ntargets = \"one\"\nfor = \"1s\"\ndirection = \"in\"",
+                &["ahead or behind"],
+            ),
+            (
+                "kind = \"clock-skew\"\ntargets = \"one\"\nfor = \"1s\"\ndirection = \"ahed\"",
+                &["did you mean `ahead`"],
+            ),
+            ("kind = \"clock-drift\"\ntargets = [\"c1\"]\nfor = \"1s\"", &["hits nodes"]),
+            (
+                "kind = \"flapping\"\ntargets = \"one\"\nfor = \"1s\"\nevery = \"2s\"",
+                &["fault.every = 2s", "over before"],
+            ),
+            ("kind = \"partition\"\ntargets = \"all\"\nfor = \"1s\"", &["all nodes", "the other side"]),
+            ("kind = \"partition\"\ntargets = \"zone east\"\nfor = \"1s\"", &["zone east", "cluster.zones"]),
+            ("kind = \"bridge\"\ntargets = \"minority\"\nfor = \"1s\"", &["one node is the bridge"]),
+            (
+                "kind = \"ring\"\ntargets = [\"n1\", \"n2\", \"n3\"]\nfor = \"1s\"",
+                &["3 node(s)", "fewer than 4"],
+            ),
+            ("kind = \"loss\"\ntargets = \"one\"\nfor = \"1s\"\nrate = 0.9", &["fault.rate", "at most 0.5"]),
+            ("kind = \"throttle\"\ntargets = \"one\"\nfor = \"1s\"\nbandwidth = 10", &["fault.bandwidth"]),
+            ("kind = \"overload\"\ntargets = \"one\"\nfor = \"1s\"\nclients = 0", &["fault.clients"]),
+            ("kind = \"rolling-restart\"\ntargets = \"all\"\nfor = \"1s\"", &["leave `for` out"]),
+        ] {
+            let message = fault(rest);
+            for needle in needles {
+                assert!(message.contains(needle), "{rest}: {message} lacks {needle}");
             }
         }
         for engine in ["memory", "sled"] {

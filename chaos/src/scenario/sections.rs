@@ -512,6 +512,11 @@ pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
             let own = ["kind", "targets", "at", "for"];
             let keys: Vec<&str> = own.iter().chain(Settings::NAMES).copied().collect();
             refuse_unknown_keys(fault, "[[fault]]", &keys)?;
+            if fault.get("kind").and_then(toml::Value::as_str) == Some("duplicate") {
+                let why = "[[fault]]: kind: there is no `duplicate`: TCP delivers every byte once; use reorder or \
+                           restart-storm for what makes nodes send something again";
+                return Err(ConfigError::Syntax(why.into()));
+            }
             refuse_unknown_words(fault, "[[fault]]", "kind", FaultKind::NAMES)?;
             refuse_unknown_words(fault, "[[fault]]", "direction", Direction::NAMES)?;
         }

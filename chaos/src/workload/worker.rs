@@ -41,6 +41,8 @@ pub struct WorkerSetup {
     pub nodes: Vec<String>,
     /// Says whom to ask.
     pub desk: Desk,
+    /// The only nodes that it asks, by number; none: all that there are to ask.
+    pub only: Option<Vec<usize>>,
     /// Where it writes what it saw.
     pub recorder: Recorder,
     /// Its clock.
@@ -118,9 +120,13 @@ impl Worker {
         }
     }
 
+    fn roster(&self) -> Vec<usize> {
+        self.setup.only.clone().unwrap_or_else(|| self.setup.desk.roster())
+    }
+
     /// Its own node, as long as the same ones are there to ask.
     fn home(&self) -> usize {
-        let roster = self.setup.desk.roster();
+        let roster = self.roster();
         let turn = usize::try_from(self.setup.number - 1).unwrap_or(0);
         roster.get(turn % roster.len().max(1)).copied().unwrap_or(0)
     }
@@ -271,7 +277,7 @@ impl Worker {
     }
 
     fn move_on(&mut self) {
-        let roster = self.setup.desk.roster();
+        let roster = self.roster();
         let next = roster.iter().find(|node| **node > self.at).or(roster.first());
         self.at = next.copied().unwrap_or(self.at);
         self.away = 0;

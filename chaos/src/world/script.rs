@@ -11,7 +11,8 @@ use crate::fault::{Due, Effects, FaultEvent, Phase, Plan, PlannedFault, STRIKE};
 /// A plan that is being carried out.
 pub(super) struct Script {
     plan: Plan,
-    effects: Vec<Effects>,
+    /// By fault, then by strike.
+    effects: Vec<Vec<Effects>>,
     schedule: Peekable<std::vec::IntoIter<Due>>,
     /// How many faults keep a node down.
     down: BTreeMap<String, u32>,
@@ -25,7 +26,14 @@ impl Script {
         let nodes: Vec<String> = members.iter().chain(spares).cloned().collect();
         Self {
             plan: plan.clone(),
-            effects: plan.faults.iter().map(|fault| Effects::of(fault, &nodes, clients)).collect(),
+            effects: plan
+                .faults
+                .iter()
+                .map(|fault| {
+                    let strikes = 0..fault.strikes().len();
+                    strikes.map(|strike| Effects::of(fault, strike, &nodes, clients)).collect()
+                })
+                .collect(),
             schedule: plan.schedule().into_iter().peekable(),
             down: spares.iter().map(|name| (name.clone(), 1)).collect(),
             events: Vec::new(),
@@ -42,9 +50,14 @@ impl Script {
         &self.plan.faults[number]
     }
 
-    /// What a fault does.
-    pub(super) fn effects(&self, number: usize) -> Effects {
-        self.effects[number].clone()
+    /// What a fault does the given time (from 0) that it strikes.
+    pub(super) fn effects(&self, number: usize, strike: usize) -> Effects {
+        self.effects[number][strike].clone()
+    }
+
+    /// Whether it does not come again after that time.
+    pub(super) fn is_last(&self, number: usize, strike: usize) -> bool {
+        strike + 1 >= self.effects[number].len()
     }
 
     /// One more fault keeps `node` down. Whether it ran until now.

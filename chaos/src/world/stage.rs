@@ -10,6 +10,7 @@ use quorate_client::{Client, ReadOptions};
 use quorate_cluster::config::{Member, Timing};
 use quorate_env::{Clock, Random};
 
+use crate::fault::FaultKind;
 use crate::members::{Desk, Operator};
 use crate::workload::{
     FinalReader, Recorder, Repairs, Rest, Resting, Worker, WorkerSetup, all_forgotten, final_reads, settle,
@@ -39,6 +40,9 @@ pub(super) const GLANCE: Duration = Duration::from_millis(500);
 /// goodbye, so an older connection may be to an earlier run of the node, and the first request on
 /// it is reset: a failure of the connection, not of the store, which was owed to nobody.
 pub(super) const IDLE_AGE_MAX: Duration = Duration::from_millis(400);
+
+/// Mean pause between two operations of a client that overloads nodes.
+const HASTE: Duration = Duration::from_millis(5);
 
 /// How the end of a run went.
 #[derive(Clone, Debug)]
@@ -116,9 +120,15 @@ pub(super) struct Casting<'a> {
 /// The clients of one host.
 pub(super) struct Crew {
     pub(super) host: String,
-    workers: Vec<Worker>,
+    workers: Vec<Shift>,
     stage: Stage,
-    load_ns: u64,
+}
+
+/// When a client works, in nanoseconds from the start of the load.
+struct Shift {
+    worker: Worker,
+    from_ns: u64,
+    until_ns: u64,
 }
 
 impl Crew {
@@ -127,9 +137,14 @@ impl Crew {
     /// # Errors
     /// If one of them panicked.
     pub(super) async fn run(self) -> Result<(), tokio::task::JoinError> {
-        let until_ns = self.stage.load_started().await + self.load_ns;
-        let tasks: Vec<_> =
-            self.workers.into_iter().map(|worker| tokio::spawn(worker.run(until_ns))).collect();
+        let start_ns = self.stage.load_started().await;
+        let work = |Shift { worker, from_ns, until_ns }| async move {
+            if from_ns > 0 {
+                tokio::time::sleep(Duration::from_nanos(from_ns)).await;
+            }
+            Box::pin(worker.run(start_ns + until_ns)).await;
+        };
+        let tasks: Vec<_> = self.workers.into_iter().map(|shift| tokio::spawn(work(shift))).collect();
         for task in tasks {
             task.await?;
             self.stage.lock().workers_done += 1;
@@ -148,23 +163,12 @@ impl Casting<'_> {
         for (place, host) in section.hosts().enumerate() {
             let mut workers = Vec::new();
             for number in (1..=section.clients).filter(|n| (n - 1) % 2 == place) {
-                let number = number as u64;
-                workers.push(Worker::new(WorkerSetup {
-                    number,
-                    host: host.clone(),
-                    client: (self.client)(section.deadline)?,
-                    nodes: nodes.clone(),
-                    desk: self.desk.clone(),
-                    recorder: self.recorder.clone(),
-                    clock: Arc::clone(&self.clock),
-                    random: self.random.child("workload").stream(&format!("client-{number}")),
-                    section: section.clone(),
-                    registers: self.play.store.is_linearizable(),
-                    tamper: self.play.seams.token.clone(),
-                }));
+                let worker = self.worker(number, &host, &nodes, None)?;
+                workers.push(Shift { worker, from_ns: 0, until_ns: load_ns });
             }
-            crews.push(Crew { host, workers, stage: self.stage.clone(), load_ns });
+            crews.push(Crew { host, workers, stage: self.stage.clone() });
         }
+        let extra = self.cast_overloads(&mut crews, &nodes)?;
         let operator = Operator {
             client: (self.client)(section.deadline)?,
             glance: (self.client)(GLANCE)?,
@@ -186,12 +190,58 @@ impl Casting<'_> {
             recorder: self.recorder.clone(),
             stage: self.stage.clone(),
             clock: self.clock,
-            clients: section.clients,
+            clients: section.clients + extra,
             load_ns,
             repairs: Repairs::of(store),
             collects: store.collects_tombstones(),
         };
         Ok((crews, watcher))
+    }
+
+    /// The clients that come for a while only, by turns on the hosts of all crews. Returns how many.
+    fn cast_overloads(&self, crews: &mut [Crew], nodes: &[String]) -> Result<usize, WorldError> {
+        let mut extra = 0;
+        for fault in self.play.plan.faults.iter().filter(|fault| fault.kind == FaultKind::Overload) {
+            let place = |target: &String| nodes.iter().position(|node| node == target);
+            let targets: Vec<usize> = fault.targets.iter().filter_map(place).collect();
+            for _ in 0..fault.settings.clients() {
+                extra += 1;
+                let number = self.play.scenario.workload.clients + extra;
+                let crew = &mut crews[number % 2];
+                let worker = self.worker(number, &crew.host, nodes, Some(targets.clone()))?;
+                let (from_ns, until_ns) = (fault.from_ms * 1_000_000, fault.until_ms * 1_000_000);
+                crew.workers.push(Shift { worker, from_ns, until_ns });
+            }
+        }
+        Ok(extra)
+    }
+
+    /// Client `number`; one that is to ask `only` some nodes hardly pauses.
+    fn worker(
+        &self,
+        number: usize,
+        host: &str,
+        nodes: &[String],
+        only: Option<Vec<usize>>,
+    ) -> Result<Worker, WorldError> {
+        let mut section = self.play.scenario.workload.clone();
+        if only.is_some() {
+            section.think_time = HASTE.min(section.think_time);
+        }
+        Ok(Worker::new(WorkerSetup {
+            number: number as u64,
+            host: host.to_owned(),
+            client: (self.client)(section.deadline)?,
+            nodes: nodes.to_vec(),
+            desk: self.desk.clone(),
+            only,
+            recorder: self.recorder.clone(),
+            clock: Arc::clone(&self.clock),
+            random: self.random.child("workload").stream(&format!("client-{number}")),
+            section,
+            registers: self.play.store.is_linearizable(),
+            tamper: self.play.seams.token.clone(),
+        }))
     }
 }
 

@@ -6,6 +6,7 @@ mod campaign;
 mod changes;
 mod determinism;
 mod failures;
+mod faults;
 mod gossip;
 mod planted;
 mod registers;

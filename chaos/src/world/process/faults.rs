@@ -100,12 +100,15 @@ impl ProcessFaults {
                 Phase::Begin => {
                     self.script.note(fault, strike, phase, at_ns);
                     deeds.push(Deed { fault, step: Step::Begins, at_ns });
-                    self.begin(cluster, fault).await?;
+                    self.begin(cluster, fault, strike).await?;
                 }
                 Phase::End => {
                     deeds.push(Deed { fault, step: Step::Heals, at_ns });
-                    let started = self.start_again(cluster, fault)?;
-                    if started.is_empty() {
+                    let started = self.start_again(cluster, fault, strike)?;
+                    if !self.script.is_last(fault, strike) {
+                        // It comes again, whether or not its nodes are ready by then.
+                        self.script.note(fault, strike, Phase::End, self.clock.monotonic_ns());
+                    } else if started.is_empty() {
                         deeds.push(self.is_over(fault));
                     } else {
                         self.await_return(fault, &started);
@@ -119,7 +122,8 @@ impl ProcessFaults {
     /// A fault of the plan is over, because its nodes are ready, or because someone else says so.
     pub fn is_over(&mut self, fault: usize) -> Deed {
         let at_ns = self.clock.monotonic_ns();
-        self.script.note(fault, 0, Phase::End, at_ns);
+        let last = self.script.fault(fault).strikes().len().saturating_sub(1);
+        self.script.note(fault, last, Phase::End, at_ns);
         self.open -= 1;
         Deed { fault, step: Step::IsOver, at_ns }
     }
@@ -142,8 +146,13 @@ impl ProcessFaults {
         self.script.events()
     }
 
-    async fn begin(&mut self, cluster: &mut LocalCluster, fault: usize) -> Result<(), ProcessError> {
-        let Effects { down, starting, .. } = self.script.effects(fault);
+    async fn begin(
+        &mut self,
+        cluster: &mut LocalCluster,
+        fault: usize,
+        strike: usize,
+    ) -> Result<(), ProcessError> {
+        let Effects { down, starting, .. } = self.script.effects(fault, strike);
         for node in &down {
             if self.script.goes_down(node) {
                 cluster.kill(node).await;
@@ -162,9 +171,14 @@ impl ProcessFaults {
     }
 
     /// Starts those nodes of a fault that no other fault keeps down; returns them.
-    fn start_again(&mut self, cluster: &mut LocalCluster, fault: usize) -> Result<Vec<String>, ProcessError> {
+    fn start_again(
+        &mut self,
+        cluster: &mut LocalCluster,
+        fault: usize,
+        strike: usize,
+    ) -> Result<Vec<String>, ProcessError> {
         let mut started = Vec::new();
-        for node in self.script.effects(fault).down {
+        for node in self.script.effects(fault, strike).down {
             if self.start_if_free(cluster, &node)? {
                 started.push(node);
             }

@@ -41,6 +41,9 @@ impl ProcessWorld {
     pub const KINDS: &[FaultKind] = &[
         FaultKind::Kill,
         FaultKind::Restart,
+        FaultKind::RestartStorm,
+        FaultKind::RollingRestart,
+        FaultKind::Overload,
         FaultKind::Wipe,
         FaultKind::Join,
         FaultKind::Leave,

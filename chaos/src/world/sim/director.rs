@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use quorate_env::{Random, RandomStream};
+use quorate_env::{Random, RandomStream, SimulatedDisk};
 
 use super::node::{NodeHost, NodeHosts, SYNC_LATENCY};
+use super::wires::{self, Wires};
 use crate::fault::{
     Due, Effects, FaultEvent, FaultKind, LinkEffect, LinkTable, NodeState, NodeTable, PairState, Phase,
 };
@@ -17,8 +18,14 @@ pub(super) struct Director {
     script: Script,
     links: LinkTable,
     states: NodeTable,
+    /// How often a node was told of a new state.
+    issued: u64,
     nodes: NodeHosts,
     disk_random: BTreeMap<String, RandomStream>,
+    /// Of each fault that puts old disks back: what they held when it began.
+    copies: BTreeMap<usize, BTreeMap<String, SimulatedDisk>>,
+    random: Random,
+    wires: Wires,
     network: NetworkSection,
     hosts: Vec<String>,
     desk: Desk,
@@ -31,6 +38,7 @@ impl Director {
         play: &Play<'_>,
         random: Random,
         nodes: NodeHosts,
+        wires: Wires,
         desk: Desk,
     ) -> Self {
         let section = &play.scenario.cluster;
@@ -49,8 +57,12 @@ impl Director {
             script: Script::new(play.plan, &members, &spares, &clients),
             links: LinkTable::default(),
             states: NodeTable::default(),
+            issued: 0,
             nodes,
             disk_random,
+            copies: BTreeMap::new(),
+            random,
+            wires,
             network: play.scenario.network.clone(),
             hosts: members.into_iter().chain(spares).chain(clients).collect(),
             desk,
@@ -66,8 +78,8 @@ impl Director {
         while let Some(Due { phase, fault, strike, .. }) = self.script.next_due(start_ns, now_ns) {
             self.script.note(fault, strike, phase, now_ns);
             match phase {
-                Phase::Begin => self.begin(sim, fault, now_ns),
-                Phase::End => self.end(sim, fault),
+                Phase::Begin => self.begin(sim, fault, strike, now_ns),
+                Phase::End => self.end(sim, fault, strike),
             }
         }
     }
@@ -76,8 +88,8 @@ impl Director {
         self.script.into_events()
     }
 
-    fn begin(&mut self, sim: &mut turmoil::Sim<'_>, i: usize, now_ns: u64) {
-        let effects = self.script.effects(i);
+    fn begin(&mut self, sim: &mut turmoil::Sim<'_>, i: usize, strike: usize, now_ns: u64) {
+        let effects = self.script.effects(i, strike);
         let kind = self.script.fault(i).kind;
         let cuts_power = kind.cuts_power();
         // Without power nothing leaves the node any more, not even the end of its connections, and
@@ -88,14 +100,7 @@ impl Director {
             self.issue(sim);
         }
         for node in &effects.down {
-            if self.script.goes_down(node)
-                && let Some(host) = self.nodes.get(node)
-            {
-                host.network.set_crashing(true);
-                sim.crash(node.as_str());
-                host.network.set_crashing(false);
-                host.disk.kill();
-            }
+            self.take_down(sim, node);
             if cuts_power
                 && let (Some(host), Some(random)) = (self.nodes.get(node), self.disk_random.get_mut(node))
             {
@@ -118,6 +123,10 @@ impl Director {
         }
         if kind == FaultKind::Rot {
             self.rot(i);
+        }
+        if kind == FaultKind::RestoreDisk {
+            let copy = |node: &String| Some((node.clone(), self.nodes.get(node)?.disk.copied()));
+            self.copies.insert(i, effects.restarting.iter().filter_map(copy).collect());
         }
         for (node, clock) in &effects.clocks {
             if let Some(host) = self.nodes.get(node) {
@@ -154,8 +163,8 @@ impl Director {
         }
     }
 
-    fn end(&mut self, sim: &mut turmoil::Sim<'_>, i: usize) {
-        let effects = self.script.effects(i);
+    fn end(&mut self, sim: &mut turmoil::Sim<'_>, i: usize, strike: usize) {
+        let effects = self.script.effects(i, strike);
         self.links.end(&effects);
         self.states.end(&effects);
         self.issue(sim);
@@ -166,6 +175,26 @@ impl Director {
         }
         for node in &effects.down {
             self.start_if_free(sim, node);
+        }
+        let mut copies = self.copies.remove(&i).unwrap_or_default();
+        for node in &effects.restarting {
+            self.take_down(sim, node);
+            if let (Some(host), Some(copy)) = (self.nodes.get(node), copies.remove(node)) {
+                host.put_back(&copy);
+            }
+            self.start_if_free(sim, node);
+        }
+    }
+
+    /// One more fault keeps a node down: its process ends, if that ran until now.
+    fn take_down(&mut self, sim: &mut turmoil::Sim<'_>, node: &str) {
+        if self.script.goes_down(node)
+            && let Some(host) = self.nodes.get(node)
+        {
+            host.network.set_crashing(true);
+            sim.crash(node);
+            host.network.set_crashing(false);
+            host.disk.kill();
         }
     }
 
@@ -182,17 +211,29 @@ impl Director {
     fn issue(&mut self, sim: &turmoil::Sim<'_>) {
         for (node, state) in self.states.take_changes() {
             if let Some(host) = self.nodes.get(&node) {
-                set_node(host, state);
+                self.issued += 1;
+                let errors = self.random.child("faults").stream(&format!("errors-{node}-{}", self.issued));
+                set_node(host, state, errors);
             }
         }
         for pair in self.links.take_changes() {
             set_link(sim, &pair, &self.network);
+            let (a, b) = (pair.a.as_str(), pair.b.as_str());
+            for (from, to, wire) in [(a, b, pair.wire_a_to_b), (b, a, pair.wire_b_to_a)] {
+                let link = (sim.lookup(from), sim.lookup(to));
+                self.wires.set(link, wire, || wires::stream(self.random, from, to));
+            }
         }
     }
 }
 
-fn set_node(host: &NodeHost, state: NodeState) {
+/// Brings a node's disk and messages into `state`. What fails is drawn from `errors`.
+fn set_node(host: &NodeHost, state: NodeState, errors: RandomStream) {
     host.disk.set_sync_latency(SYNC_LATENCY + state.sync_delay);
+    host.disk.set_capacity(state.is_full.then_some(0));
+    host.disk.set_errors(state.errors_ppm, errors);
+    host.disk.set_stalled(state.is_paused);
+    host.network.set_reordered(state.reordered);
 }
 
 /// Brings turmoil's link from whatever it is to `state`. Its own operations do not combine, so this

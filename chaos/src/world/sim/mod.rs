@@ -13,6 +13,8 @@ mod load;
 mod net;
 mod node;
 mod panics;
+mod stream;
+mod wires;
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +25,7 @@ pub use net::SimNetwork;
 
 use self::director::Director;
 use self::panics::PanicWatch;
+use self::wires::Wires;
 use super::stage::Stage;
 use super::{Play, Played, World, WorldError};
 use crate::members::Desk;
@@ -90,9 +93,10 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
     let stage = Stage::default();
     let section = &play.scenario.cluster;
     let desk = Desk::new(section.node_names().chain(section.spare_names()).collect(), play.first.clone());
-    let nodes = node::start(&mut sim, play, random)?;
-    load::start(&mut sim, play, random, &recorder, &stage, &desk)?;
-    let mut director = Director::new(&mut sim, play, random, nodes, desk.clone());
+    let wires = Wires::default();
+    let nodes = node::start(&mut sim, play, random, &wires)?;
+    load::start(&mut sim, play, (random, &wires), &recorder, &stage, &desk)?;
+    let mut director = Director::new(&mut sim, play, random, nodes, wires, desk.clone());
     loop {
         let at_ms = u64::try_from(sim.elapsed().as_millis()).unwrap_or(u64::MAX);
         watch.set_time(at_ms);

@@ -6,22 +6,30 @@
 //! the order in which they were made by a [`CrashGuard`] that the host's main task holds.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use quorate_env::{BoxFuture, BoxStream, Leg, Listener, Network, RandomStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rand::RngExt as _;
 use turmoil::net::{TcpListener, TcpStream};
 
+use super::stream::SimStream;
+use super::wires::Wires;
 use crate::scenario::Legs;
 
 /// The simulated network as one host sees it. Clones are the same host's.
 #[derive(Clone, Default)]
 pub struct SimNetwork {
     streams: Arc<Mutex<Streams>>,
+    wires: Wires,
     delays: Option<Arc<Delays>>,
+    reorder: Option<Arc<Mutex<Reorder>>>,
+}
+
+/// How messages of quorum operations overtake each other.
+struct Reorder {
+    most: Duration,
+    random: RandomStream,
 }
 
 /// What messages take on top of the network's own latency.
@@ -42,10 +50,43 @@ struct Streams {
 pub(super) struct CrashGuard(SimNetwork);
 
 impl SimNetwork {
-    /// A network on which messages of quorum operations take as long on top as `legs` says.
-    pub(super) fn with_legs(legs: &Legs, random: RandomStream) -> Self {
+    /// The network of a client's host.
+    pub(super) fn of_clients(wires: Wires) -> Self {
+        Self { wires, ..Self::default() }
+    }
+
+    /// The network of a node, on which messages of quorum operations take as long on top as `legs` says.
+    pub(super) fn of_node(wires: Wires, legs: &Legs, random: RandomStream, reorder: RandomStream) -> Self {
         let delays = || Arc::new(Delays { legs: legs.clone(), random: Mutex::new(random) });
-        Self { delays: (!legs.is_empty()).then(delays), ..Self::default() }
+        let reorder = Reorder { most: Duration::ZERO, random: reorder };
+        Self {
+            wires,
+            delays: (!legs.is_empty()).then(delays),
+            reorder: Some(Arc::new(Mutex::new(reorder))),
+            ..Self::default()
+        }
+    }
+
+    /// From now on every message of a quorum operation waits up to `most`, each for itself.
+    pub(super) fn set_reordered(&self, most: Duration) {
+        if let Some(reorder) = &self.reorder {
+            reorder.lock().unwrap_or_else(PoisonError::into_inner).most = most;
+        }
+    }
+
+    pub(super) fn wires(&self) -> &Wires {
+        &self.wires
+    }
+
+    /// Closes a stream, or puts it aside if its host is being crashed.
+    pub(super) fn close(&self, number: u64, stream: TcpStream) {
+        let mut streams = self.lock();
+        if streams.crashing {
+            streams.aside.push((number, stream));
+        } else {
+            drop(streams);
+            drop(stream);
+        }
     }
 
     /// The guard for one run of the host.
@@ -58,10 +99,13 @@ impl SimNetwork {
         self.lock().crashing = crashing;
     }
 
-    fn wrap(&self, inner: TcpStream) -> BoxStream {
-        let mut streams = self.lock();
-        streams.made += 1;
-        Box::new(SimStream { inner: Some(inner), number: streams.made, network: self.clone() })
+    fn wrap(&self, inner: TcpStream) -> io::Result<BoxStream> {
+        let number = {
+            let mut streams = self.lock();
+            streams.made += 1;
+            streams.made
+        };
+        Ok(Box::new(SimStream::new(inner, number, self.clone())?))
     }
 
     fn lock(&self) -> MutexGuard<'_, Streams> {
@@ -81,7 +125,16 @@ impl Drop for CrashGuard {
 
 impl Network for SimNetwork {
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<BoxStream>> {
-        Box::pin(async move { Ok(self.wrap(TcpStream::connect(split(address)?).await?)) })
+        Box::pin(async move {
+            let stream = TcpStream::connect(split(address)?).await?;
+            let link = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
+            let delay = if self.wires.are_bad() { self.wires.connecting(link) } else { Duration::ZERO };
+            let stream = self.wrap(stream)?;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            Ok(stream)
+        })
     }
 
     fn bind<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
@@ -95,8 +148,18 @@ impl Network for SimNetwork {
     }
 
     fn message_delay(&self, leg: Leg) -> Option<Duration> {
-        let delays = self.delays.as_ref()?;
-        delays.legs.draw(leg, &mut delays.random.lock().unwrap_or_else(PoisonError::into_inner))
+        let legs = self.delays.as_ref().and_then(|delays| {
+            delays.legs.draw(leg, &mut delays.random.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        let waits = self.reorder.as_ref().and_then(|reorder| {
+            let mut reorder = reorder.lock().unwrap_or_else(PoisonError::into_inner);
+            let most_us = u64::try_from(reorder.most.as_micros()).unwrap_or(u64::MAX);
+            (most_us > 0).then(|| Duration::from_micros(reorder.random.random_range(0..=most_us)))
+        });
+        match (legs, waits) {
+            (None, None) => None,
+            (legs, waits) => Some(legs.unwrap_or_default() + waits.unwrap_or_default()),
+        }
     }
 }
 
@@ -110,58 +173,12 @@ impl Listener for SimListener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, String)>> {
         Box::pin(async move {
             let (stream, from) = self.inner.accept().await?;
-            Ok((self.network.wrap(stream), from.to_string()))
+            Ok((self.network.wrap(stream)?, from.to_string()))
         })
     }
 
     fn local_address(&self) -> io::Result<String> {
         Ok(format!("{}:{}", self.host, self.inner.local_addr()?.port()))
-    }
-}
-
-struct SimStream {
-    /// Taken only by `drop`.
-    inner: Option<TcpStream>,
-    number: u64,
-    network: SimNetwork,
-}
-
-impl SimStream {
-    fn inner(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
-        Pin::new(self.get_mut().inner.as_mut().expect("a stream is there until it is dropped"))
-    }
-}
-
-impl Drop for SimStream {
-    fn drop(&mut self) {
-        let Some(inner) = self.inner.take() else { return };
-        let mut streams = self.network.lock();
-        if streams.crashing {
-            streams.aside.push((self.number, inner));
-        } else {
-            drop(streams);
-            drop(inner);
-        }
-    }
-}
-
-impl AsyncRead for SimStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for SimStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.inner().poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_shutdown(cx)
     }
 }
 

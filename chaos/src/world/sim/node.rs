@@ -11,6 +11,7 @@ use quorate_env::{Env, Random, RandomStream, SimulatedDisk};
 
 use super::SimNetwork;
 use super::clock::NodeClock;
+use super::wires::Wires;
 use crate::world::{Play, Seams, WorldError};
 
 /// Port of every node's API.
@@ -20,6 +21,9 @@ const PEER_PORT: u16 = 7000;
 
 /// How long a simulated disk needs to sync when nothing is wrong with it.
 pub(super) const SYNC_LATENCY: Duration = Duration::from_millis(1);
+
+/// How long after its end a node is started again that its disk let down.
+const START_AGAIN: Duration = Duration::from_millis(200);
 
 /// How many bytes rot at a time: some hit records that are still in use.
 const ROTTEN_BYTES: u32 = 40;
@@ -54,6 +58,12 @@ impl NodeHost {
         self.protocol.store(protocol, Ordering::Relaxed);
     }
 
+    /// What the disk held once is put back; the next process finds that.
+    pub(super) fn put_back(&self, copy: &SimulatedDisk) {
+        self.disk.restore(copy);
+        self.disks.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The disk is gone; the next process finds an empty one.
     pub(super) fn wipe(&self) {
         self.disk.wipe();
@@ -70,6 +80,7 @@ pub(super) fn start(
     sim: &mut turmoil::Sim<'_>,
     play: &Play<'_>,
     random: Random,
+    wires: &Wires,
 ) -> Result<NodeHosts, WorldError> {
     let everybody = everybody(play)?;
     let members = everybody[..play.scenario.cluster.nodes].to_vec();
@@ -96,9 +107,11 @@ pub(super) fn start(
         let mut config = Config::new(section, None, play.store.clone(), known)
             .map_err(|e| WorldError::SetUp(e.to_string()))?;
         config.timing.scrub = play.scenario.cluster.anti_entropy;
-        let delays = random.child("network").stream(&format!("legs-{name}"));
+        let network = random.child("network");
+        let delays = network.stream(&format!("legs-{name}"));
+        let reorder = network.stream(&format!("reorder-{name}"));
         let node = NodeHost {
-            network: SimNetwork::with_legs(&play.scenario.network.legs, delays),
+            network: SimNetwork::of_node(wires.clone(), &play.scenario.network.legs, delays, reorder),
             ..NodeHost::default()
         };
         node.disk.set_sync_latency(SYNC_LATENCY);
@@ -120,9 +133,25 @@ struct Host {
 }
 
 impl Host {
+    /// Runs the node, and starts it again if it ended because its disk failed: whoever runs nodes has
+    /// something that does so, and only a node that ends by itself is a bug.
     async fn run(self) -> turmoil::Result {
         // Declared first, so that it is dropped last.
         let _closes_last = self.node.network.guard();
+        let disk = &self.node.disk;
+        loop {
+            let failures = disk.counters().failures;
+            let ended = Box::pin(self.clone().run_once()).await;
+            if disk.counters().failures == failures {
+                return ended;
+            }
+            // Whatever is left of the process is cut off from the disk.
+            disk.kill();
+            tokio::time::sleep(START_AGAIN).await;
+        }
+    }
+
+    async fn run_once(self) -> turmoil::Result {
         let name = self.config.node.id.to_string();
         let mut disk = self.node.disk.mount();
         if let Some(wrap) = &self.seams.disk {
