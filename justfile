@@ -94,6 +94,10 @@ hlog-check +runs:
     "$venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8
     "$venv/bin/python" scripts/hlog-check.py {{runs}}
 
+# Plant bugs in the nodes and count the seeds that each takes to be found (`just planted 200`).
+planted seeds="200" *args:
+    QUORATE_PLANTED_SEEDS={{seeds}} cargo test -p quorate-chaos --test simulation {{args}} -- bugs:: --nocapture
+
 # Mutate the pure parts of the cluster and see which mutants no test notices (`just mutants -f 'src/quorum/**'`).
 mutants *args:
     scripts/mutants.sh {{args}}

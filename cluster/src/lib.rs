@@ -26,6 +26,7 @@ pub mod transfer; // brings copies to where they belong
 pub mod metrics; // what a node counts
 pub mod api; // HTTPS for clients
 pub mod node; // wires it all; starts and stops
+pub mod planted; // mistakes on purpose, in tests
 
 #[cfg(test)]
 mod testing;

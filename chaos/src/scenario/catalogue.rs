@@ -46,6 +46,7 @@ built_in!(
     "replace",
     "wipe",
     "wipe-alone",
+    "two-disks",
     "churn",
     "owners",
     "there-and-back",

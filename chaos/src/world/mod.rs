@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use quorate_check::history::Operation;
 use quorate_cluster::config::StoreDefinition;
+use quorate_cluster::planted::Bug;
 use quorate_cluster::store::Engine;
 use quorate_env::Disk;
 use quorate_loadgen::trust::LoadOnMachine;
@@ -57,6 +58,8 @@ pub struct Seams {
     pub engine: Option<Wrap<dyn Engine>>,
     /// Between a client and the context token that it says it sends.
     pub token: Option<Tamper>,
+    /// In the nodes' own code.
+    pub bug: Option<Bug>,
 }
 
 /// What happened.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod broken;
+mod bugs;
 mod campaign;
 mod changes;
 mod determinism;

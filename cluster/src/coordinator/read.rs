@@ -17,6 +17,7 @@ use super::{Answer, Answers, AskedAgain, Asking, Causality, Coordinator, Request
 use crate::admission::Ticket;
 use crate::config::{Conflict, NodeId, QuorumKind};
 use crate::membership::{View, ViewVersion};
+use crate::planted::{Bug, is_planted};
 use crate::quorum::{GetEffect, GetQuorum, ReadReply};
 use crate::rpc::{CallError, Request, Response};
 use crate::version::{Fingerprint, Payload, Record};
@@ -243,16 +244,23 @@ impl Coordinator {
     /// Gives stale owners what the get found (Dynamo, section 5). Best effort: what fails is
     /// left to anti-entropy.
     async fn repair(self: &Arc<Self>, view: &Arc<View>, key: &Bytes, partition: u32, get: &GetQuorum) {
-        let stale = get.stale_owners();
+        let mut stale = get.stale_owners();
         let Some(merged) = get.merged().filter(|_| !stale.is_empty()) else { return };
-        let record = Bytes::from(merged.encode());
+        let mut record = Bytes::from(merged.encode());
+        let older = get.older_copy().filter(|_| is_planted(Bug::ReadRepairWritesOlder));
+        if let Some(older) = older {
+            record = Bytes::from(older.encode());
+            stale = self.read_list(view, partition).primaries;
+        }
         let wait = self.timing.request;
         let mut repairs: FuturesUnordered<_> = stale
             .into_iter()
             .map(|owner| {
                 self.metrics.read_repairs.add(1);
                 let (key, record) = (key.clone(), record.clone());
-                let store = Request::Store { partition, key, record, hint_for: None, synced: false };
+                // To an owner itself nobody sends a hint: that is how the planted bug is known there.
+                let hint_for = older.map(|_| owner);
+                let store = Request::Store { partition, key, record, hint_for, synced: false };
                 Arc::clone(self).perform(Arc::clone(view), owner, store, wait)
             })
             .collect();

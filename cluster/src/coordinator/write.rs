@@ -15,6 +15,7 @@ use super::{Answer, Answers, AskedAgain, Causality, Coordinator, RequestError, T
 use crate::admission::Ticket;
 use crate::config::{Conflict, NodeId, QuorumKind};
 use crate::membership::ViewVersion;
+use crate::planted::{Bug, is_planted};
 use crate::quorum::{PutEffect, PutQuorum};
 use crate::ring::{Standing, position};
 use crate::rpc::{CallError, Request, Response};
@@ -183,16 +184,33 @@ impl Coordinator {
         Ok(())
     }
 
+    /// Makes it another write of the same value, for [`Bug::DotMintedAgainOnRetry`].
+    fn mint_again(&self, write: &mut Write) {
+        if let Record::Siblings(set) = &*write.record
+            && let [first] = set.siblings()
+        {
+            let seen = set.context().clone().without(&first.dot);
+            let dot = self.mint.lock().unwrap_or_else(PoisonError::into_inner).next(position(&write.key));
+            let record = Record::Siblings(SiblingSet::put(seen, dot, first.payload.clone()));
+            write.encoded = Bytes::from(record.encode());
+            write.record = Arc::new(record);
+        }
+    }
+
     async fn drive_put(
         self: Arc<Self>,
-        write: Write,
+        mut write: Write,
         ticket: Ticket,
         answer: oneshot::Sender<Result<(), RequestError>>,
     ) {
         let copies_until = ticket.began() + self.timing.request;
         let mut progress = Progress { answer: Some(answer), unsure: false, ticket, copies_until };
         // Under a new view it is the same write with the same dot, to other owners.
-        while self.drive_put_under_one_view(&write, &mut progress).await == Plan::Outdated {}
+        while self.drive_put_under_one_view(&write, &mut progress).await == Plan::Outdated {
+            if is_planted(Bug::DotMintedAgainOnRetry) {
+                self.mint_again(&mut write);
+            }
+        }
     }
 
     async fn drive_put_under_one_view(self: &Arc<Self>, write: &Write, progress: &mut Progress) -> Plan {

@@ -6,6 +6,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{NodeId, StoreDefinition};
+use crate::planted::{Bug, is_planted};
 use quorate_env::Random;
 
 /// The file that holds it.
@@ -104,6 +105,7 @@ impl Identity {
         };
         let start_number = before.as_ref().map_or(0, |b| b.start_number) + 1;
         let incarnation = random.child("incarnation").stream(&start_number.to_string()).next_u64();
+        let incarnation = if is_planted(Bug::DotReusedAfterWipe) { start_number } else { incarnation };
         let clock_bound_ns = before.as_ref().map_or(0, |b| b.clock_bound_ns);
         let identity =
             Self { format: FORMAT, node, store: store.clone(), start_number, incarnation, clock_bound_ns };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Fallbacks;
 use crate::config::NodeId;
+use crate::planted::{Bug, is_planted};
 use crate::ring::PreferenceList;
 use crate::version::Record;
 
@@ -119,7 +120,7 @@ impl GetQuorum {
                 self.merge(record);
                 false
             }
-            ReadReply::NotFound { complete } => owner && *complete,
+            ReadReply::NotFound { complete } => (owner && *complete) || is_planted(Bug::EmptyFallbackVotes),
             ReadReply::Damaged => false,
         };
         if vote {
@@ -176,6 +177,17 @@ impl GetQuorum {
         };
         let stale = |reply: &ReadReply| !whole(reply);
         self.owner_replies.iter().filter(|(_, reply)| stale(reply)).map(|(owner, _)| *owner).collect()
+    }
+
+    /// A copy of an owner that lacks part of what was found, if there is one.
+    #[must_use]
+    pub(crate) fn older_copy(&self) -> Option<&Record> {
+        self.owner_replies.iter().find_map(|(_, reply)| match reply {
+            ReadReply::Found(record) | ReadReply::Partial(record) => {
+                Some(&**record).filter(|record| Some(*record) != self.merged.as_deref())
+            }
+            ReadReply::NotFound { .. } | ReadReply::Damaged => None,
+        })
     }
 
     fn merge(&mut self, record: &Arc<Record>) -> bool {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Fallbacks;
 use crate::config::NodeId;
+use crate::planted::{Bug, is_planted};
 use crate::ring::PreferenceList;
 
 /// What the driver must do.
@@ -135,8 +136,13 @@ impl PutQuorum {
                 .get(node)
                 .is_some_and(|stands_for| owners.iter().any(|owner| stands_for.contains(owner)))
         };
-        let stored_in =
-            |owners: &Vec<NodeId>| self.stored_on.iter().filter(|n| counts_for(n, owners)).count();
+        let copies_on = |node: &NodeId| match self.asked_for.get(node) {
+            Some(stands_for) if is_planted(Bug::OneNodeCountsTwice) => stands_for.len(),
+            _ => 1,
+        };
+        let stored_in = |owners: &Vec<NodeId>| {
+            self.stored_on.iter().filter(|n| counts_for(n, owners)).map(copies_on).sum::<usize>()
+        };
         self.owner_sets.iter().map(stored_in).min().unwrap_or(0)
     }
 
@@ -170,8 +176,12 @@ impl PutQuorum {
         // then the fallback that is sure to answer: without this rule an isolated node would
         // wait for every other in turn before an always-writeable put succeeds.
         let alone = self.stored_on.is_empty() && self.copies.iter().all(|(_, c)| !self.asked_of_healthy(c));
+        let counts_twice = is_planted(Bug::OneNodeCountsTwice)
+            && self.asked_for.get(&self.coordinator).is_some_and(|stands_for| !stands_for.contains(&owner));
         let next = if !self.sloppy {
             None
+        } else if counts_twice {
+            Some(self.coordinator)
         } else if alone && let Some(own) = self.fallbacks.take(self.coordinator) {
             Some(own)
         } else {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::tally::Tally;
 use super::{Accepted, Ballot, Vote, Write, WriteId};
 use crate::config::NodeId;
+use crate::planted::{Bug, is_planted};
 use crate::version::Payload;
 
 /// What a compare-and-set expects to find.
@@ -281,6 +282,9 @@ impl Operation {
         let found = highest.as_ref().map(|accepted| accepted.value.clone());
         match (&self.action, &found) {
             (Action::Get, None) => return self.end(Outcome::Found(None)),
+            (Action::Get, Some(_)) if is_planted(Bug::GetWithoutWriteBack) => {
+                return self.end(Outcome::Found(found));
+            }
             (Action::Get, Some(write)) => return self.accept(write.clone(), Outcome::Found(found)),
             (Action::Set(payload) | Action::CompareAndSet(_, payload), Some(write))
                 if write.id == self.id =>

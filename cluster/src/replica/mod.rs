@@ -31,6 +31,7 @@ use quorate_env::Clock;
 
 use crate::config::{AntiEntropy, Conflict, StoreDefinition};
 use crate::membership::{Gap, Holdings, Mark};
+use crate::planted::{Bug, is_planted};
 use crate::store::{Engine, Promise, StoreError};
 use crate::version::{HybridClock, KindMismatch, Record, SharedClock, SkewError, Undecodable};
 
@@ -239,8 +240,17 @@ impl Replica {
         record: &Arc<Record>,
         at_least: Promise,
     ) -> Result<(), ReplicaError> {
-        let promise = self.promise.max(at_least).min(self.engine.strongest());
+        let mut promise = self.promise.max(at_least).min(self.engine.strongest());
+        if is_planted(Bug::AcknowledgedBeforeSync) {
+            promise = Promise::Memory;
+        }
         self.merge_into(keys::data(partition, key), record, promise).await
+    }
+
+    /// Puts `record` in the place of whatever is here, for [`Bug::ReadRepairWritesOlder`].
+    async fn overwrite(&self, partition: u32, key: &[u8], record: &Arc<Record>) -> Result<(), ReplicaError> {
+        let decide = |_| Ok(Some(Decision::Put(Arc::clone(record))));
+        self.write_locked(&keys::data(partition, key), self.promise, decide).await
     }
 
     /// Merges `record`, which somebody else holds too, without waiting for the disk: nobody may be

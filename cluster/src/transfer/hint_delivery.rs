@@ -11,6 +11,7 @@ use crate::admission::Background;
 use crate::config::{NodeId, Timing};
 use crate::membership::{ViewVersion, Views};
 use crate::metrics::Metrics;
+use crate::planted::{Bug, is_planted};
 use crate::replica::{Hint, Replica};
 use crate::rpc::{Peers, Request, Response};
 use crate::store::Promise;
@@ -81,6 +82,9 @@ impl HintDelivery {
         let owners = view.write_owners(hint.partition);
         // Who has left, or lost the partition, needs the write no more; today's owners do.
         let to = if owners.contains(&owner) { vec![owner] } else { owners };
+        if is_planted(Bug::HintDroppedBeforeItsAcknowledgement) {
+            let _ = self.replica.drop_hint(&hint).await;
+        }
         for node in to {
             if !self.hand_to(node, view.version(), &hint).await {
                 return false;

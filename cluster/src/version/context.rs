@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::NodeId;
+use crate::planted::{Bug, is_planted};
 
 /// Who mints dots: one node during one run, in one epoch of a key.
 ///
@@ -47,6 +48,9 @@ struct Seen {
 
 impl Seen {
     fn contains(&self, counter: u64) -> bool {
+        if is_planted(Bug::ContextAsMaximum) {
+            return counter <= self.last();
+        }
         counter <= self.prefix || self.beyond.binary_search(&counter).is_ok()
     }
 
@@ -134,6 +138,20 @@ impl Context {
                 self.actors.insert(at, (dot.actor, seen));
             }
         }
+    }
+
+    /// All but `dot`, which is the last of its actor.
+    #[must_use]
+    pub(crate) fn without(mut self, dot: &Dot) -> Self {
+        if let Ok(at) = self.find(&dot.actor) {
+            let seen = &mut self.actors[at].1;
+            seen.beyond.retain(|counter| *counter != dot.counter);
+            seen.prefix = seen.prefix.min(dot.counter - 1);
+            if seen.last() == 0 {
+                self.actors.remove(at);
+            }
+        }
+        self
     }
 
     /// Adds every dot of `other`.

@@ -23,6 +23,8 @@ use std::time::Duration;
 pub use clock::{EPOCH_NS, NodeClock, SimClock};
 pub use net::SimNetwork;
 
+use quorate_cluster::planted::plant;
+
 use self::director::Director;
 use self::panics::PanicWatch;
 use self::wires::Wires;
@@ -77,6 +79,7 @@ impl World for SimulatedWorld {
 }
 
 fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
+    let _planted = plant(play.seams.bug);
     let network = &play.scenario.network;
     let random = quorate_env::Random::from_seed(play.seed);
     let mut sim = turmoil::Builder::new()

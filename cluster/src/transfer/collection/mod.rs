@@ -36,6 +36,7 @@ use crate::admission::Background;
 use crate::config::{NodeId, Timing};
 use crate::membership::{Phase, View, ViewVersion, Views, bring_up};
 use crate::metrics::Metrics;
+use crate::planted::{Bug, is_planted};
 use crate::replica::{Quiet, ReplicaService, Tombstone, TombstonePage};
 use crate::rpc::{Peers, Request, Response, serve};
 
@@ -101,10 +102,15 @@ impl Collection {
         if view.version().phase != Phase::Stable {
             return Err(GivenUp::Moving);
         }
-        self.all_are_well(view).await?;
+        if !is_planted(Bug::TombstoneCollectedEarly) {
+            self.all_are_well(view).await?;
+        }
         let candidates = self.candidates(view).await?;
         if candidates.is_empty() {
             return Ok(());
+        }
+        if is_planted(Bug::TombstoneCollectedEarly) {
+            return self.forget(view, candidates).await;
         }
         let first = self.fence(view.fence_begun(), Until::Quiet).await?;
         let second = self.fence(first.fence_drained(), Until::Quiet).await?;
@@ -132,8 +138,12 @@ impl Collection {
         for partition in 0..view.placement().partitions() {
             let owners = view.write_owners(partition);
             let told = join_all(owners.iter().map(|owner| self.told_by(*owner, view.version(), partition)));
-            let told: Vec<Vec<Tombstone>> = told.await.into_iter().collect::<Result<_, _>>()?;
-            let mut agreed = agreed(&told);
+            let told = told.await.into_iter();
+            let mut agreed = if is_planted(Bug::TombstoneCollectedEarly) {
+                told.flatten().flatten().collect()
+            } else {
+                agreed(&told.collect::<Result<Vec<_>, _>>()?)
+            };
             agreed.truncate(room);
             room -= agreed.len();
             if !agreed.is_empty() {
@@ -253,6 +263,7 @@ impl Collection {
                         Some(Response::Forgotten(_)) => {}
                         Some(Response::OtherView(_)) => return Err(GivenUp::Moving),
                         Some(_) => return Err(GivenUp::Disk),
+                        None if is_planted(Bug::TombstoneCollectedEarly) => {}
                         None => return Err(GivenUp::Unreachable),
                     }
                 }
