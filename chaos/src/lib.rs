@@ -16,6 +16,7 @@ pub mod scenario; // what a file says
 pub mod fault; // what goes wrong, when, to whom
 pub mod workload; // what clients do, and the record of it
 pub mod members; // who is asked to join and leave, and who owned what when
+pub mod trace; // what it did, second by second, as hashes
 pub mod world; // where it happens
 pub mod expect; // what must hold
 pub mod run; // one run, judged and written down

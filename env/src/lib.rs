@@ -14,6 +14,7 @@ pub mod disk;
 pub mod net;
 pub mod pacer;
 pub mod random;
+pub mod watch;
 pub mod words;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ pub use disk::{Disk, DiskCounters, DiskFile, SimulatedDisk, SystemDisk};
 pub use net::{BoxStream, Leg, Listener, Network, TokioNetwork};
 pub use pacer::{Pacer, RealPacer, TimerPacer};
 pub use random::{Random, RandomStream};
+pub use watch::RandomWatch;
 
 /// A boxed future: the price of keeping these traits object-safe is one allocation per call,
 /// paid per connection, per sync and per file operation, never per byte.

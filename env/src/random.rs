@@ -4,10 +4,13 @@
 //! place, or removing one fault, changes nothing elsewhere.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use rand::rngs::SysRng;
 use rand::{Rng, SeedableRng, TryRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::watch::{self, Meter};
 
 /// A node in the tree of random streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +20,11 @@ pub struct Random {
 
 /// One stream of random numbers. Implements [`rand::Rng`].
 #[derive(Clone, Debug)]
-pub struct RandomStream(ChaCha8Rng);
+pub struct RandomStream {
+    inner: ChaCha8Rng,
+    /// Counts what is drawn, where somebody watches.
+    meter: Option<Arc<Meter>>,
+}
 
 impl Random {
     /// The root of all streams of one run.
@@ -45,17 +52,24 @@ impl Random {
     /// The subtree called `name`.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
+        let seed = self.seed_of(name);
+        watch::note_child(self.seed, seed, name);
+        Self { seed }
+    }
+
+    fn seed_of(&self, name: &str) -> u64 {
         // FNV-1a over the name, then SplitMix64's finaliser so that near seeds do not give near children.
         let name_hash = name
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        Self { seed: mix(self.seed ^ mix(name_hash)) }
+        mix(self.seed ^ mix(name_hash))
     }
 
     /// The stream called `name`.
     #[must_use]
     pub fn stream(&self, name: &str) -> RandomStream {
-        RandomStream(ChaCha8Rng::seed_from_u64(self.child(name).seed))
+        let inner = ChaCha8Rng::seed_from_u64(self.seed_of(name));
+        RandomStream { inner, meter: watch::meter(self.seed, name) }
     }
 }
 
@@ -63,16 +77,30 @@ impl TryRng for RandomStream {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(self.0.next_u32())
+        let drawn = self.inner.next_u32();
+        self.note(u64::from(drawn));
+        Ok(drawn)
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(self.0.next_u64())
+        let drawn = self.inner.next_u64();
+        self.note(drawn);
+        Ok(drawn)
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        self.0.fill_bytes(bytes);
+        self.inner.fill_bytes(bytes);
+        // How many there were and the last of them; what comes next depends on all.
+        self.note(bytes.iter().fold(bytes.len() as u64, |h, b| h.rotate_left(8) ^ u64::from(*b)));
         Ok(())
+    }
+}
+
+impl RandomStream {
+    fn note(&self, drawn: u64) {
+        if let Some(meter) = &self.meter {
+            meter.draws(drawn);
+        }
     }
 }
 

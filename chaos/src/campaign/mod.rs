@@ -18,7 +18,7 @@ use quorate_cluster::config::nearest;
 pub use summary::{Failure, MustShow, Row, Shown, Summary};
 
 use crate::expect::RunVerdict;
-use crate::run::{DirectoryError, Provenance, Run, RunError, run, write};
+use crate::run::{DirectoryError, Provenance, Run, RunError, run_traced, write};
 use crate::scenario::Scenario;
 use crate::world::{Seams, World};
 
@@ -48,6 +48,8 @@ pub struct CampaignOptions {
     pub out: Option<PathBuf>,
     /// Keep the directory of every run, not only of those that failed.
     pub keep_all: bool,
+    /// Hash what happens second by second, in the runs that are kept too.
+    pub trace: bool,
     /// Where a JUnit report goes.
     pub junit: Option<PathBuf>,
     /// Go on after a failure.
@@ -245,7 +247,8 @@ fn tasks(options: &CampaignOptions) -> Vec<Task<'_>> {
 
 fn carry_out(task: &Task<'_>, options: &CampaignOptions) -> Result<Outcome, DirectoryError> {
     let scenario = &task.entry.scenario;
-    let result = run(&*options.world, scenario, &task.profile, task.seed, &Seams::default());
+    let (seams, trace) = (Seams::default(), options.trace);
+    let result = run_traced(&*options.world, scenario, &task.profile, task.seed, &seams, trace);
     let failed = result.as_ref().map_or(true, |run| run.verdict.violated().next().is_some());
     let directory = match (&options.out, &result) {
         (Some(out), Ok(run)) if failed || options.keep_all => Some(keep(out, run, options)?),

@@ -327,6 +327,7 @@ mod tests {
             eras: Vec::new(),
             machine: None,
             logs: Vec::new(),
+            trace: None,
         };
         let store = scenario.store_named("loose").unwrap();
         judge(&scenario, &store, 1, &Plan::default(), &played, &|_| 0).unwrap()

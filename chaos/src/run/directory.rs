@@ -2,7 +2,7 @@
 //!
 //! `run.json` says where it comes from, `scenario.toml` what was done with nothing left to draw,
 //! `history.jsonl.zst`, `faults.jsonl` and `verdict.json` what happened; `nodes/` holds the ends of the
-//! logs of real processes. In the simulated world the three that say what happened hold nothing of the
+//! logs of real processes; `trace.jsonl`, where it was asked for, what happened second by second as hashes. In the simulated world the three that say what happened hold nothing of the
 //! machine or the time of day: a replay gives the same bytes.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::Run;
 use crate::fault::FaultEvent;
+use crate::trace::TRACE_FILE;
 
 /// Where a run comes from: what its bytes do not depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,6 +81,9 @@ pub fn write(dir: &Path, run: &Run, provenance: &Provenance) -> Result<(), Direc
     if !run.played.logs.is_empty() {
         let nodes = dir.join("nodes");
         fs::create_dir_all(&nodes).map_err(io(&nodes))?;
+    }
+    if let Some(trace) = &run.played.trace {
+        put(TRACE_FILE, trace.text().as_bytes())?;
     }
     for (node, log) in &run.played.logs {
         put(&format!("nodes/{node}.log"), log.as_bytes())?;

@@ -68,6 +68,21 @@ pub fn run(
     seed: u64,
     seams: &Seams,
 ) -> Result<Run, RunError> {
+    run_traced(world, scenario, profile, seed, seams, false)
+}
+
+/// As [`run`], and hashes what happens second by second if `trace` is asked for and the world can tell.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_traced(
+    world: &dyn World,
+    scenario: &Scenario,
+    profile: &str,
+    seed: u64,
+    seams: &Seams,
+    trace: bool,
+) -> Result<Run, RunError> {
     let store = scenario.store_named(profile)?;
     // Who owns what is a matter of names, capacities and zones; addresses are for the world to give.
     let members = scenario.cluster.members(|name| (name.to_owned(), name.to_owned()));
@@ -85,6 +100,7 @@ pub fn run(
         first: &first,
         partition_of: &partition_of,
         seams,
+        trace,
     })?;
     let verdict = judge(scenario, &store, seed, &plan, &played, &partition_of)
         .map_err(|(position, reason)| RunError::History { position, reason })?;

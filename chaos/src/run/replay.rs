@@ -2,15 +2,17 @@
 //! was done and what came of it.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use quorate_loadgen::rundir::Revision;
 
 use super::directory::{DirectoryError, faults_text, history_text, verdict_text};
 use super::recorded::{Recorded, read};
-use super::{Run, RunError, run};
+use super::{Run, RunError, run_traced};
 use crate::fault::{FaultEvent, Phase};
 use crate::scenario::ScenarioError;
+use crate::trace::{Parting, TRACE_FILE, Trace};
 use crate::world::{Seams, World};
 
 /// How a replay compares with what was recorded.
@@ -21,6 +23,8 @@ pub struct Replay {
     /// Files that differ, each with where. With real processes only the faults count, without their
     /// times: the rest is never the same twice.
     pub differences: Vec<String>,
+    /// Where this run parted from the recorded one, if both were traced and they did.
+    pub parting: Option<Parting>,
     /// The revision that recorded it, if it was known.
     pub recorded_revision: Option<Revision>,
     /// Whether that is another than this one. Then differences may be the code's.
@@ -31,7 +35,7 @@ impl Replay {
     /// Whether everything is the same that can be.
     #[must_use]
     pub fn is_same(&self) -> bool {
-        self.differences.is_empty()
+        self.differences.is_empty() && self.parting.is_none()
     }
 }
 
@@ -50,22 +54,45 @@ pub enum ReplayError {
 }
 
 /// Plays the run of `dir` again in that of `worlds` in which it was played. `revision` is that of this
-/// code.
+/// code. A run that was traced is traced again and compared; with `trace` one that was not gets its trace
+/// now, for the next replay to compare with.
 ///
 /// # Errors
 /// If the directory is not that of a run in one of these worlds, or the run does not play to its end.
-pub fn replay(worlds: &[&dyn World], dir: &Path, revision: Option<&Revision>) -> Result<Replay, ReplayError> {
+pub fn replay(
+    worlds: &[&dyn World],
+    dir: &Path,
+    revision: Option<&Revision>,
+    trace: bool,
+) -> Result<Replay, ReplayError> {
     let recorded = Recorded::read(dir)?;
     let unknown = || DirectoryError::Content {
         file: dir.join("run.json"),
         why: format!("was played in world `{}`, which is not known here", recorded.world),
     };
     let world = *worlds.iter().find(|world| world.name() == recorded.world).ok_or_else(unknown)?;
-    let again = run(world, &recorded.scenario, &recorded.profile, recorded.seed, &Seams::default())?;
+    let before = trace_of(dir)?;
+    let (scenario, profile, seed) = (&recorded.scenario, &recorded.profile, recorded.seed);
+    let again = run_traced(world, scenario, profile, seed, &Seams::default(), trace || before.is_some())?;
+    let parting = before.as_ref().zip(again.played.trace.as_ref()).and_then(|(then, now)| then.parting(now));
+    if let (None, Some(now)) = (&before, &again.played.trace) {
+        let file = dir.join(TRACE_FILE);
+        fs::write(&file, now.text()).map_err(|source| DirectoryError::Io { file, source })?;
+    }
     let differences =
         if world.is_deterministic() { differing_bytes(dir, &again)? } else { differing_faults(dir, &again)? };
     let other_revision = recorded.revision.as_ref() != revision;
-    Ok(Replay { run: again, differences, recorded_revision: recorded.revision, other_revision })
+    Ok(Replay { run: again, differences, parting, recorded_revision: recorded.revision, other_revision })
+}
+
+/// The trace of the recorded run, if it was traced.
+fn trace_of(dir: &Path) -> Result<Option<Trace>, DirectoryError> {
+    let file = dir.join(TRACE_FILE);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&read(&file)?).into_owned();
+    Trace::from_text(&text).map(Some).map_err(|why| DirectoryError::Content { file, why })
 }
 
 /// Where the files that say what happened differ.

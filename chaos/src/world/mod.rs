@@ -23,6 +23,7 @@ use quorate_loadgen::trust::LoadOnMachine;
 use crate::fault::{FaultEvent, Plan};
 use crate::members::Era;
 use crate::scenario::Scenario;
+use crate::trace::Trace;
 use crate::workload::{Rest, Tamper};
 
 pub use process::{Deed, ProcessFaults, ProcessWorld, Step};
@@ -44,6 +45,8 @@ pub struct Play<'a> {
     pub partition_of: &'a dyn Fn(&str) -> u32,
     /// Bugs to plant, for tests of the harness itself.
     pub seams: &'a Seams,
+    /// Whether to hash what happens second by second.
+    pub trace: bool,
 }
 
 /// Wraps what a node gets from outside. Given the node's name.
@@ -87,6 +90,8 @@ pub struct Played {
     pub machine: Option<LoadOnMachine>,
     /// What each node printed last, if it is a process of its own.
     pub logs: Vec<(String, String)>,
+    /// What happened second by second, if the world could tell and was asked to.
+    pub trace: Option<Trace>,
 }
 
 /// A run that could not be played to its end. Nothing can be said about the store, but that.

@@ -27,6 +27,7 @@ fn options(scenario: Scenario, jobs: usize) -> CampaignOptions {
         jobs: NonZeroUsize::new(jobs).unwrap(),
         out: None,
         keep_all: false,
+        trace: false,
         junit: None,
         keep_going: true,
         provenance: Provenance {

@@ -1,8 +1,9 @@
 //! The same seed gives the same bytes: in one thread after other seeds, and in a fresh thread, where
 //! whatever is kept per thread (random states of hash maps, the runtime's own) starts anew.
 
-use quorate_chaos::run::{faults_text, history_text, replay, run, write};
+use quorate_chaos::run::{faults_text, history_text, replay, run, run_traced, write};
 use quorate_chaos::scenario::Scenario;
+use quorate_chaos::trace::{TRACE_FILE, Trace};
 use quorate_chaos::world::{Seams, SimulatedWorld};
 use quorate_loadgen::rundir::Revision;
 
@@ -89,7 +90,7 @@ fn a_run_is_replayed_from_its_directory() {
     let stormy = scenario("stormy", &format!("[cluster]\nspares = 2\n{STORMY}{MOVING}"));
     let recorded = run(&SimulatedWorld, &stormy, "dynamo", 7, &Seams::default()).unwrap();
     write(&dir, &recorded, &Default::default()).unwrap();
-    let again = replay(&[&SimulatedWorld], &dir, None).unwrap();
+    let again = replay(&[&SimulatedWorld], &dir, None, false).unwrap();
     assert!(again.is_same(), "{:?}", again.differences);
     assert!(!again.other_revision);
 
@@ -98,7 +99,7 @@ fn a_run_is_replayed_from_its_directory() {
 
     std::fs::write(dir.join("faults.jsonl"), "{}\n").unwrap();
     let newer = Revision { commit: "abc".to_owned(), dirty: false };
-    let tampered = replay(&[&SimulatedWorld], &dir, Some(&newer)).unwrap();
+    let tampered = replay(&[&SimulatedWorld], &dir, Some(&newer), false).unwrap();
     assert!(tampered.other_revision);
     assert_eq!(tampered.differences.len(), 1);
     assert!(
@@ -108,6 +109,60 @@ fn a_run_is_replayed_from_its_directory() {
     );
 
     std::fs::remove_file(dir.join("run.json")).unwrap();
-    let missing = replay(&[&SimulatedWorld], &dir, None).unwrap_err().to_string();
+    let missing = replay(&[&SimulatedWorld], &dir, None, false).unwrap_err().to_string();
     assert!(missing.contains("run.json"), "{missing}");
+}
+
+/// The trace of a run in a fresh thread.
+fn traced(scenario: &Scenario, seed: u64, seams: &Seams) -> (Trace, Vec<u8>) {
+    let play = || {
+        let run = run_traced(&SimulatedWorld, scenario, "dynamo", seed, seams, true).unwrap();
+        (run.played.trace.unwrap(), history_text(&run.played.operations))
+    };
+    std::thread::scope(|scope| scope.spawn(play).join().unwrap())
+}
+
+#[test]
+fn a_trace_is_the_same_twice_and_changes_nothing() {
+    let stormy = scenario("stormy", STORMY);
+    for seed in 1..=5 {
+        let (first, history) = traced(&stormy, seed, &Seams::default());
+        let (second, _) = traced(&stormy, seed, &Seams::default());
+        assert_eq!(first.parting(&second), None, "seed {seed}");
+        assert!(history == bytes(&stormy, "dynamo", seed).0, "to watch a run is not to touch it");
+        let text = first.text();
+        let all = ["\"history\"", "\"faults\"", "\"wire n1\"", "\"wire clients\"", "\"random n1/gossip/choices\""];
+        for component in all {
+            assert!(text.contains(component), "no {component}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_replay_names_the_second_in_which_it_parted_and_what_did() {
+    let out = tempfile::tempdir().unwrap();
+    let dir = out.path().join("run");
+    let stormy = scenario("stormy", STORMY);
+    // From its 21st token on one client sends none: a difference that only the second run has.
+    let count = std::sync::atomic::AtomicU64::new(0);
+    let forget = move |client, token: Option<String>| {
+        let sent = count.fetch_add(u64::from(client == 1), std::sync::atomic::Ordering::Relaxed);
+        token.filter(|_| sent < 20)
+    };
+    let seams = Seams { token: Some(std::sync::Arc::new(forget)), ..Seams::default() };
+    let (then, _) = traced(&stormy, 3, &Seams::default());
+    let (now, _) = traced(&stormy, 3, &seams);
+    let parting = then.parting(&now).unwrap();
+    assert!(parting.second >= 1, "{parting:?}");
+    assert!(parting.components.contains(&"wire clients".to_owned()), "{parting:?}");
+
+    let other = run_traced(&SimulatedWorld, &stormy, "dynamo", 3, &Seams::default(), false).unwrap();
+    write(&dir, &other, &Default::default()).unwrap();
+    assert!(replay(&[&SimulatedWorld], &dir, None, true).unwrap().is_same());
+    assert_eq!(std::fs::read_to_string(dir.join(TRACE_FILE)).unwrap(), then.text(), "kept for the next");
+    assert_eq!(replay(&[&SimulatedWorld], &dir, None, false).unwrap().parting, None);
+    std::fs::write(dir.join(TRACE_FILE), now.text()).unwrap();
+    let parted = replay(&[&SimulatedWorld], &dir, None, false).unwrap();
+    assert!(!parted.is_same() && parted.differences.is_empty());
+    assert_eq!(parted.parting, Some(parting));
 }

@@ -39,16 +39,19 @@ enum Action {
     List,
     /// Run one again and compare: byte for byte in the simulated world.
     #[command(after_help = "Example:\n  quorate chaos replay results/latest/power-cut/dynamo/17")]
-    Replay(RunDirArgs),
+    Replay(ReplayArgs),
     /// Find the smallest scenario that still fails.
     Shrink(shrink::ShrinkArgs),
 }
 
 #[derive(Debug, Args)]
-struct RunDirArgs {
-    /// The directory of one run.
+struct ReplayArgs {
+    /// The directory of one run. If it was traced, the first second that differs is named.
     #[arg(value_name = "RUN")]
     run: PathBuf,
+    /// Trace a run that was not: what happens is hashed second by second, and kept for the next replay.
+    #[arg(long)]
+    trace: bool,
 }
 
 /// Runs it.
@@ -96,11 +99,11 @@ fn named(revision: Option<&Revision>) -> String {
     )
 }
 
-fn again(args: &RunDirArgs, json: bool) -> Result<Exit, Failure> {
+fn again(args: &ReplayArgs, json: bool) -> Result<Exit, Failure> {
     let revision = build_info::revision();
     let processes = process_world()?;
-    let replay =
-        replay(&[&SimulatedWorld, &processes], &args.run, revision.as_ref()).map_err(Failure::setup)?;
+    let replay = replay(&[&SimulatedWorld, &processes], &args.run, revision.as_ref(), args.trace)
+        .map_err(Failure::setup)?;
     let verdict = replay.run.verdict.verdict;
     if replay.other_revision {
         say(format_args!(
@@ -114,12 +117,20 @@ fn again(args: &RunDirArgs, json: bool) -> Result<Exit, Failure> {
             "run": args.run,
             "same": replay.is_same(),
             "differences": replay.differences,
+            "parting": replay.parting,
             "verdict": verdict,
             "world": replay.run.world,
             "other_revision": replay.other_revision,
         }))?;
     } else {
         replay.differences.iter().try_for_each(stdout::line)?;
+        if let Some(parting) = &replay.parting {
+            stdout::line(format_args!(
+                "the runs part in simulated second {}: {}",
+                parting.second,
+                parting.components.join(", ")
+            ))?;
+        }
         let same = match replay.is_same() {
             true if replay.run.world == SimulatedWorld.name() => "the same, byte for byte",
             true => "the same faults; with real processes the rest is never the same twice",

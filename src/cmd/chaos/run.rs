@@ -67,6 +67,9 @@ pub struct RunArgs {
     /// Also write a JUnit report.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Hash what happens second by second, so that a replay can say where it parted.
+    #[arg(long)]
+    trace: bool,
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
@@ -106,6 +109,7 @@ pub fn run(args: RunArgs, json: bool) -> Result<Exit, Failure> {
         jobs: args.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         out: Some(directory.path().to_owned()),
         keep_all: args.seed.is_some(),
+        trace: args.trace,
         junit: args.junit.clone(),
         keep_going: args.keep_going,
         provenance: Provenance {

@@ -11,6 +11,7 @@ use super::node::{API_PORT, everybody};
 use super::wires::Wires;
 use super::{SimClock, SimNetwork};
 use crate::members::Desk;
+use crate::trace::Tape;
 use crate::workload::Recorder;
 use crate::world::stage::{Casting, IDLE_AGE_MAX, Stage, WATCHER};
 use crate::world::{Play, WorldError};
@@ -19,13 +20,13 @@ use crate::world::{Play, WorldError};
 pub(super) fn start(
     sim: &mut turmoil::Sim<'_>,
     play: &Play<'_>,
-    (random, wires): (Random, &Wires),
+    (random, wires, tape): (Random, &Wires, Option<&Tape>),
     recorder: &Recorder,
     stage: &Stage,
     desk: &Desk,
 ) -> Result<(), WorldError> {
     let everybody = everybody(play)?;
-    let client = |deadline| client(&everybody, wires, deadline);
+    let client = |deadline| client(&everybody, (wires, tape), deadline);
     let clock = Arc::new(SimClock);
     let casting = Casting {
         play,
@@ -47,14 +48,18 @@ pub(super) fn start(
     Ok(())
 }
 
-fn client(nodes: &[Member], wires: &Wires, deadline: Duration) -> Result<Client, WorldError> {
+fn client(
+    nodes: &[Member],
+    (wires, tape): (&Wires, Option<&Tape>),
+    deadline: Duration,
+) -> Result<Client, WorldError> {
     let set_up = |e: &dyn std::fmt::Display| WorldError::SetUp(e.to_string());
     let urls: Vec<NodeUrl> = nodes
         .iter()
         .map(|node| format!("http://{}:{API_PORT}", node.id).parse::<NodeUrl>())
         .collect::<Result<_, _>>()
         .map_err(|e| set_up(&e))?;
-    let net: Arc<dyn Network> = Arc::new(SimNetwork::of_clients(wires.clone()));
+    let net: Arc<dyn Network> = Arc::new(SimNetwork::of_clients(wires.clone()).taped(tape, "clients"));
     let options = ClientOptions { deadline, idle_age_max: IDLE_AGE_MAX, ..ClientOptions::default() };
     Client::new(net, urls, None, options).map_err(|e| set_up(&e))
 }

@@ -14,6 +14,7 @@ mod net;
 mod node;
 mod panics;
 mod stream;
+mod tracer;
 mod wires;
 
 use std::num::NonZeroUsize;
@@ -27,6 +28,7 @@ use quorate_cluster::planted::plant;
 
 use self::director::Director;
 use self::panics::PanicWatch;
+use self::tracer::Tracer;
 use self::wires::Wires;
 use super::stage::Stage;
 use super::{Play, Played, World, WorldError};
@@ -97,12 +99,17 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
     let section = &play.scenario.cluster;
     let desk = Desk::new(section.node_names().chain(section.spare_names()).collect(), play.first.clone());
     let wires = Wires::default();
-    let nodes = node::start(&mut sim, play, random, &wires)?;
-    load::start(&mut sim, play, (random, &wires), &recorder, &stage, &desk)?;
+    let mut tracer = play.trace.then(Tracer::begin);
+    let tape = tracer.as_ref().map(Tracer::tape);
+    let nodes = node::start(&mut sim, play, random, (&wires, tape))?;
+    load::start(&mut sim, play, (random, &wires, tape), &recorder, &stage, &desk)?;
     let mut director = Director::new(&mut sim, play, random, nodes, wires, desk.clone());
     loop {
         let at_ms = u64::try_from(sim.elapsed().as_millis()).unwrap_or(u64::MAX);
         watch.set_time(at_ms);
+        if let Some(tracer) = &mut tracer {
+            tracer.look(at_ms);
+        }
         if let Some(start_ns) = stage.load_start_ns() {
             director.apply_due(&mut sim, start_ns);
         }
@@ -115,9 +122,12 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
         }
     }
     let ending = stage.ending();
+    let (operations, events) = (recorder.take(), director.into_events());
+    let trace = tracer.map(|tracer| tracer.end(&operations, &events));
     Ok(Played {
-        operations: recorder.take(),
-        events: director.into_events(),
+        operations,
+        events,
+        trace,
         load_start_ns: stage.load_start_ns().unwrap_or_default(),
         elapsed_ns: u64::try_from(sim.elapsed().as_nanos()).unwrap_or(u64::MAX),
         rest: ending.rest,

@@ -9,13 +9,15 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quorate_env::{BoxFuture, BoxStream, Leg, Listener, Network, RandomStream};
+use quorate_env::{BoxFuture, BoxStream, Clock as _, Leg, Listener, Network, RandomStream};
 use rand::RngExt as _;
 use turmoil::net::{TcpListener, TcpStream};
 
+use super::SimClock;
 use super::stream::SimStream;
 use super::wires::Wires;
 use crate::scenario::Legs;
+use crate::trace::Tape;
 
 /// The simulated network as one host sees it. Clones are the same host's.
 #[derive(Clone, Default)]
@@ -24,6 +26,8 @@ pub struct SimNetwork {
     wires: Wires,
     delays: Option<Arc<Delays>>,
     reorder: Option<Arc<Mutex<Reorder>>>,
+    /// Where it is noted what this host's streams carry, if anybody asked.
+    tape: Option<(Tape, Arc<str>)>,
 }
 
 /// How messages of quorum operations overtake each other.
@@ -64,6 +68,20 @@ impl SimNetwork {
             delays: (!legs.is_empty()).then(delays),
             reorder: Some(Arc::new(Mutex::new(reorder))),
             ..Self::default()
+        }
+    }
+
+    /// The same network, that notes on `tape` what the streams of `host` carry.
+    pub(super) fn taped(self, tape: Option<&Tape>, host: &str) -> Self {
+        Self { tape: tape.map(|tape| (tape.clone(), host.into())), ..self }
+    }
+
+    /// Notes what a stream read or wrote.
+    pub(super) fn carried(&self, stream: u64, is_read: bool, bytes: &[u8]) {
+        if let Some((tape, host)) = &self.tape
+            && !bytes.is_empty()
+        {
+            tape.carry(SimClock.monotonic_ns(), host, stream, is_read, bytes);
         }
     }
 

@@ -12,6 +12,7 @@ use quorate_env::{Env, Random, RandomStream, SimulatedDisk};
 use super::SimNetwork;
 use super::clock::NodeClock;
 use super::wires::Wires;
+use crate::trace::Tape;
 use crate::world::{Play, Seams, WorldError};
 
 /// Port of every node's API.
@@ -80,7 +81,7 @@ pub(super) fn start(
     sim: &mut turmoil::Sim<'_>,
     play: &Play<'_>,
     random: Random,
-    wires: &Wires,
+    (wires, tape): (&Wires, Option<&Tape>),
 ) -> Result<NodeHosts, WorldError> {
     let everybody = everybody(play)?;
     let members = everybody[..play.scenario.cluster.nodes].to_vec();
@@ -111,7 +112,8 @@ pub(super) fn start(
         let delays = network.stream(&format!("legs-{name}"));
         let reorder = network.stream(&format!("reorder-{name}"));
         let node = NodeHost {
-            network: SimNetwork::of_node(wires.clone(), &play.scenario.network.legs, delays, reorder),
+            network: SimNetwork::of_node(wires.clone(), &play.scenario.network.legs, delays, reorder)
+                .taped(tape, &name),
             ..NodeHost::default()
         };
         node.disk.set_sync_latency(SYNC_LATENCY);

@@ -143,17 +143,25 @@ impl Drop for SimStream {
 impl AsyncRead for SimStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
-        if stream.late.is_some() || stream.network.wires().are_bad() {
+        let filled = buf.filled().len();
+        let polled = if stream.late.is_some() || stream.network.wires().are_bad() {
             stream.poll_late(cx, buf)
         } else {
             stream.inner().poll_read(cx, buf)
-        }
+        };
+        stream.network.carried(stream.number, true, &buf.filled()[filled..]);
+        polled
     }
 }
 
 impl AsyncWrite for SimStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().inner().poll_write(cx, buf)
+        let stream = self.get_mut();
+        let polled = stream.inner().poll_write(cx, buf);
+        if let Poll::Ready(Ok(written)) = &polled {
+            stream.network.carried(stream.number, false, &buf[..*written]);
+        }
+        polled
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
