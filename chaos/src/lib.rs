@@ -21,4 +21,5 @@ pub mod world; // where it happens
 pub mod expect; // what must hold
 pub mod run; // one run, judged and written down
 pub mod campaign; // many of them
+pub mod swarm; // scenarios that a seed makes up
 pub mod shrink; // the smallest one that still fails

@@ -24,6 +24,7 @@ pub mod admission; // what a node takes on
 pub mod coordinator; // drives the quorums over the peers
 pub mod transfer; // brings copies to where they belong
 pub mod metrics; // what a node counts
+pub mod marks; // what tests must have seen it do
 pub mod api; // HTTPS for clients
 pub mod node; // wires it all; starts and stops
 pub mod planted; // mistakes on purpose, in tests

@@ -11,6 +11,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod marks;
 pub mod net;
 pub mod pacer;
 pub mod random;

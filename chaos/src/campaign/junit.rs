@@ -2,45 +2,48 @@
 
 use std::fmt::Write as _;
 
-use super::{Outcome, Shown, Summary};
+use super::{Outcome, Row, Shown, Summary};
 
 pub(super) fn render(summary: &Summary, outcomes: &[Outcome]) -> String {
     let mut xml =
         String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"quorate chaos\">\n");
     for row in &summary.rows {
-        let unshown = row.must_show.iter().filter(|m| m.state == Shown::Missing).count() as u64;
+        let states = |state| demanded(row).filter(|(.., found)| *found == state).count() as u64;
         // Writing to a string does not fail.
         let _ = writeln!(
             xml,
             "  <testsuite name=\"{}.{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">",
             escape(&row.scenario),
             escape(&row.profile),
-            row.seeds + row.must_show.len() as u64,
-            row.violated + unshown,
+            row.seeds + demanded(row).count() as u64,
+            row.violated + states(Shown::Missing),
             row.errors,
-            row.unknown + row.must_show.iter().filter(|m| m.state == Shown::TooFewSeeds).count() as u64,
+            row.unknown + states(Shown::TooFewSeeds),
         );
         let of_row = |o: &&Outcome| o.scenario == row.scenario && o.profile == row.profile;
         for outcome in outcomes.iter().filter(of_row) {
             case(&mut xml, summary, outcome);
         }
-        for shown in &row.must_show {
-            let body = match shown.state {
+        for (what, within, state) in demanded(row) {
+            let body = match state {
                 Shown::Shown => String::new(),
                 Shown::Missing => format!("<failure message=\"not seen in {} seeds\"/>", row.seeds),
                 Shown::TooFewSeeds => {
-                    format!(
-                        "<skipped message=\"not seen, but only {} of {} seeds ran\"/>",
-                        row.seeds, shown.within
-                    )
+                    format!("<skipped message=\"not seen, but only {} of {within} seeds ran\"/>", row.seeds)
                 }
             };
-            let _ = writeln!(xml, "    <testcase name=\"must show {}\">{body}</testcase>", shown.sight);
+            let _ = writeln!(xml, "    <testcase name=\"{what}\">{body}</testcase>");
         }
         xml.push_str("  </testsuite>\n");
     }
     xml.push_str("</testsuites>\n");
     xml
+}
+
+/// What must be seen of a row, within how many seeds, and whether it was.
+fn demanded(row: &Row) -> impl Iterator<Item = (String, u64, Shown)> {
+    let shown = row.must_show.iter().map(|m| (format!("must show {}", m.sight), m.within, m.state));
+    shown.chain(row.must_reach.iter().map(|m| (format!("must reach {}", m.mark), m.within, m.state)))
 }
 
 fn case(xml: &mut String, summary: &Summary, outcome: &Outcome) {

@@ -5,6 +5,7 @@
 mod junit;
 mod summary;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -15,22 +16,40 @@ use std::sync::mpsc;
 
 use quorate_cluster::config::nearest;
 
-pub use summary::{Failure, MustShow, Row, Shown, Summary};
+pub use summary::{Failure, MustReach, MustShow, Row, Shown, Summary};
 
 use crate::expect::RunVerdict;
 use crate::run::{DirectoryError, Provenance, Run, RunError, run_traced, write};
 use crate::scenario::Scenario;
+use crate::swarm;
 use crate::world::{Seams, World};
 
 /// A scenario of a campaign.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The scenario.
+    /// The scenario; of a swarm that of its first seed.
     pub scenario: Scenario,
+    /// Whether every seed makes up a scenario of its own ([`crate::swarm`]).
+    pub is_swarm: bool,
     /// How the command line names it: in the catalogue, or its file.
     pub argument: String,
     /// The seeds, both ends included.
     pub seeds: RangeInclusive<u64>,
+}
+
+impl Entry {
+    /// The scenario that is run with `seed`.
+    fn scenario_of(&self, seed: u64) -> Cow<'_, Scenario> {
+        if self.is_swarm { Cow::Owned(swarm::scenario(seed)) } else { Cow::Borrowed(&self.scenario) }
+    }
+
+    /// Names of all stores that it may run.
+    fn stores(&self) -> Vec<String> {
+        if self.is_swarm {
+            return swarm::stores();
+        }
+        self.scenario.stores().unwrap_or_default().into_iter().map(|store| store.name).collect()
+    }
 }
 
 /// What to run, and what to keep of it.
@@ -218,8 +237,7 @@ fn refuse_nonsense(options: &CampaignOptions) -> Result<(), CampaignError> {
     if let Some(entry) = options.entries.iter().find(|entry| !names.insert(&entry.scenario.name)) {
         return Err(CampaignError::SameName(entry.scenario.name.clone()));
     }
-    let stores = options.entries.iter().flat_map(|entry| entry.scenario.stores().unwrap_or_default());
-    let known: BTreeSet<String> = stores.map(|store| store.name).collect();
+    let known: BTreeSet<String> = options.entries.iter().flat_map(Entry::stores).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     match options.profiles.iter().flatten().find(|profile| !known.contains(&profile.as_str())) {
         None => Ok(()),
@@ -236,9 +254,16 @@ fn refuse_nonsense(options: &CampaignOptions) -> Result<(), CampaignError> {
 fn tasks(options: &CampaignOptions) -> Vec<Task<'_>> {
     let mut tasks = Vec::new();
     for entry in &options.entries {
-        let stores = entry.scenario.stores().unwrap_or_default();
         let wanted = |name: &String| options.profiles.as_ref().is_none_or(|profiles| profiles.contains(name));
-        for profile in stores.into_iter().map(|s| s.name).filter(wanted) {
+        if entry.is_swarm {
+            for seed in entry.seeds.clone() {
+                let stores = entry.scenario_of(seed).stores().unwrap_or_default();
+                let named = stores.into_iter().map(|store| store.name).filter(wanted);
+                tasks.extend(named.map(|profile| Task { entry, profile, seed }));
+            }
+            continue;
+        }
+        for profile in entry.stores().into_iter().filter(wanted) {
             tasks.extend(entry.seeds.clone().map(|seed| Task { entry, profile: profile.clone(), seed }));
         }
     }
@@ -246,9 +271,9 @@ fn tasks(options: &CampaignOptions) -> Vec<Task<'_>> {
 }
 
 fn carry_out(task: &Task<'_>, options: &CampaignOptions) -> Result<Outcome, DirectoryError> {
-    let scenario = &task.entry.scenario;
+    let scenario = task.entry.scenario_of(task.seed);
     let (seams, trace) = (Seams::default(), options.trace);
-    let result = run_traced(&*options.world, scenario, &task.profile, task.seed, &seams, trace);
+    let result = run_traced(&*options.world, &scenario, &task.profile, task.seed, &seams, trace);
     let failed = result.as_ref().map_or(true, |run| run.verdict.violated().next().is_some());
     let directory = match (&options.out, &result) {
         (Some(out), Ok(run)) if failed || options.keep_all => Some(keep(out, run, options)?),
@@ -283,11 +308,12 @@ fn write_file(file: &std::path::Path, text: &str) -> Result<(), DirectoryError> 
 #[must_use]
 pub fn quick_seeds(scenario: &Scenario) -> RangeInclusive<u64> {
     let stores = scenario.stores().unwrap_or_default();
-    let most = stores
-        .iter()
-        .map(|s| scenario.expect.must_show_for(&s.name))
-        .filter(|(sights, _)| !sights.is_empty());
-    1..=most.map(|(_, within)| within).max().unwrap_or(QUICK_SEEDS)
+    let most = stores.iter().filter_map(|store| {
+        let (sights, within) = scenario.expect.must_show_for(&store.name);
+        let is_needed = !sights.is_empty() || !scenario.expect.marks_for(&store.name).is_empty();
+        is_needed.then_some(within)
+    });
+    1..=most.max().unwrap_or(QUICK_SEEDS)
 }
 
 /// Seeds of the quick suite for a scenario that must show nothing.

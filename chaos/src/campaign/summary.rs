@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_check::{Kind, Verdict, Violation};
+use quorate_cluster::marks::Mark;
 use serde::Serialize;
 
 use super::{Entry, Outcome};
@@ -37,6 +38,21 @@ pub struct MustShow {
     pub state: Shown,
 }
 
+/// A rare state that the nodes must reach in a scenario with a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MustReach {
+    /// Which.
+    pub mark: Mark,
+    /// Seeds in which it was reached.
+    pub reached: u64,
+    /// Seeds that should be enough.
+    pub within: u64,
+    /// The first seed that reaches it.
+    pub first_seed: Option<u64>,
+    /// Whether it was reached.
+    pub state: Shown,
+}
+
 /// One scenario with one store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
@@ -64,6 +80,14 @@ pub struct Row {
     pub seen: BTreeMap<String, u64>,
     /// What must be shown.
     pub must_show: Vec<MustShow>,
+    /// How often each rare state was reached, over all seeds.
+    pub marks: BTreeMap<String, u64>,
+    /// Rare states that must be reached.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub must_reach: Vec<MustReach>,
+    /// Seeds in which anybody could count rare states.
+    #[serde(skip)]
+    counted: u64,
 }
 
 /// A run that failed.
@@ -90,6 +114,8 @@ pub struct Summary {
     pub rows: Vec<Row>,
     /// Every run that failed, in the order of the rows and seeds.
     pub failures: Vec<Failure>,
+    /// How often each rare state was reached in all: 0 for those that never were. Empty where nobody can count.
+    pub marks: BTreeMap<String, u64>,
 }
 
 impl Summary {
@@ -104,27 +130,43 @@ impl Summary {
                 row.add(outcome);
             }
         }
-        for shown in rows.iter_mut().flat_map(|row| {
-            let seeds = row.seeds;
-            row.must_show.iter_mut().map(move |shown| (seeds, shown))
-        }) {
-            let (seeds, shown) = shown;
-            shown.state = match (shown.seen, seeds >= shown.within) {
-                (1.., _) => Shown::Shown,
-                (0, true) => Shown::Missing,
-                (0, false) => Shown::TooFewSeeds,
-            };
+        let state = |times, seeds, within| match (times, seeds >= within) {
+            (1.., _) => Shown::Shown,
+            (0, true) => Shown::Missing,
+            (0, false) => Shown::TooFewSeeds,
+        };
+        for row in &mut rows {
+            for shown in &mut row.must_show {
+                shown.state = state(shown.seen, row.seeds, shown.within);
+            }
+            if row.counted == 0 {
+                // Real processes count for themselves: nobody can say.
+                row.must_reach.clear();
+            }
+            for reach in &mut row.must_reach {
+                reach.state = state(reach.reached, row.counted, reach.within);
+            }
         }
         let failures = outcomes.iter().filter(|o| o.is_failure()).map(Failure::of).collect();
-        Self { rows, failures }
+        let mut marks = BTreeMap::new();
+        if rows.iter().any(|row| row.counted > 0) {
+            marks.extend(Mark::NAMES.iter().map(|name| ((*name).to_owned(), 0)));
+        }
+        for (mark, count) in rows.iter().flat_map(|row| &row.marks) {
+            *marks.entry(mark.clone()).or_default() += count;
+        }
+        Self { rows, failures, marks }
     }
 
     /// 1 if a promise was broken, a run did not get to its end, or something that must be shown was
-    /// not; else 2 if something could not be judged or too few seeds were run; else 0.
+    /// not, or a rare state was not reached that must be; else 2 if something could not be judged or too few seeds were run; else 0.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let must_show =
-            |state| self.rows.iter().flat_map(|row| &row.must_show).any(|shown| shown.state == state);
+        let must_show = |state| {
+            let shown = self.rows.iter().flat_map(|row| &row.must_show).map(|shown| shown.state);
+            let reached = self.rows.iter().flat_map(|row| &row.must_reach).map(|reach| reach.state);
+            shown.chain(reached).any(|found| found == state)
+        };
         if !self.failures.is_empty() || must_show(Shown::Missing) {
             1
         } else if self.rows.iter().any(|row| row.unknown > 0) || must_show(Shown::TooFewSeeds) {
@@ -141,7 +183,13 @@ impl Row {
         let (sights, within) = scenario.map(|s| s.expect.must_show_for(&outcome.profile)).unwrap_or_default();
         let must_show =
             |sight| MustShow { sight, seen: 0, within, first_seed: None, state: Shown::TooFewSeeds };
+        let must_reach =
+            |mark| MustReach { mark, reached: 0, within, first_seed: None, state: Shown::TooFewSeeds };
+        let marks = scenario.map(|s| s.expect.marks_for(&outcome.profile)).unwrap_or_default();
         Self {
+            marks: BTreeMap::new(),
+            must_reach: marks.into_iter().map(must_reach).collect(),
+            counted: 0,
             scenario: outcome.scenario.clone(),
             profile: outcome.profile.clone(),
             seeds: 0,
@@ -174,6 +222,16 @@ impl Row {
         for sight in verdict.seen.keys() {
             *self.seen.entry(sight.clone()).or_default() += 1;
         }
+        self.counted += u64::from(verdict.marks.is_some());
+        for (mark, count) in verdict.marks.iter().flatten() {
+            *self.marks.entry(mark.clone()).or_default() += count;
+        }
+        for reach in &mut self.must_reach {
+            if verdict.reached(reach.mark) > 0 {
+                reach.reached += 1;
+                reach.first_seed.get_or_insert(outcome.seed);
+            }
+        }
         for shown in &mut self.must_show {
             if verdict.seen(shown.sight) > 0 {
                 shown.seen += 1;
@@ -201,6 +259,9 @@ impl Failure {
                             (Property::MembersSettle, _, _, Some(why)) => format!(": {why}"),
                             (Property::TombstonesCollected, ..) => {
                                 format!(": {}", verdict.uncollected.as_deref().unwrap_or_default())
+                            }
+                            (Property::CoreServes, ..) => {
+                                format!(": {}", verdict.unserved.first().map_or("", String::as_str))
                             }
                             (_, Some(violation), _, _) => format!(": {}", violation.says),
                             (Property::Converged, None, Rest::NotReached(why), _) => {

@@ -7,8 +7,10 @@ use quorate_check::availability::Window;
 use quorate_check::history::{History, LineError, Operation, Outcome};
 use quorate_check::{Kind, Model, NotJudged, Options, Report, Verdict, Violation, check};
 use quorate_cluster::config::{Conflict, StoreDefinition, Timing};
+use quorate_cluster::marks::Mark;
 use serde::{Deserialize, Serialize};
 
+use super::core::unserved;
 use super::late::late_losses;
 use super::{
     Availability, FaultClass, Owed, Promise, Property, Sight, fault_classes, judge_availability, promise,
@@ -58,6 +60,9 @@ pub struct RunVerdict {
     pub properties: Vec<PropertyVerdict>,
     /// How often each thing was seen that a scenario may have to show.
     pub seen: BTreeMap<String, u64>,
+    /// How often each rare state of the nodes was reached that was; none where nobody can count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<BTreeMap<String, u64>>,
     /// Operations of clients, final reads included.
     pub operations: usize,
     /// Keys that they were about.
@@ -71,6 +76,9 @@ pub struct RunVerdict {
     /// Why deletes were not forgotten although the store says that they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncollected: Option<String>,
+    /// What the core did not serve, at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unserved: Vec<String>,
     /// Operations that clients were told of as done, by the era that they fell into whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acknowledged_by_era: Vec<u64>,
@@ -91,6 +99,12 @@ impl RunVerdict {
     /// The promises that were broken.
     pub fn violated(&self) -> impl Iterator<Item = &PropertyVerdict> {
         self.properties.iter().filter(|p| p.is_violated())
+    }
+
+    /// How often the nodes were in a rare state.
+    #[must_use]
+    pub fn reached(&self, mark: Mark) -> u64 {
+        self.marks.as_ref().and_then(|marks| marks.get(mark.as_str())).copied().unwrap_or(0)
     }
 
     /// How often `sight` was seen.
@@ -123,6 +137,8 @@ pub fn judge(
         let violation = found.violations.remove(*position);
         found.violations.insert(place, violation);
     }
+    let unserved = scenario.core.as_ref().map(|core| unserved(core, &scenario.workload, played));
+    let unserved = unserved.unwrap_or_default();
     let classes = fault_classes(plan, store);
     let demanded = scenario.expect.holds_for(&store.name);
     let mut properties = weigh(store, &classes, &found.violations);
@@ -133,6 +149,10 @@ pub fn judge(
         match fared.property {
             Property::BoundedLoss => fared.broken = late.len() as u64,
             Property::TombstonesCollected => fared.broken = u64::from(played.uncollected.is_some()),
+            Property::CoreServes => match &scenario.core {
+                Some(_) => fared.broken = unserved.len() as u64,
+                None => fared.promise = Promise::None,
+            },
             Property::MembersSettle => fared.broken = u64::from(played.stuck_change.is_some()),
             Property::Converged => fared.broken += u64::from(matches!(played.rest, Rest::NotReached(_))),
             _ => {}
@@ -151,11 +171,13 @@ pub fn judge(
         classes,
         properties,
         seen: found.seen(&availability),
+        marks: played.marks.clone(),
         operations: played.operations.len(),
         keys: history.keys(),
         rest: played.rest.clone(),
         stuck_change: played.stuck_change.clone(),
         uncollected: played.uncollected.clone(),
+        unserved: unserved.into_iter().take(LISTED_MAX).collect(),
         acknowledged_by_era: played.eras.iter().map(|era| acknowledged_in(era, &played.operations)).collect(),
         availability,
         violation_counts: found.counts(),
@@ -327,6 +349,7 @@ mod tests {
             eras: Vec::new(),
             machine: None,
             logs: Vec::new(),
+            marks: None,
             trace: None,
         };
         let store = scenario.store_named("loose").unwrap();

@@ -9,6 +9,7 @@
 //! but for availability, which is owed or not depending on the faults.
 
 mod availability;
+mod core;
 mod judge;
 mod late;
 mod table;

@@ -32,12 +32,14 @@ words! {
         MembersSettle = "members-settle",
         /// A store that forgets deletes has forgotten them all once everything was healed.
         TombstonesCollected = "tombstones-collected",
+        /// What is asked through a core that is in order while others are not is answered.
+        CoreServes = "core-serves",
     }
 }
 
 impl Property {
     /// Whether `violation` breaks it. [`Property::BoundedLoss`] is a matter of when, too, and
-    /// [`Property::MembersSettle`] and [`Property::TombstonesCollected`] none of what clients saw: they
+    /// [`Property::MembersSettle`], [`Property::TombstonesCollected`] and [`Property::CoreServes`] none of what clients saw: they
     /// are judged apart. A lost update that a later get no longer shows was only read too early:
     /// that is a stale read, not a lost write.
     #[must_use]
@@ -211,6 +213,14 @@ pub fn promise(store: &StoreDefinition, property: Property, classes: &[FaultClas
         // away from a majority of owners whose votes are lost.
         let is_stuck = store.is_linearizable() && classes.contains(&FaultClass::TwoLosses);
         return if is_stuck { Promise::May } else { Promise::Holds };
+    }
+    if property == Property::CoreServes {
+        // A copy that was lost has no vote until it is whole again, and whom it would take may be away.
+        let lost = [FaultClass::OneLoss, FaultClass::TwoLosses, FaultClass::OldDisk];
+        // After a clock was wrong, the last write to win may be one of the future, and be refused.
+        let is_skewed = store.conflict == Conflict::LastWriteWins && classes.contains(&FaultClass::Clock);
+        let may_not = is_skewed || lost.iter().any(|class| classes.contains(class));
+        return if may_not { Promise::May } else { Promise::Holds };
     }
     if property == Property::TombstonesCollected {
         return if store.collects_tombstones() { Promise::Holds } else { Promise::None };

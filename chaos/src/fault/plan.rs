@@ -165,7 +165,7 @@ impl Plan {
             let hosts = &hosts;
             (0..section.count).map(move |i| {
                 let mut stream = random.stream(&format!("drawn-{i}"));
-                let mut spec = draw_spec(section, load, &mut stream);
+                let mut spec = draw_spec(section, section.over(load), &mut stream);
                 let targets = choose(&spec.targets, spec.kind, hosts, owners_of, &mut stream);
                 draw_settings(&mut spec, &mut random.stream(&format!("drawn-{i}-settings")));
                 (spec, targets)

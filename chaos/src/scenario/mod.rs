@@ -24,7 +24,7 @@ pub use catalogue::{CatalogueEntry, catalogue, quick_suite};
 pub use error::ScenarioError;
 pub use legs::{Component, Exponential, Legs, Lognormal, Pareto, Uniform};
 pub use sections::{
-    ClusterSection, Expect, ExpectProfile, Mix, NetworkSection, RandomFaults, WorkloadSection,
+    ClusterSection, CoreSection, Expect, ExpectProfile, Mix, NetworkSection, RandomFaults, WorkloadSection,
 };
 
 use crate::fault::{FaultKind, FaultSpec, Hosts, Targets};
@@ -53,6 +53,9 @@ pub struct Scenario {
     /// Faults drawn from the seed, beside those listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faults: Option<RandomFaults>,
+    /// Nodes that must serve alone near the end, if there are such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core: Option<CoreSection>,
     /// What must hold and what must be seen, on top of the promise table.
     #[serde(default)]
     pub expect: Expect,
@@ -108,8 +111,8 @@ impl Scenario {
             &table,
             "the scenario file",
             &[
-                "name", "says", "profiles", "cluster", "network", "workload", "faults", "expect", "store",
-                "fault",
+                "name", "says", "profiles", "cluster", "network", "workload", "faults", "core", "expect",
+                "store", "fault",
             ],
         )?;
         let store = match table.remove("store") {
@@ -189,6 +192,10 @@ impl Scenario {
         self.validate_changes(&spares)?;
         if let Some(random) = &self.faults {
             random.validate(&hosts, self.workload.duration)?;
+        }
+        if let Some(core) = &self.core {
+            let members: Vec<String> = self.cluster.node_names().collect();
+            core.validate(&members, self.workload.duration)?;
         }
         for profile in self.expect.profile.keys() {
             let names: Vec<String> = self.stores()?.into_iter().map(|s| s.name).collect();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use quorate_cluster::config::{
     ConfigError, Member, TombstoneCollection, format_duration, nearest, refuse_unknown_keys,
 };
+use quorate_cluster::marks::Mark;
 use quorate_cluster::rpc::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 use quorate_processes::NodePlan;
 use serde::{Deserialize, Serialize};
@@ -327,6 +328,9 @@ pub struct RandomFaults {
     /// Longest. Default 4s.
     #[serde(default = "RandomFaults::longest_default", with = "text")]
     pub for_max: Duration,
+    /// All are over by then, from the start of the load. Default: with the load.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::optional")]
+    pub until: Option<Duration>,
 }
 
 impl RandomFaults {
@@ -340,6 +344,12 @@ impl RandomFaults {
 
     fn longest_default() -> Duration {
         Duration::from_secs(4)
+    }
+
+    /// When the last is over, at the latest.
+    #[must_use]
+    pub fn over(&self, load: Duration) -> Duration {
+        self.until.map_or(load, |until| until.min(load))
     }
 
     pub(super) fn validate(&self, hosts: &Hosts<'_>, load: Duration) -> Result<(), ConfigError> {
@@ -361,11 +371,59 @@ impl RandomFaults {
                 "the shortest is more than 0s and not above the longest",
             );
         }
+        if let Some(until) = self.until
+            && self.for_max >= until
+        {
+            return Err(ConfigError::Clash {
+                first: format!("faults.for_max = {}", format_duration(self.for_max)),
+                second: format!("faults.until = {}", format_duration(until)),
+                why: "a fault must fit before that".into(),
+            });
+        }
         if self.for_max >= load {
             return Err(ConfigError::Clash {
                 first: format!("faults.for_max = {}", format_duration(self.for_max)),
                 second: format!("workload.duration = {}", format_duration(load)),
                 why: "a fault must fit into the load".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// `[core]`: near the end of the load only these nodes are sure to be in order, and must serve alone.
+///
+/// It breaks and heals nothing: which faults keep the others away is for the scenario to say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoreSection {
+    /// The nodes.
+    pub nodes: Vec<String>,
+    /// From when on they are in order, from the start of the load.
+    #[serde(with = "text")]
+    pub from: Duration,
+    /// How long they may take until they serve everything. Default 5s.
+    #[serde(default = "CoreSection::within_default", with = "text")]
+    pub within: Duration,
+}
+
+impl CoreSection {
+    fn within_default() -> Duration {
+        Duration::from_secs(5)
+    }
+
+    pub(super) fn validate(&self, nodes: &[String], load: Duration) -> Result<(), ConfigError> {
+        if self.nodes.is_empty() {
+            return bad("core.nodes", &"[]", "name at least one node");
+        }
+        if let Some(node) = self.nodes.iter().find(|node| !nodes.contains(node)) {
+            return bad("core.nodes", node, &format!("no such member; there are {}", nodes.join(", ")));
+        }
+        if self.from + self.within >= load {
+            return Err(ConfigError::Clash {
+                first: format!("core.from and within: {}", format_duration(self.from + self.within)),
+                second: format!("workload.duration = {}", format_duration(load)),
+                why: "nobody asks anything any more by then".into(),
             });
         }
         Ok(())
@@ -381,6 +439,9 @@ pub struct Expect {
     /// What every store must show, at least once over a campaign.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub must_show: Vec<Sight>,
+    /// Rare states that the nodes of every store must reach, at least once over a campaign.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
     /// After so many seeds, unseen means failed. Default 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<u64>,
@@ -399,6 +460,9 @@ pub struct ExpectProfile {
     /// What it must show, at least once over a campaign.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub must_show: Vec<Sight>,
+    /// Rare states that its nodes must reach, at least once over a campaign.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
     /// After so many seeds, unseen means failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub within: Option<u64>,
@@ -419,16 +483,17 @@ impl Expect {
     pub(super) fn from_table(table: &toml::Table) -> Result<Self, ConfigError> {
         let (sections, own): (toml::Table, toml::Table) =
             table.clone().into_iter().partition(|(_, value)| value.is_table());
-        refuse_unknown_keys(&own, "[expect]", &["holds", "must_show", "within"])?;
+        refuse_unknown_keys(&own, "[expect]", &["holds", "must_show", "marks", "within"])?;
         let read = |table: toml::Table, section: &str| -> Result<ExpectProfile, ConfigError> {
-            refuse_unknown_keys(&table, section, &["holds", "must_show", "within"])?;
+            refuse_unknown_keys(&table, section, &["holds", "must_show", "marks", "within"])?;
             refuse_unknown_words(&table, section, "holds", Property::NAMES)?;
             refuse_unknown_words(&table, section, "must_show", Sight::NAMES)?;
+            refuse_unknown_words(&table, section, "marks", Mark::NAMES)?;
             table
                 .try_into()
                 .map_err(|e: toml::de::Error| ConfigError::Syntax(format!("{section}: {}", e.message())))
         };
-        let ExpectProfile { holds, must_show, within } = read(own, "[expect]")?;
+        let ExpectProfile { holds, must_show, marks, within } = read(own, "[expect]")?;
         let mut profile = ByProfile::new();
         for (name, value) in sections {
             if let toml::Value::Table(table) = value {
@@ -436,7 +501,7 @@ impl Expect {
                 profile.insert(name, read(table, &section)?);
             }
         }
-        Ok(Self { holds, must_show, within, profile })
+        Ok(Self { holds, must_show, marks, within, profile })
     }
 
     /// What must hold for `store` beyond the promise table.
@@ -454,6 +519,13 @@ impl Expect {
         let within = own.and_then(|p| p.within).or(self.within).unwrap_or(WITHIN_DEFAULT);
         (self.must_show.iter().chain(shown).copied().collect(), within)
     }
+
+    /// The rare states that the nodes of `store` must reach over a campaign.
+    #[must_use]
+    pub fn marks_for(&self, store: &str) -> Vec<Mark> {
+        let own = self.profile.get(store).map(|p| p.marks.as_slice()).unwrap_or_default();
+        self.marks.iter().chain(own).copied().collect()
+    }
 }
 
 /// Refuses keys and words that nobody knows, naming the nearest that is known.
@@ -468,10 +540,11 @@ pub(super) fn refuse_unknown(table: &toml::Table) -> Result<(), ConfigError> {
         "tombstone_collection",
         "held_back",
     ];
-    let known: [(&str, &str, &[&str]); 3] = [
+    let known: [(&str, &str, &[&str]); 4] = [
+        ("core", "[core]", &["nodes", "from", "within"]),
         ("cluster", "[cluster]", &cluster),
         ("network", "[network]", &["latency_min", "latency_max", "tick", "legs"]),
-        ("faults", "[faults]", &["random", "count", "for_min", "for_max"]),
+        ("faults", "[faults]", &["random", "count", "for_min", "for_max", "until"]),
     ];
     for (key, section, known) in known {
         if let Some(toml::Value::Table(table)) = table.get(key) {

@@ -199,6 +199,9 @@ impl Ways {
             for fault in &mut scenario.fault {
                 fault.at = fault.at.saturating_sub(by);
             }
+            if let Some(core) = &mut scenario.core {
+                core.from = core.from.saturating_sub(by);
+            }
             scenario.workload.duration = scenario.workload.duration.saturating_sub(by);
         })
     }
@@ -229,6 +232,9 @@ impl Ways {
                 if let Targets::Names(names) = &mut fault.targets {
                     names.retain(|name| !gone.contains(name));
                 }
+            }
+            if let Some(core) = &mut scenario.core {
+                core.nodes.retain(|name| !gone.contains(name));
             }
             scenario.fault.retain(|fault| fault.targets != Targets::Names(Vec::new()));
         })

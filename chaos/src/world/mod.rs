@@ -9,6 +9,7 @@ mod script;
 pub mod sim;
 mod stage;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -90,6 +91,8 @@ pub struct Played {
     pub machine: Option<LoadOnMachine>,
     /// What each node printed last, if it is a process of its own.
     pub logs: Vec<(String, String)>,
+    /// How often each rare state of the nodes was reached; none where nobody can count.
+    pub marks: Option<BTreeMap<String, u64>>,
     /// What happened second by second, if the world could tell and was asked to.
     pub trace: Option<Trace>,
 }

@@ -21,7 +21,7 @@ const IMPOSSIBLE: &str = "profiles = [\"lww\", \"dynamo\"]\n[workload]\nduration
 
 fn options(scenario: Scenario, jobs: usize) -> CampaignOptions {
     CampaignOptions {
-        entries: vec![Entry { argument: scenario.name.clone(), scenario, seeds: 1..=2 }],
+        entries: vec![Entry { argument: scenario.name.clone(), scenario, is_swarm: false, seeds: 1..=2 }],
         world: Arc::new(SimulatedWorld),
         profiles: None,
         jobs: NonZeroUsize::new(jobs).unwrap(),
@@ -138,7 +138,7 @@ fn every_directed_scenario_holds_for_its_first_seed() {
     let entries = quick_suite().map(|name| {
         let scenario = Scenario::load(name).unwrap();
         assert!(*quick_seeds(&scenario).end() >= 5);
-        Entry { argument: name.to_owned(), scenario, seeds: 1..=1 }
+        Entry { argument: name.to_owned(), scenario, is_swarm: false, seeds: 1..=1 }
     });
     let options =
         CampaignOptions { entries: entries.collect(), ..options(scenario("impossible", IMPOSSIBLE), 2) };

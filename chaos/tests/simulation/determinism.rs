@@ -131,7 +131,8 @@ fn a_trace_is_the_same_twice_and_changes_nothing() {
         assert_eq!(first.parting(&second), None, "seed {seed}");
         assert!(history == bytes(&stormy, "dynamo", seed).0, "to watch a run is not to touch it");
         let text = first.text();
-        let all = ["\"history\"", "\"faults\"", "\"wire n1\"", "\"wire clients\"", "\"random n1/gossip/choices\""];
+        let all =
+            ["\"history\"", "\"faults\"", "\"wire n1\"", "\"wire clients\"", "\"random n1/gossip/choices\""];
         for component in all {
             assert!(text.contains(component), "no {component}: {text}");
         }

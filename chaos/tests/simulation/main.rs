@@ -13,6 +13,7 @@ mod planted;
 mod registers;
 mod shrinking;
 mod siblings;
+mod swarming;
 
 use quorate_chaos::scenario::Scenario;
 

@@ -16,6 +16,7 @@ use super::write::Plan;
 use super::{Answer, Answers, AskedAgain, Asking, Causality, Coordinator, RequestError};
 use crate::admission::Ticket;
 use crate::config::{Conflict, NodeId, QuorumKind};
+use crate::marks::Mark;
 use crate::membership::{View, ViewVersion};
 use crate::planted::{Bug, is_planted};
 use crate::quorum::{GetEffect, GetQuorum, ReadReply};
@@ -246,6 +247,9 @@ impl Coordinator {
     async fn repair(self: &Arc<Self>, view: &Arc<View>, key: &Bytes, partition: u32, get: &GetQuorum) {
         let mut stale = get.stale_owners();
         let Some(merged) = get.merged().filter(|_| !stale.is_empty()) else { return };
+        if quorate_env::marks::is_counted() && self.is_ahead_of(merged, partition, key) {
+            Mark::RepairRacedWrite.hit();
+        }
         let mut record = Bytes::from(merged.encode());
         let older = get.older_copy().filter(|_| is_planted(Bug::ReadRepairWritesOlder));
         if let Some(older) = older {
@@ -265,6 +269,12 @@ impl Coordinator {
             })
             .collect();
         while repairs.next().await.is_some() {}
+    }
+
+    /// Whether this node's own copy knows of writes that `found` does not.
+    fn is_ahead_of(&self, found: &Record, partition: u32, key: &[u8]) -> bool {
+        let ReadReply::Found(own) = self.local.replica.read(partition, key) else { return false };
+        found.clone().merge(Arc::unwrap_or_clone(own)).is_ok_and(|both| both != *found)
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{Answer, Answers, AskedAgain, Causality, Coordinator, Read, RequestError, Votes, Written};
 use crate::admission::Ticket;
 use crate::config::NodeId;
+use crate::marks::Mark;
 use crate::membership::View;
 use crate::register::{Action, Ballot, Expected, Operation, Outcome, Step, Voters, Write, WriteId};
 use crate::rpc::{AskVoter, CallError, Request, Response};
@@ -242,12 +243,20 @@ impl Coordinator {
             match self.ask_owners(&view, drive, next, left).await {
                 Asked::Late => return Err(drive.late(self)),
                 Asked::Outdated => {
+                    if !drive.is_get {
+                        Mark::ViewChangedDuringPut.hit();
+                    }
                     view = self.views.current();
                     drive.operation.move_to(voters_of(&view, drive.partition));
                     next = drive.begin();
                 }
                 Asked::Step(Step::Done(outcome)) => return Ok(outcome),
-                Asked::Step(Step::Accept(ballot, write)) => next = Next::Accept(ballot, write),
+                Asked::Step(Step::Accept(ballot, write)) => {
+                    if write.id != drive.operation.id() {
+                        Mark::RegisterFinishedAnother.hit();
+                    }
+                    next = Next::Accept(ballot, write);
+                }
                 Asked::Step(Step::Prepare { above }) => {
                     sleep(self.registers.pause(drive.outrun)).await;
                     drive.outrun += 1;

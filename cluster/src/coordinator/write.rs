@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Answer, Answers, AskedAgain, Causality, Coordinator, RequestError, TokenError};
 use crate::admission::Ticket;
 use crate::config::{Conflict, NodeId, QuorumKind};
+use crate::marks::Mark;
 use crate::membership::ViewVersion;
 use crate::planted::{Bug, is_planted};
 use crate::quorum::{PutEffect, PutQuorum};
@@ -134,6 +135,9 @@ impl Coordinator {
             self.check_sibling_limit(key, partition).await?;
         }
         let dot = self.mint.lock().unwrap_or_else(PoisonError::into_inner).next(position(key));
+        if quorate_env::marks::is_counted() && context.knows_other_run_of(&dot.actor) {
+            Mark::NewIncarnation.hit();
+        }
         let set = match payload {
             Some(payload) => SiblingSet::put(context.clone(), dot, payload),
             None => SiblingSet::delete(context.clone(), dot),
@@ -296,6 +300,7 @@ impl Coordinator {
                     if self.views.current().version() != view.version() =>
                 {
                     progress.unsure = true;
+                    Mark::ViewChangedDuringPut.hit();
                     return Plan::Outdated;
                 }
                 Some(Answer::Final(from, refused)) => {

@@ -111,6 +111,12 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// The write that it makes, if it makes one.
+    #[must_use]
+    pub fn id(&self) -> WriteId {
+        self.id
+    }
+
     /// An operation called `id`, on a register of these `voters`. Begin it with
     /// [`Operation::prepare`], or a get by asking what owners have accepted ([`Operation::on_read`]).
     #[must_use]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::trees::{DigestPage, Replaced};
 use super::{Replica, ReplicaError, Throttle, keys, lock};
 use crate::config::Conflict;
+use crate::marks::Mark;
 use crate::membership::Gap;
 use crate::merkle::{FANOUT, Node, Root, Tree, key_hash, record_digest};
 use crate::quorum::ReadReply;
@@ -336,6 +337,7 @@ impl Replica {
             return false;
         }
         self.damage_found.fetch_add(1, Ordering::Relaxed);
+        Mark::DamageFound.hit();
         if self.conflict == Conflict::Single {
             self.note_rotten(stored);
         }

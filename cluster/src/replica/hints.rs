@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Decision, Replica, ReplicaError, keys, merged};
+use super::{Decision, Replica, ReplicaError, keys, lock, merged};
 use crate::config::NodeId;
+use crate::marks::Mark;
 use crate::quorum::ReadReply;
 use crate::store::{Promise, StoreError};
 use crate::version::Record;
@@ -128,6 +129,9 @@ impl Replica {
             if before.as_ref() == Some(&delivered.record) {
                 self.hints_pending.fetch_sub(1, Ordering::AcqRel);
                 dropped = true;
+                if lock(&self.hints_found).remove(&delivered.stored) {
+                    Mark::HintOutlivedKeeper.hit();
+                }
                 Ok(Some(Decision::Delete))
             } else {
                 Ok(None)
@@ -148,6 +152,9 @@ impl Replica {
         loop {
             let page = self.engine.scan(keys::HINTS, after.as_deref(), PAGE)?;
             self.hints_pending.fetch_add(page.len() as i64, Ordering::AcqRel);
+            if quorate_env::marks::is_counted() {
+                lock(&self.hints_found).extend(page.iter().map(|(stored, _)| stored.clone()));
+            }
             if page.len() < PAGE {
                 return Ok(());
             }

@@ -89,6 +89,8 @@ pub struct Replica {
     locks: Vec<Mutex<()>>,
     cache: Cache,
     hints_pending: AtomicI64,
+    /// Hints that an earlier run left here, where marks are counted.
+    hints_found: Mutex<BTreeSet<Vec<u8>>>,
     /// Writes refused for stamps too far in the future.
     skewed: AtomicU64,
     /// In which partitions an absent record means that none was ever acknowledged here.
@@ -138,6 +140,7 @@ impl Replica {
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             cache: Cache::new(0),
             hints_pending: AtomicI64::new(0),
+            hints_found: Mutex::default(),
             skewed: AtomicU64::new(0),
             holdings,
             stamps,

@@ -9,6 +9,7 @@ use quorate_env::BoxFuture;
 use super::{Replica, ReplicaError, Tombstone};
 use crate::admission::Background;
 use crate::config::NodeId;
+use crate::marks::Mark;
 use crate::membership::{Gap, Views};
 use crate::metrics::Counter;
 use crate::planted::{Bug, is_planted};
@@ -295,6 +296,9 @@ impl ReplicaService {
             count += u64::from(one.map_err(|error| Response::refused(error.to_string(), true))?);
         }
         self.tombstones_collected.add(count);
+        if count > 0 {
+            Mark::TombstoneCollected.hit();
+        }
         Ok(Response::Forgotten(count))
     }
 

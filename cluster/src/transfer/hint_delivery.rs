@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use crate::admission::Background;
 use crate::config::{NodeId, Timing};
+use crate::marks::Mark;
 use crate::membership::{ViewVersion, Views};
 use crate::metrics::Metrics;
 use crate::planted::{Bug, is_planted};
@@ -81,7 +82,8 @@ impl HintDelivery {
         let view = self.views.current();
         let owners = view.write_owners(hint.partition);
         // Who has left, or lost the partition, needs the write no more; today's owners do.
-        let to = if owners.contains(&owner) { vec![owner] } else { owners };
+        let owners_have_it = owners.contains(&owner);
+        let to = if owners_have_it { vec![owner] } else { owners };
         if is_planted(Bug::HintDroppedBeforeItsAcknowledgement) {
             let _ = self.replica.drop_hint(&hint).await;
         }
@@ -93,6 +95,9 @@ impl HintDelivery {
         match self.replica.drop_hint(&hint).await {
             Ok(dropped) => {
                 if dropped {
+                    if !owners_have_it {
+                        Mark::HintRedirected.hit();
+                    }
                     self.metrics.hints_delivered.add(1);
                 }
                 true

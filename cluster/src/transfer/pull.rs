@@ -11,6 +11,7 @@ use tokio::task::yield_now;
 use super::session::Ask;
 use crate::admission::Background;
 use crate::config::NodeId;
+use crate::marks::Mark;
 use crate::metrics::Metrics;
 use crate::replica::{Page, PageEnd, Paged, Replica};
 use crate::rpc::{Holding, Request, Response, Standing};
@@ -59,6 +60,9 @@ impl Pull<'_> {
                 return;
             }
             *progress = Progress::default();
+        }
+        if progress.after.is_some() {
+            Mark::TransferResumed.hit();
         }
         while let Some((page, holding)) = self.page(progress.after.clone()).await {
             let standing = progress.standing.map_or(holding.standing, |before| before.min(holding.standing));

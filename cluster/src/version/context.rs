@@ -122,6 +122,14 @@ impl Context {
         self.actors.len()
     }
 
+    /// Whether it knows a write that the node of `actor` minted in another run than that of `actor`.
+    #[must_use]
+    pub fn knows_other_run_of(&self, actor: &Actor) -> bool {
+        self.actors
+            .iter()
+            .any(|(known, _)| known.node == actor.node && known.incarnation != actor.incarnation)
+    }
+
     /// Whether `dot` is in it.
     #[must_use]
     pub fn contains(&self, dot: &Dot) -> bool {

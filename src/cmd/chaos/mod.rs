@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use quorate_chaos::run::replay;
 use quorate_chaos::scenario::catalogue;
+use quorate_chaos::swarm;
 use quorate_chaos::world::{ProcessWorld, SimulatedWorld, World as _};
 use quorate_check::Verdict;
 use quorate_loadgen::rundir::Revision;
@@ -73,6 +74,7 @@ fn list(json: bool) -> Result<Exit, Failure> {
         let scenario = entry.scenario().map_err(Failure::setup)?;
         listed.push((entry.name, scenario.says));
     }
+    listed.push((swarm::NAME, swarm::SAYS.to_owned()));
     if json {
         let listed: Vec<_> =
             listed.iter().map(|(name, says)| json!({ "name": name, "says": says })).collect();

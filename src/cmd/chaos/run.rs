@@ -10,10 +10,11 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use quorate_chaos::campaign::{
-    CampaignOptions, Entry, Outcome, Progress, Summary, quick_seeds, run_campaign,
+    CampaignOptions, Entry, Outcome, Progress, Shown, Summary, quick_seeds, run_campaign,
 };
 use quorate_chaos::run::Provenance;
 use quorate_chaos::scenario::{Scenario, quick_suite};
+use quorate_chaos::swarm;
 use quorate_chaos::world::{SimulatedWorld, World};
 use quorate_env::{Clock as _, SystemClock};
 use quorate_loadgen::RunDirectory;
@@ -39,10 +40,11 @@ const FAILURES_SHOWN: usize = 10;
 Examples:
   quorate chaos run
   quorate chaos run minority-partition power-cut --profile dynamo --seeds 1..100
+  quorate chaos run swarm --seeds 1..1000 --keep-going
   quorate chaos run my-scenario.toml --seed 7 --out my-run
   quorate chaos run join leave replace --world process --profile quorum --seed 1")]
 pub struct RunArgs {
-    /// Names from the catalogue, or files.
+    /// Names from the catalogue, or files; `swarm` for one that each seed makes up.
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
     /// Only these stores (all of each scenario when left out).
@@ -144,6 +146,9 @@ fn entries(args: &RunArgs, world: &dyn World) -> Result<Vec<Entry>, Failure> {
         args.scenarios.clone()
     };
     let entry = |argument: String| {
+        if swarm::is_swarm(&argument) {
+            return swarm_entry(args, world, argument).map(Some);
+        }
         let scenario = Scenario::load(&argument).map_err(Failure::setup)?;
         if let Some(why) = world.refuses(&scenario) {
             // Of the quick suite, as much as there can be.
@@ -158,10 +163,24 @@ fn entries(args: &RunArgs, world: &dyn World) -> Result<Vec<Entry>, Failure> {
             (None, Some(seeds)) => seeds.clone(),
             (None, None) => quick_seeds(&scenario),
         };
-        Ok(Some(Entry { scenario, argument, seeds }))
+        Ok(Some(Entry { scenario, argument, is_swarm: false, seeds }))
     };
     names.into_iter().filter_map(|name| entry(name).transpose()).collect()
 }
+
+fn swarm_entry(args: &RunArgs, world: &dyn World, argument: String) -> Result<Entry, Failure> {
+    if !world.is_deterministic() {
+        return Err(Failure::setup("the swarm runs in the simulated world only"));
+    }
+    let seeds = match (args.seed, &args.seeds) {
+        (Some(seed), _) => seed..=seed,
+        (None, seeds) => seeds.clone().unwrap_or(SWARM_SEEDS),
+    };
+    Ok(Entry { scenario: swarm::scenario(*seeds.start()), argument, is_swarm: true, seeds })
+}
+
+/// Seeds of a swarm when none are named.
+const SWARM_SEEDS: RangeInclusive<u64> = 1..=100;
 
 /// The page of the campaign, and one for every run that was kept.
 fn write_pages(dir: &Path) -> Result<(), Failure> {
@@ -182,6 +201,7 @@ fn print(summary: &Summary, dir: &Path) -> Result<(), Failure> {
     if let Some(campaign) = Campaign::read(dir).map_err(Failure::setup)? {
         stdout::line(campaign_table(&campaign, colours()))?;
     }
+    print_marks(summary)?;
     for failure in summary.failures.iter().take(FAILURES_SHOWN) {
         stdout::line(format_args!(
             "{} {} seed {}: {}",
@@ -197,6 +217,26 @@ fn print(summary: &Summary, dir: &Path) -> Result<(), Failure> {
     }
     let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     stdout::line(format_args!("run: {}", dir.display()))
+}
+
+/// Rare states of the nodes: which were reached and how often, and which never.
+fn print_marks(summary: &Summary) -> Result<(), Failure> {
+    let (never, reached): (Vec<_>, Vec<_>) = summary.marks.iter().partition(|(_, count)| **count == 0);
+    if !reached.is_empty() {
+        let told: Vec<String> = reached.iter().map(|(mark, count)| format!("{mark} {count}")).collect();
+        stdout::line(format_args!("marks: {}", told.join(", ")))?;
+    }
+    if !never.is_empty() {
+        let told: Vec<&str> = never.iter().map(|(mark, _)| mark.as_str()).collect();
+        stdout::line(format_args!("marks never reached: {}", told.join(", ")))?;
+    }
+    for row in &summary.rows {
+        for reach in row.must_reach.iter().filter(|reach| reach.state != Shown::Shown) {
+            let (scenario, profile, mark) = (&row.scenario, &row.profile, reach.mark);
+            stdout::line(format_args!("{scenario} {profile}: {mark}: {}, and must be reached", reach.state))?;
+        }
+    }
+    Ok(())
 }
 
 /// Tells how it gets on: a bar on a terminal, failures everywhere.

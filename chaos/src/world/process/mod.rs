@@ -160,6 +160,7 @@ impl ProcessWorld {
             eras: desk.eras(),
             machine,
             logs: states.into_iter().map(|node| (node.id, tail(&node.log))).collect(),
+            marks: None,
             trace: None,
         })
     }

@@ -21,6 +21,8 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use quorate_env::marks::MarkCount;
+
 pub use clock::{EPOCH_NS, NodeClock, SimClock};
 pub use net::SimNetwork;
 
@@ -99,6 +101,7 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
     let section = &play.scenario.cluster;
     let desk = Desk::new(section.node_names().chain(section.spare_names()).collect(), play.first.clone());
     let wires = Wires::default();
+    let marks = MarkCount::begin();
     let mut tracer = play.trace.then(Tracer::begin);
     let tape = tracer.as_ref().map(Tracer::tape);
     let nodes = node::start(&mut sim, play, random, (&wires, tape))?;
@@ -127,6 +130,7 @@ fn play_out(play: &Play<'_>, watch: &PanicWatch) -> Result<Played, WorldError> {
     Ok(Played {
         operations,
         events,
+        marks: Some(marks.counts().into_iter().map(|(mark, count)| (mark.to_owned(), count)).collect()),
         trace,
         load_start_ns: stage.load_start_ns().unwrap_or_default(),
         elapsed_ns: u64::try_from(sim.elapsed().as_nanos()).unwrap_or(u64::MAX),
