@@ -199,4 +199,5 @@ fn a_world_says_which_faults_it_cannot_do() {
     let words = ["chaos", "run", "minority-partition", "--world", "process", "--seed", "1"];
     let refused = quorate(&words).with(3);
     assert!(refused.stderr.contains("partition") && refused.stderr.contains("--world sim"), "{refused:#?}");
+    assert!(refused.stderr.contains("skipped: scenario `minority-partition`, because it has a partition"));
 }

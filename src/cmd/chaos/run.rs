@@ -145,18 +145,14 @@ fn entries(args: &RunArgs, world: &dyn World) -> Result<Vec<Entry>, Failure> {
     } else {
         args.scenarios.clone()
     };
-    let entry = |argument: String| {
+    let entry = |argument: String| -> Result<Option<Entry>, Failure> {
         if swarm::is_swarm(&argument) {
             return swarm_entry(args, world, argument).map(Some);
         }
         let scenario = Scenario::load(&argument).map_err(Failure::setup)?;
         if let Some(why) = world.refuses(&scenario) {
-            // Of the quick suite, as much as there can be.
-            return if args.scenarios.is_empty() {
-                Ok(None)
-            } else {
-                Err(Failure::setup(format_args!("scenario `{argument}` {why}")))
-            };
+            say(format_args!("skipped: scenario `{argument}`, because it {why}"));
+            return Ok(None);
         }
         let seeds = match (args.seed, &args.seeds) {
             (Some(seed), _) => seed..=seed,
@@ -165,7 +161,12 @@ fn entries(args: &RunArgs, world: &dyn World) -> Result<Vec<Entry>, Failure> {
         };
         Ok(Some(Entry { scenario, argument, is_swarm: false, seeds }))
     };
-    names.into_iter().filter_map(|name| entry(name).transpose()).collect()
+    let entries: Vec<Entry> =
+        names.into_iter().filter_map(|name| entry(name).transpose()).collect::<Result<_, _>>()?;
+    if entries.is_empty() {
+        return Err(Failure::setup(format_args!("nothing to run in world `{}`", world.name())));
+    }
+    Ok(entries)
 }
 
 fn swarm_entry(args: &RunArgs, world: &dyn World, argument: String) -> Result<Entry, Failure> {
