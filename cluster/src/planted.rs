@@ -43,8 +43,8 @@ bugs! {
     TombstoneCollectedEarly = "a tombstone is collected early",
     /// A hash tree is never built anew from the disk.
     TreeFromMemory = "a Merkle tree is taken from memory instead of the disk",
-    /// Whoever is asked and has nothing says that there is nothing.
-    EmptyFallbackVotes = "a fallback's empty answer is counted as a vote",
+    /// Whoever is asked and has nothing says that there is nothing: a fallback, or an owner that lost its disk.
+    EmptyFallbackVotes = "an empty answer that is no vote is counted as one",
     /// A node that keeps its own copy and one for somebody else counts as two.
     OneNodeCountsTwice = "hint and replica on one machine are counted twice",
     /// A get answers with the highest that it found, whoever else may not have it.
